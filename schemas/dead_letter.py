@@ -1,0 +1,41 @@
+"""Dead letters: the bytes we could not use as the record's value, where they came from and why as its headers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+DEAD_LETTER_VERSION: Final = 1
+
+MAX_PAYLOAD_BYTES: Final = 1024 * 1024
+"""A larger payload is cut to its head; hash, size and place in raw let it be found whole."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """Place and cause of a refusal, one Kafka header a field."""
+
+    topic: str
+    partition: int
+    offset: int
+    index: Annotated[
+        int | None, Meta(description="position of the item in its page; null for a whole record")
+    ] = None
+    stage: Annotated[str, Meta(description="decode, normalise, price or write")]
+    error: Annotated[str, Meta(description="stable name of the kind of mistake")]
+    field: Annotated[str, Meta(description="path of the field, as the vendor names it")]
+    reason: Annotated[str, Meta(description="the rule it broke, for a person")]
+    feed: str
+    stone: Annotated[str | None, Meta(description="our id of the stone, where it could be told")] = None
+    seq: int | None = None
+    run: str | None = None
+    took_ms: Annotated[int | None, Meta(description="milliseconds spent, for a stone that took too long")] = (
+        None
+    )
+    size: Annotated[
+        int | None, Meta(description="bytes of the whole payload, where the value is only its head")
+    ] = None
+    sha256: Annotated[
+        str | None, Meta(description="of the whole payload, where the value is only its head")
+    ] = None

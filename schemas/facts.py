@@ -1,0 +1,126 @@
+"""The facts of `diamonds.raw`. What is not in the log did not happen.
+
+A fact's identity and order stand in its headers (`FactHeaders`), so that a run can be resumed and a page counted
+without reading bodies. The value of a `page`, `empty` or `item` fact is the vendor's reply, byte for byte; the
+values of the other kinds are the structs below as JSON.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+FACT_VERSION: Final = 1
+"""Version of the structs in this module."""
+
+EpochMs = Annotated[int, Meta(description="UTC, milliseconds since 1970", ge=0)]
+
+
+class Kind(StrEnum):
+    """What a fact of the raw log says."""
+
+    LEASE = "lease"
+    PLAN = "plan"
+    SPLIT = "split"
+    PAGE = "page"
+    EMPTY = "empty"
+    COMPLETE = "complete"
+    RETIRE = "retire"
+    ITEM = "item"
+
+
+class RunKind(StrEnum):
+    """How much of a feed a run reads."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
+    """Identity and order of a fact, one Kafka header a field."""
+
+    kind: Kind
+    feed: str
+    epoch: Annotated[int, Meta(description="lease epoch of the writer")]
+    seq: Annotated[
+        int, Meta(description="when the request was granted: lease epoch and counter, packed (schemas.seq)")
+    ]
+    schema: Annotated[int, Meta(description="version of the feed adapter that asked")] = 1
+    run: str | None = None
+    partition: Annotated[int | None, Meta(description="number within the run's plan")] = None
+    page: Annotated[int | None, Meta(description="vendor offset divided by the page size")] = None
+    reread: Annotated[int, Meta(description="0 for the first read of a page, 1 for its second, ...")] = 0
+    rows: Annotated[int | None, Meta(description="items in a page, as the vendor sent them")] = None
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A process took the lease: facts of lower epochs behind this record do not count for runs."""
+
+    epoch: int
+    holder: Annotated[str, Meta(description="host and process id")]
+    granted_at: EpochMs
+
+
+class PlanPartition(msgspec.Struct, frozen=True, kw_only=True):
+    """One slice of a run: an inclusive range of price per carat, and of carats where price alone cannot split."""
+
+    number: int
+    dollars_per_carat_from: Annotated[int, Meta(description="whole dollars, inclusive", ge=0)]
+    dollars_per_carat_to: Annotated[int, Meta(description="whole dollars, inclusive", ge=0)]
+    estimate: Annotated[int, Meta(description="stones the vendor counted; it drifts", ge=0)]
+    carat_from: float | None = None
+    carat_to: float | None = None
+    shapes: tuple[str, ...] | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run will read. Written before its first page."""
+
+    run: str
+    feed: str
+    kind: RunKind
+    watermark: Annotated[
+        int, Meta(description="the run's upper time by the vendor's clock, milliseconds since 1970")
+    ]
+    updated_from: Annotated[int | None, Meta(description="lower bound of `updated`; null in a full run")] = (
+        None
+    )
+    page_size: int
+    counted: Annotated[int, Meta(description="stones the vendor counted for the whole run", ge=0)]
+    partitions: tuple[PlanPartition, ...]
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition proved larger than planned: these take its place."""
+
+    run: str
+    partition: int
+    into: tuple[PlanPartition, ...]
+
+
+class Complete(msgspec.Struct, frozen=True, kw_only=True):
+    """Every partition of a run has ended with an empty page: the feed's watermark moves to `watermark`."""
+
+    run: str
+    feed: str
+    kind: RunKind
+    watermark: int
+    pages: int
+    rows: Annotated[int, Meta(description="items over all pages, duplicates included")]
+
+
+class Retire(msgspec.Struct, frozen=True, kw_only=True):
+    """Stones of the feed that nothing granted since `below` has seen are gone."""
+
+    feed: str
+    run: str
+    below: Annotated[int, Meta(description="seq of the full sweep's first grant")]
+    actor: str
+
+
+def fact_key(feed: str, run: str | None, partition: int | None) -> bytes:
+    """The raw record's key: `feed/run/partition`, shorter where a fact has no run or partition."""
+    return "/".join(str(part) for part in (feed, run, partition) if part is not None).encode()
