@@ -1,0 +1,1 @@
+"""The SQL schema, forwards and back, as alembic revisions in plain SQL."""
