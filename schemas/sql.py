@@ -29,6 +29,8 @@ class Column:
     sql_type: str
     nullable: bool
     meaning: str
+    since: int = 1
+    """Version of the record that brought it, from `Meta(extra={"since": …})`; migrations select by it."""
 
 
 def columns_of(struct: type[msgspec.Struct]) -> tuple[Column, ...]:
@@ -42,12 +44,12 @@ def columns_of(struct: type[msgspec.Struct]) -> tuple[Column, ...]:
 
 
 def _column(name: str, hint: object) -> Column:
-    meaning = ""
+    meaning, since = "", 1
     if get_origin(hint) is Annotated:
         hint, *extras = get_args(hint)
-        meaning = next(
-            (meta.description for meta in extras if isinstance(meta, msgspec.Meta) and meta.description), ""
-        )
+        metas = [extra for extra in extras if isinstance(extra, msgspec.Meta)]
+        meaning = next((meta.description for meta in metas if meta.description), "")
+        since = next((meta.extra["since"] for meta in metas if meta.extra and "since" in meta.extra), 1)
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     plain = [option for option in options if option is not type(None)]
     kind = plain[0]
@@ -55,7 +57,7 @@ def _column(name: str, hint: object) -> Column:
         kind = str
     if len(plain) != 1 or kind not in _TYPES:
         raise TypeError(f"{name}: no SQL type for {hint}")
-    return Column(name, _TYPES[kind], nullable=len(options) > 1, meaning=meaning)
+    return Column(name, _TYPES[kind], nullable=len(options) > 1, meaning=meaning, since=since)
 
 
 STONE_COLUMNS: Final = columns_of(Stone)
