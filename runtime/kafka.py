@@ -1,0 +1,164 @@
+"""Kafka clients with this project's defaults, and the topics as they must exist.
+
+The factories take any librdkafka property as an override, by its own name or with underscores for dots:
+`producer(settings, compression_type="zstd")`.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
+
+from runtime.settings import KafkaSettings
+from schemas.errors import Fatal, Retriable
+from schemas.topics import MAX_RECORD_BYTES, Topic
+
+log = structlog.stdlib.get_logger(__name__)
+
+DELIVERY_TIMEOUT_MS = 30_000
+REQUEST_TIMEOUT_S = 15.0
+
+_CALLBACKS = frozenset(
+    {"error_cb", "throttle_cb", "stats_cb", "oauth_cb", "on_delivery", "on_commit", "logger"}
+)
+_PRODUCER: Mapping[str, Any] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
+    "message.max.bytes": MAX_RECORD_BYTES,
+}
+_CONSUMER: Mapping[str, Any] = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "allow.auto.create.topics": False,
+    "session.timeout.ms": 10_000,
+}
+
+ResultT = TypeVar("ResultT")
+
+
+class TopicDrift(Fatal):
+    """A topic exists otherwise than `schemas.topics` says; the message names topic, key and both values."""
+
+
+def producer(settings: KafkaSettings, **overrides: Any) -> Producer:
+    """An idempotent producer (`acks=all`, lz4). A record undelivered after 30 s fails its report."""
+    return Producer(_properties(settings, _PRODUCER, overrides))
+
+
+def consumer(settings: KafkaSettings, group: str | None = None, **overrides: Any) -> Consumer:
+    """A consumer that commits only when told to. Without a group it is for `assign`, never `subscribe`."""
+    # librdkafka wants a group id even of a consumer that joins none; nothing is ever committed under this one.
+    return Consumer(_properties(settings, {**_CONSUMER, "group.id": group or f"none-{uuid4()}"}, overrides))
+
+
+def admin(settings: KafkaSettings) -> AdminClient:
+    """A client for topics, groups and offsets."""
+    return AdminClient({"bootstrap.servers": settings.bootstrap})
+
+
+def _properties(
+    settings: KafkaSettings, defaults: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    named = {key if key in _CALLBACKS else key.replace("_", "."): value for key, value in overrides.items()}
+    own = {"bootstrap.servers": settings.bootstrap, "logger": logging.getLogger("librdkafka")}
+    return {**own, **defaults, **named}
+
+
+def ensure_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
+    """Create the topics that are missing and compare the others with what they must be.
+
+    Raises:
+        TopicDrift: a topic has another number of partitions or another value of a setting.
+        Retriable: Kafka does not answer.
+    """
+    client, wanted = admin(settings), {topic.name: topic for topic in topics}
+    existing = _partitions(client)
+    created = [topic for name, topic in wanted.items() if name not in existing]
+    _create(client, created)
+    present = [topic for name, topic in wanted.items() if name in existing]
+    drifts = [*_partition_drifts(present, existing), *_config_drifts(client, present)]
+    if drifts:
+        raise TopicDrift("; ".join(drifts))
+    log.info("kafka.topics_ensured", created=[topic.name for topic in created], kept=len(present))
+
+
+def topic_id(client: AdminClient, name: str) -> str:
+    """The id Kafka gave the topic when it was created; a re-created topic has another one.
+
+    Raises:
+        KafkaException: there is no such topic.
+        Retriable: Kafka does not answer.
+    """
+    futures = _answered(
+        lambda: client.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)
+    )
+    return str(_result(futures[name]).topic_id)
+
+
+def _partitions(client: AdminClient) -> dict[str, int]:
+    metadata = _answered(lambda: client.list_topics(timeout=REQUEST_TIMEOUT_S))
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _create(client: AdminClient, topics: list[Topic]) -> None:
+    if not topics:
+        return
+    # -1 leaves replication to the broker's default: one on a laptop, three in a cluster.
+    new = [NewTopic(t.name, t.partitions, replication_factor=-1, config=dict(t.config)) for t in topics]
+    for future in client.create_topics(new, request_timeout=REQUEST_TIMEOUT_S).values():
+        try:
+            _result(future)
+        except KafkaException as error:
+            # Two processes may start at once; whoever is second finds the topic there.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def _partition_drifts(topics: list[Topic], existing: Mapping[str, int]) -> list[str]:
+    return [
+        f"topic {t.name} has {existing[t.name]} partitions, must have {t.partitions}: a feed's slot is its partition,"
+        " so their number never changes; make a new topic and replay into it"
+        for t in topics
+        if existing[t.name] != t.partitions
+    ]
+
+
+def _config_drifts(client: AdminClient, topics: list[Topic]) -> list[str]:
+    if not topics:
+        return []
+    resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics]
+    futures = client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+    found = {resource.name: _result(future) for resource, future in futures.items()}
+    return [
+        f"topic {topic.name}: {key} is {found[topic.name][key].value}, must be {value}"
+        for topic in topics
+        for key, value in topic.config.items()
+        if found[topic.name][key].value != value
+    ]
+
+
+def _result(future: "Future[ResultT]") -> ResultT:
+    return _answered(lambda: future.result(timeout=2 * REQUEST_TIMEOUT_S))
+
+
+def _answered(ask: Callable[[], ResultT]) -> ResultT:
+    try:
+        return ask()
+    except KafkaException as error:
+        cause: KafkaError = error.args[0]
+        if cause.retriable() or cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+            raise Retriable(f"Kafka does not answer: {cause.str()}") from error
+        raise
+    except TimeoutError as error:
+        raise Retriable("Kafka does not answer") from error

@@ -1,0 +1,242 @@
+"""Settings: small frozen groups, read from `ADAMAS_*` variables at entry points only.
+
+An entry point asks for the groups it needs, and they are checked together:
+
+    settings = load_settings(KafkaSettings, HealthSettings)
+    settings.kafka.bootstrap
+
+Another package adds a group by deriving from `Group`; it is then `settings[ThatGroup]`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PLACEHOLDERS = ("changeme", "not-configured")
+EXIT_BAD_SETTINGS = 2
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must start with http:// or https://")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class Group(BaseSettings):
+    """Settings that belong together. Its variables are `env_prefix` plus the field's name in capitals."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_ignore_empty=True, extra="forbid", hide_input_in_errors=True, env_prefix="ADAMAS_"
+    )
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _refuse_placeholders(cls, value: object) -> object:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and any(word in text.lower() for word in PLACEHOLDERS):
+            raise ValueError("is still a placeholder")
+        return value
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable that sets a field."""
+        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
+
+    def shown(self) -> dict[str, str]:
+        """Variable to effective value, secrets masked."""
+        return {self.variable(field): _masked(getattr(self, field)) for field in type(self).model_fields}
+
+
+def _masked(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "********"
+    return "(not set)" if value is None else str(value)
+
+
+class KafkaSettings(Group):
+    """Where Kafka is: `host:port`, several with commas."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_KAFKA_")
+    bootstrap: str
+
+
+class PostgresSettings(Group):
+    """Where Postgres is; the DSN carries the password and is therefore secret."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_POSTGRES_")
+    dsn: SecretStr
+
+    @field_validator("dsn")
+    @classmethod
+    def _is_postgres(cls, dsn: SecretStr) -> SecretStr:
+        if not dsn.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return dsn
+
+
+class VendorSettings(Group):
+    """The vendor's GraphQL endpoint and what it allows us: 25 requests in any second, all classes counted."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_VENDOR_")
+    url: HttpUrl
+    username: str
+    password: SecretStr
+    requests_per_second: int = Field(default=25, ge=1, le=25)
+
+
+class ApiSettings(Group):
+    """Where the API listens."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_API_")
+    host: str = "127.0.0.1"
+    port: Port = 3000
+
+
+class HealthSettings(Group):
+    """Where a process without an API of its own serves `/health/*` and `/metrics`; port 0 takes a free one."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_HEALTH_")
+    host: str = "127.0.0.1"
+    port: Port = 9464
+
+
+class LogSettings(Group):
+    """`auto` writes for people on a terminal and JSON lines everywhere else."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_LOG_")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "console"] = "auto"
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _any_case(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
+
+
+class TelemetrySettings(Group):
+    """Traces leave the process only when an OTLP/HTTP endpoint is named."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_OTLP_")
+    endpoint: HttpUrl | None = None
+    sampled_share: float = Field(default=0.1, ge=0, le=1)
+
+
+class DataSettings(Group):
+    """The folder for everything the embedded servers and the processes keep on disk."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_DATA_")
+    dir: Path = Path(".adamas")
+
+
+class BadSettings(Exception):
+    """Settings that do not hold; the message has one line for each. Entry points exit with 2."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+GroupT = TypeVar("GroupT", bound=Group)
+
+
+class Settings:
+    """The groups one process asked for. Asking for another one is a programming error (`LookupError`)."""
+
+    ALL: ClassVar[tuple[type[Group], ...]] = (
+        KafkaSettings,
+        PostgresSettings,
+        VendorSettings,
+        ApiSettings,
+        HealthSettings,
+        LogSettings,
+        TelemetrySettings,
+        DataSettings,
+    )
+
+    def __init__(self, *groups: Group) -> None:
+        self._groups: dict[type[Group], Group] = {type(group): group for group in groups}
+
+    def __getitem__(self, group: type[GroupT]) -> GroupT:
+        if group not in self._groups:
+            raise LookupError(f"this process did not load {group.__name__}")
+        return cast(GroupT, self._groups[group])
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(self._groups.values())
+
+    def with_groups(self, *groups: Group) -> Self:
+        """The same settings with groups added or replaced."""
+        return type(self)(*(self._groups | {type(group): group for group in groups}).values())
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """Where Kafka is."""
+        return self[KafkaSettings]
+
+    @property
+    def postgres(self) -> PostgresSettings:
+        """Where Postgres is."""
+        return self[PostgresSettings]
+
+    @property
+    def vendor(self) -> VendorSettings:
+        """Where the vendor is and what it allows."""
+        return self[VendorSettings]
+
+    @property
+    def api(self) -> ApiSettings:
+        """Where the API listens."""
+        return self[ApiSettings]
+
+    @property
+    def health(self) -> HealthSettings:
+        """Where health and metrics are served."""
+        return self[HealthSettings]
+
+    @property
+    def log(self) -> LogSettings:
+        """How log lines are written."""
+        return self[LogSettings]
+
+    @property
+    def telemetry(self) -> TelemetrySettings:
+        """Where traces go."""
+        return self[TelemetrySettings]
+
+    @property
+    def data(self) -> DataSettings:
+        """Where files are kept."""
+        return self[DataSettings]
+
+
+def load_settings(*groups: type[Group]) -> Settings:
+    """Read the groups from the environment.
+
+    Raises:
+        BadSettings: with every bad variable of every group, so that one start shows them all.
+    """
+    loaded: list[Group] = []
+    problems: list[str] = []
+    for group in groups:
+        try:
+            loaded.append(group())
+        except ValidationError as error:
+            problems += [_problem(group, cast(dict[str, Any], detail)) for detail in error.errors()]
+    if problems:
+        raise BadSettings(problems)
+    return Settings(*loaded)
+
+
+def _problem(group: type[Group], detail: dict[str, Any]) -> str:
+    variable = group.variable(str(detail["loc"][0])) if detail["loc"] else group.__name__
+    if detail["type"] == "missing":
+        return f"{variable} is not set ({(group.__doc__ or '').splitlines()[0].rstrip('.')})"
+    return f"{variable}: {str(detail['msg']).removeprefix('Value error, ')}"

@@ -1,0 +1,74 @@
+"""Every line carries its action, the process and, inside a span, the trace id."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from opentelemetry.sdk.trace import TracerProvider
+
+from runtime.logs import configure_logs
+from runtime.settings import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+
+
+class LineReader:
+    """Log lines of one test; logs are configured here because pytest gives each phase its own stderr."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        configure_logs(LogSettings(format="json"), "tester")
+        self._capsys = capsys
+
+    def read(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self._capsys.readouterr().err.splitlines()]
+
+
+def test_the_event_is_the_action(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = LineReader(capsys)
+    structlog.stdlib.get_logger("x").info("ingest.page_published", feed="nivoda-natural")
+    (line,) = lines.read()
+    assert (line["action"], line["feed"], line["process"], line["level"]) == (
+        "ingest.page_published",
+        "nivoda-natural",
+        "tester",
+        "info",
+    )
+    assert str(line["at"]).endswith("Z")
+
+
+def test_a_line_inside_a_span_carries_its_trace_id(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = LineReader(capsys)
+    with TracerProvider().get_tracer("t").start_as_current_span("s") as span:
+        structlog.stdlib.get_logger("x").info("a.b")
+    (line,) = lines.read()
+    assert line["trace_id"] == f"{span.get_span_context().trace_id:032x}"
+
+
+def test_a_library_line_is_named_by_its_logger(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = LineReader(capsys)
+    logging.getLogger("some.library").warning("it is %s", "late")
+    (line,) = lines.read()
+    assert (line["action"], line["message"], line["process"]) == ("some.library", "it is late", "tester")
+
+
+def test_a_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = LineReader(capsys)
+    secret = "hunter2"
+    try:
+        _ = len(secret) / 0
+    except ZeroDivisionError:
+        structlog.stdlib.get_logger("x").exception("a.failed")
+    (line,) = lines.read()
+    assert "ZeroDivisionError" in str(line["exception"])
+    assert "hunter2" not in str(line["exception"])
