@@ -1,0 +1,198 @@
+"""Reading a topic without a group: every reader of canonical stones, rule sets and rates uses this one.
+
+A tail owns a thread and a consumer that joins no group. It reads the whole topic from the beginning, hands messages
+over in batches, and is caught up once it has reached the end offsets that stood when it started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Final
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from runtime.kafka import consumer
+from runtime.settings import KafkaSettings
+from schemas.errors import Fatal
+
+log = structlog.stdlib.get_logger(__name__)
+
+Apply = Callable[[list[Message]], None]
+
+_BATCH: Final = 2000
+_WAIT_S: Final = 0.25
+_RETRY_S: Final = 1.0
+_ASK_TIMEOUT_S: Final = 10.0
+# Kafka away is no reason to stop reading: the client reconnects by itself, and the data's age tells readers.
+_PASSING: Final = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
+)
+
+
+class Tail:
+    """Follows every partition of a topic.
+
+    Args:
+        kafka: where Kafka is.
+        topic: the topic's name; it must exist.
+        apply: called in the tail's thread with at least one message, in log order within each partition. What it
+            raises ends the tail and is kept in `failure`.
+        start: first offset to read by partition; the beginning where none is named.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, apply: Apply, *, start: dict[int, int] | None = None
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._apply = apply
+        self._start = start or {}
+        self._begins: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
+        self._caught_up = Event()
+        self._stop = Event()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._run, name=f"tail-{topic}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading and wait for the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wait_caught_up(self, timeout_s: float) -> bool:
+        """Block until the tail has caught up; false when time ran out or the tail has failed."""
+        return self._caught_up.wait(timeout_s) and self._failure is None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the end offsets taken at start were reached. Never goes back."""
+        return self._caught_up.is_set() and self._failure is None
+
+    @property
+    def progress(self) -> float:
+        """Share of the way to the end offsets taken at start, 0 to 1."""
+        if not self._ends:
+            return 0.0
+        todo = sum(end - self._begins[slot] for slot, end in self._ends.items())
+        done = sum(min(self._positions[slot], end) - self._begins[slot] for slot, end in self._ends.items())
+        return 1.0 if todo == 0 else done / todo
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """The next offset to be applied, by partition."""
+        return dict(self._positions)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the tail, if something did."""
+        return self._failure
+
+    def _run(self) -> None:
+        reader = consumer(self._kafka, enable_partition_eof=True)
+        try:
+            if self._assign(reader):
+                self._follow(reader)
+        except Exception as error:
+            log.exception("tail.failed", topic=self._topic)
+            self._failure = error
+            # Whoever waits must not wait for ever; `caught_up` stays false beside a failure.
+            self._caught_up.set()
+        finally:
+            reader.close()
+
+    def _assign(self, reader: Consumer) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._take_offsets(reader)
+            except KafkaException as error:
+                if not _passing(error.args[0]):
+                    raise
+                log.warning("tail.kafka_away", topic=self._topic, error=str(error.args[0]))
+                self._stop.wait(_RETRY_S)
+                continue
+            reader.assign(
+                [
+                    TopicPartition(self._topic, slot, self._start.get(slot, OFFSET_BEGINNING))
+                    for slot in self._ends
+                ]
+            )
+            self._note_progress()
+            return True
+        return False
+
+    def _take_offsets(self, reader: Consumer) -> None:
+        known = reader.list_topics(self._topic, timeout=_ASK_TIMEOUT_S).topics[self._topic]
+        if known.error is not None:
+            raise KafkaException(known.error)
+        ends: dict[int, int] = {}
+        for slot in known.partitions:
+            answer = reader.get_watermark_offsets(
+                TopicPartition(self._topic, slot), timeout=_ASK_TIMEOUT_S, cached=False
+            )
+            if answer is None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            low, ends[slot] = answer
+            # A start below what Kafka still has begins at the oldest kept record, one beyond the end at the end.
+            self._begins[slot] = min(max(low, self._start.get(slot, low)), ends[slot])
+        self._positions = dict(self._begins)
+        self._ends = ends
+
+    def _follow(self, reader: Consumer) -> None:
+        while not self._stop.is_set():
+            # The first message is waited for, the rest is what lies ready: `consume` with a time-out would hold
+            # back a lone message for all of it.
+            batch = reader.consume(1, _WAIT_S)
+            if batch:
+                batch += reader.consume(_BATCH - 1, 0)
+                self._hand_over(batch)
+
+    def _hand_over(self, batch: list[Message]) -> None:
+        messages = [message for message in batch if message.error() is None]
+        if messages:
+            self._apply(messages)
+            last = {message.partition(): message.offset() for message in messages}
+            self._positions.update({slot: offset + 1 for slot, offset in last.items()})  # type: ignore[operator,misc]
+        if len(messages) < len(batch):
+            for message in batch:
+                self._look_at_error(message)
+        self._note_progress()
+
+    def _look_at_error(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            # Compaction may have taken the last records before the end: this is what tells that it was reached.
+            slot, offset = message.partition(), message.offset()
+            if slot is not None and offset is not None:
+                self._positions[slot] = max(offset, self._positions[slot])
+        elif _passing(error):
+            log.warning("tail.kafka_away", topic=self._topic, error=error.str())
+        else:
+            raise Fatal(f"reading {self._topic}: {error.str()}")
+
+    def _note_progress(self) -> None:
+        if not self._caught_up.is_set() and all(
+            self._positions[slot] >= end for slot, end in self._ends.items()
+        ):
+            log.info("tail.caught_up", topic=self._topic, records=sum(self._ends.values()))
+            self._caught_up.set()
+
+
+def _passing(error: KafkaError) -> bool:
+    return error.code() in _PASSING or (error.retriable() and not error.fatal())
