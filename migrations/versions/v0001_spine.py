@@ -25,7 +25,7 @@ _TABLES = (
 CREATE TABLE price_history (
     stone_id text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
-    mapper_version integer NOT NULL,
+    mapper_version bigint NOT NULL,
     rules_version bigint NOT NULL,
     price_cents bigint NOT NULL,
     previous_price_cents bigint,
@@ -52,7 +52,9 @@ CREATE TABLE feed_positions (
 CREATE TABLE sink_positions (
     kafka_partition integer PRIMARY KEY,
     topic_id uuid NOT NULL,
-    next_offset bigint NOT NULL
+    next_offset bigint NOT NULL,
+    -- The topic for which the rows of every former topic were looked through and retired.
+    settled_topic_id uuid
 )""",
     """
 CREATE TABLE leases (

@@ -1,0 +1,1 @@
+"""Canonical stones into Postgres: rows, price history and feed positions."""

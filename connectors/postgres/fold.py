@@ -1,0 +1,221 @@
+"""Messages of `diamonds.canonical` folded into what one transaction writes. Pure: no Kafka, no Postgres.
+
+Within a batch the log's order decides: the last record of a key is the stone, be it a version or a null. Price
+history is taken from every version before that folding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Annotated, Any, Final, Protocol, cast
+
+import msgspec
+from msgspec import Meta
+
+from schemas.errors import Invalid
+from schemas.sql import STONE_COLUMNS
+from schemas.stone import Cause, Position, Stone, decode_position, is_position
+
+Row = tuple[Any, ...]
+"""Values of one row, in the order of its table's columns."""
+
+HISTORY_COLUMNS: Final = (
+    "stone_id",
+    "seq",
+    "mapper_version",
+    "rules_version",
+    "price_cents",
+    "previous_price_cents",
+    "currency",
+    "cost_cents",
+    "margin_bps",
+    "rule",
+    "cause",
+    "changed_at",
+)
+
+MAX_KEY_BYTES: Final = 1000
+"""A longer id does not fit an entry of the primary key's index."""
+
+_NUL_ESCAPED: Final = b"\\u0000"
+
+
+class Message(Protocol):
+    """What is read of a `confluent_kafka.Message`."""
+
+    def key(self) -> bytes | None:
+        """The record's key."""
+
+    def value(self) -> bytes | None:
+        """The record's value; None is a null."""
+
+    def partition(self) -> int | None:
+        """The feed's slot."""
+
+    def offset(self) -> int | None:
+        """The record's place in the partition."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind of time and milliseconds since 1970."""
+
+
+_Bigint = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+# Everything Postgres would refuse is refused here, where one record falls and not the whole transaction. The struct
+# lives as long as its transaction: untracked by the garbage collector it decodes twice as fast.
+_BIGINTS: Final = {
+    column.name: _Bigint | None if column.nullable else _Bigint
+    for column in STONE_COLUMNS
+    if column.sql_type == "bigint"
+}
+_StoneRow = cast(
+    "type[Stone]",
+    msgspec.defstruct(
+        "_StoneRow",
+        [
+            (f.name, _BIGINTS.get(f.name, f.type), *(() if f.required else (f.default,)))
+            for f in msgspec.structs.fields(Stone)
+        ],
+        frozen=True,
+        kw_only=True,
+        gc=False,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The last version of a stone in a batch."""
+
+    stone: Stone
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A stone whose last record in a batch is a null."""
+
+    stone_id: str
+    offset: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that cannot become a row."""
+
+    message: Message
+    cause: Invalid
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes, and the offsets (partition to next offset) it brings the sink to."""
+
+    versions: list[Version] = field(default_factory=list)
+    retired: list[Retired] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
+    positions: list[tuple[Position, int]] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    next_offsets: dict[int, int] = field(default_factory=dict)
+    records: int = 0
+
+
+_decode = msgspec.json.Decoder(_StoneRow).decode
+_history_values = attrgetter(
+    *(
+        "id" if name == "stone_id" else "updated_at" if name == "changed_at" else name
+        for name in HISTORY_COLUMNS
+    )
+)
+
+
+def stone_values(version: Version) -> Row:
+    """The row's values in the order of `STONE_COLUMNS`."""
+    return msgspec.structs.astuple(version.stone)
+
+
+def history_values(stone: Stone) -> Row:
+    """The price-history row of a version, in the order of `HISTORY_COLUMNS`."""
+    values: Row = _history_values(stone)
+    return values
+
+
+def fold(messages: Sequence[Message]) -> Batch:
+    """Read a batch in log order. Nothing raises: what cannot be used is in `refused`."""
+    batch = Batch(records=len(messages))
+    last: dict[bytes, Version | Retired] = {}
+    positions: dict[bytes, tuple[Position, int]] = {}
+    for message in messages:
+        try:
+            _take(message, batch, last, positions)
+        except Invalid as cause:
+            batch.refused.append(Refused(message, cause))
+    batch.next_offsets = _next_offsets(messages)
+    batch.positions = list(positions.values())
+    for outcome in last.values():
+        if isinstance(outcome, Version):
+            batch.versions.append(outcome)
+        else:
+            batch.retired.append(outcome)
+    return batch
+
+
+def _take(
+    message: Message,
+    batch: Batch,
+    last: dict[bytes, Version | Retired],
+    positions: dict[bytes, tuple[Position, int]],
+) -> None:
+    key, value, offset = message.key(), message.value(), message.offset()
+    if not key or offset is None:
+        raise Invalid("key", "a canonical record has the stone's id as its key", code="no_key")
+    if len(key) > MAX_KEY_BYTES:
+        raise Invalid("key", f"has {len(key)} bytes; at most {MAX_KEY_BYTES} are stored", code="bad_key")
+    if is_position(key):
+        if value is not None:
+            positions[key] = (_position(value), offset)
+    elif value is None:
+        last[key] = Retired(_text(key), offset, message.timestamp()[1])
+    else:
+        stone = _stone(key, value)
+        last[key] = Version(stone, offset)
+        # The one rule for a history row, the same that everybody who counts them uses.
+        if stone.cause is Cause.NEW or stone.price_cents != stone.previous_price_cents:
+            batch.history.append(history_values(stone))
+
+
+def _stone(key: bytes, value: bytes) -> Stone:
+    if _NUL_ESCAPED in value:
+        raise Invalid(
+            "record", "holds the character U+0000, which Postgres cannot store", code="nul_character"
+        )
+    try:
+        stone = _decode(value)
+    except msgspec.MsgspecError as error:
+        raise Invalid("record", str(error), code="not_a_stone") from error
+    if stone.id.encode() != key:
+        raise Invalid("id", f"is {stone.id}, but the record's key is {_text(key)}", code="key_differs")
+    return stone
+
+
+def _position(value: bytes) -> Position:
+    try:
+        return decode_position(value)
+    except msgspec.MsgspecError as error:
+        raise Invalid("position", str(error), code="not_a_position") from error
+
+
+def _text(key: bytes) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid("key", "must be UTF-8 text", code="bad_key") from error
+
+
+def _next_offsets(messages: Iterable[Message]) -> dict[int, int]:
+    # Within a partition offsets rise, so the last message seen of each is the furthest.
+    places = {message.partition(): message.offset() for message in messages}
+    return {slot: offset + 1 for slot, offset in places.items() if slot is not None and offset is not None}

@@ -1,0 +1,269 @@
+"""What the sink says to Postgres: one transaction a batch, where it stands, and the end of a former topic.
+
+The commit order within a transaction is rows, retirements, history, feed positions, then the sink's own position;
+they become visible together or not at all. Writing a batch twice, or an older one after a newer one, changes
+nothing: rows are guarded by canonical offset (and topic id), history by its key, positions never go back.
+
+Rows of unknown stones go straight into the table: `COPY` costs a third of an upsert. Rows of known stones that are
+newer go through a staging table and one guarded upsert. Should another writer insert a stone in between, the
+transaction fails on the primary key and is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from connectors.postgres.fold import (
+    HISTORY_COLUMNS,
+    Batch,
+    Retired,
+    Row,
+    Version,
+    stone_values,
+)
+from schemas.errors import Retriable
+from schemas.sql import STONE_COLUMNS
+from schemas.stone import Position
+
+CONNECT_TIMEOUT_S: Final = 10
+STATEMENT_TIMEOUT_S: Final = 120
+
+_STAGED: Final = (*(column.name for column in STONE_COLUMNS), "canonical_offset")
+_COPIED: Final = (*_STAGED, "topic_id")
+_NEWER: Final = "excluded.canonical_offset > d.canonical_offset OR excluded.topic_id <> d.topic_id"
+
+_SETTINGS: Final = {
+    "application_name": "adamas-sink",
+    # The sink's position is in the same log as its rows: what a crash of Postgres loses is read again.
+    "synchronous_commit": "off",
+    # Compiling a 65-column upsert takes longer than running it for a batch.
+    "jit": "off",
+    "timezone": "UTC",
+}
+
+_KNOWN: Final = "SELECT id, canonical_offset, topic_id FROM diamonds WHERE id = ANY($1)"
+
+_STAGE: Final = f"""
+CREATE TEMPORARY TABLE staged ON COMMIT DELETE ROWS AS SELECT {", ".join(_STAGED)} FROM diamonds WITH NO DATA;
+CREATE TEMPORARY TABLE staged_history (LIKE price_history) ON COMMIT DELETE ROWS"""
+
+_UPSERT: Final = f"""
+INSERT INTO diamonds AS d ({", ".join(_STAGED)}, topic_id)
+SELECT {", ".join(_STAGED)}, $1 FROM staged
+ON CONFLICT (id) DO UPDATE
+SET {", ".join(f"{name} = excluded.{name}" for name in _COPIED if name != "id")}, retired_at = NULL
+WHERE {_NEWER}"""
+
+_RETIRE: Final = """
+UPDATE diamonds AS d
+SET retired_at = gone.at, canonical_offset = gone.canonical_offset, topic_id = $4
+FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS gone (id, canonical_offset, at)
+WHERE d.id = gone.id AND (gone.canonical_offset > d.canonical_offset OR d.topic_id <> $4)"""
+
+_HISTORY: Final = "INSERT INTO price_history SELECT * FROM staged_history ON CONFLICT DO NOTHING"
+
+_FEED_POSITION: Final = """
+INSERT INTO feed_positions AS p (feed, as_of, run, raw_offset, seq, canonical_offset, topic_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (feed) DO UPDATE
+SET as_of = excluded.as_of, run = excluded.run, raw_offset = excluded.raw_offset, seq = excluded.seq,
+    canonical_offset = excluded.canonical_offset, topic_id = excluded.topic_id
+WHERE excluded.canonical_offset > p.canonical_offset OR excluded.topic_id <> p.topic_id"""
+
+_SINK_POSITION: Final = """
+INSERT INTO sink_positions AS p (kafka_partition, topic_id, next_offset) VALUES ($1, $2, $3)
+ON CONFLICT (kafka_partition) DO UPDATE
+SET next_offset = excluded.next_offset, topic_id = excluded.topic_id
+WHERE excluded.next_offset > p.next_offset OR excluded.topic_id <> p.topic_id"""
+
+_SINK_POSITIONS: Final = """
+SELECT kafka_partition, next_offset, settled_topic_id IS NOT DISTINCT FROM $1 AS settled
+FROM sink_positions WHERE topic_id = $1"""
+
+_SETTLE: Final = """
+UPDATE diamonds SET retired_at = now() WHERE topic_id <> $1 AND retired_at IS NULL AND feed = ANY($2)"""
+
+_SETTLED: Final = """
+INSERT INTO sink_positions AS p (kafka_partition, topic_id, next_offset, settled_topic_id) VALUES ($1, $2, $3, $2)
+ON CONFLICT (kafka_partition) DO UPDATE
+SET settled_topic_id = $2, topic_id = $2, next_offset = CASE WHEN p.topic_id = $2 THEN p.next_offset ELSE $3 END"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a partition of the present topic was written.
+
+    Attributes:
+        next_offset: the first offset not yet written.
+        settled: whether rows of former topics were already retired.
+    """
+
+    next_offset: int
+    settled: bool
+
+
+class Store:
+    """One connection to Postgres, for one thread's event loop.
+
+    Every method raises `Retriable` when Postgres is away, refuses the connection for now, or another writer was
+    faster; the connection is then dropped and made anew by the next call.
+
+    Args:
+        dsn: where Postgres is.
+        topic_id: id of the canonical topic that is read.
+    """
+
+    def __init__(self, dsn: str, topic_id: UUID) -> None:
+        self._dsn = dsn
+        self._topic_id = asyncpg.pgproto.pgproto.UUID(topic_id.bytes)
+        self._connection: asyncpg.Connection | None = None
+
+    async def standings(self) -> dict[int, Standing]:
+        """By partition, how far the present topic was written; a partition never written is missing."""
+        rows = await self._within_transaction(lambda link: link.fetch(_SINK_POSITIONS, self._topic_id))
+        return {slot: Standing(next_offset, settled) for slot, next_offset, settled in rows}
+
+    async def write(self, batch: Batch) -> int:
+        """Write a batch in one transaction; the number of stones that were inserted, changed or retired."""
+        written: int = await self._within_transaction(lambda link: self._write(link, batch))
+        return written
+
+    async def settle(self, slot: int, feeds: Iterable[str], next_offset: int) -> int:
+        """Retire what the feeds of a slot still have from former topics; how many stones that were."""
+        retired: int = await self._within_transaction(
+            lambda link: self._settle(link, slot, list(feeds), next_offset)
+        )
+        return retired
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            await self._connection.close(timeout=CONNECT_TIMEOUT_S)
+            self._connection = None
+
+    async def _within_transaction(self, work: Any) -> Any:
+        try:
+            link = await self._connected()
+            async with link.transaction():
+                return await work(link)
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.InterfaceError,
+            asyncpg.OperatorInterventionError,
+            asyncpg.InsufficientResourcesError,
+            asyncpg.TransactionRollbackError,
+            asyncpg.UniqueViolationError,
+            asyncpg.QueryCanceledError,
+        ) as error:
+            self._drop()
+            raise Retriable(f"Postgres: {type(error).__name__}: {error}") from error
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._dsn,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=STATEMENT_TIMEOUT_S,
+                server_settings=_SETTINGS,
+            )
+            await self._connection.execute(_STAGE)
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _write(self, link: asyncpg.Connection, batch: Batch) -> int:
+        written = await self._write_versions(link, batch.versions)
+        written += await self._retire(link, batch.retired)
+        await _write_history(link, batch.history)
+        await self._write_feed_positions(link, batch.positions)
+        await self._write_sink_positions(link, batch.next_offsets)
+        return written
+
+    async def _write_versions(self, link: asyncpg.Connection, versions: list[Version]) -> int:
+        if not versions:
+            return 0
+        known = {
+            stone_id: offset if topic_id == self._topic_id else -1
+            for stone_id, offset, topic_id in await link.fetch(_KNOWN, [v.stone.id for v in versions])
+        }
+        new = [(*stone_values(v), v.offset, self._topic_id) for v in versions if v.stone.id not in known]
+        newer = [
+            (*stone_values(v), v.offset)
+            for v in versions
+            if v.stone.id in known and v.offset > known[v.stone.id]
+        ]
+        if new:
+            await link.copy_records_to_table("diamonds", records=new, columns=_COPIED)
+        if newer:
+            await link.copy_records_to_table("staged", records=newer, columns=_STAGED)
+            await link.execute(_UPSERT, self._topic_id)
+        return len(new) + len(newer)
+
+    async def _retire(self, link: asyncpg.Connection, retired: list[Retired]) -> int:
+        if not retired:
+            return 0
+        status = await link.execute(
+            _RETIRE,
+            [gone.stone_id for gone in retired],
+            [gone.offset for gone in retired],
+            [_moment(gone.at_ms) for gone in retired],
+            self._topic_id,
+        )
+        return _affected(status)
+
+    async def _write_feed_positions(
+        self, link: asyncpg.Connection, positions: list[tuple[Position, int]]
+    ) -> None:
+        for position, offset in positions:
+            await link.execute(
+                _FEED_POSITION,
+                position.feed,
+                _moment(position.as_of),
+                position.run,
+                position.raw_offset,
+                position.seq,
+                offset,
+                self._topic_id,
+            )
+
+    async def _write_sink_positions(self, link: asyncpg.Connection, next_offsets: Mapping[int, int]) -> None:
+        await link.executemany(
+            _SINK_POSITION, [(slot, self._topic_id, offset) for slot, offset in next_offsets.items()]
+        )
+
+    async def _settle(self, link: asyncpg.Connection, slot: int, feeds: list[str], next_offset: int) -> int:
+        retired = _affected(await link.execute(_SETTLE, self._topic_id, feeds))
+        await link.execute(_SETTLED, slot, self._topic_id, next_offset)
+        return retired
+
+
+async def _write_history(link: asyncpg.Connection, history: list[Row]) -> None:
+    """Nearly always every row is new and goes straight in; only a batch written before needs the staging table."""
+    if not history:
+        return
+    try:
+        async with link.transaction():
+            await link.copy_records_to_table("price_history", records=history, columns=HISTORY_COLUMNS)
+    except asyncpg.UniqueViolationError:
+        await link.copy_records_to_table("staged_history", records=history, columns=HISTORY_COLUMNS)
+        await link.execute(_HISTORY)
+
+
+def _moment(epoch_ms: int) -> datetime:
+    return datetime.fromtimestamp(epoch_ms / 1000, tz=UTC)
+
+
+def _affected(status: str) -> int:
+    """Rows a command changed, from its completion tag such as `UPDATE 12`."""
+    return int(status.rpartition(" ")[2])
