@@ -5,6 +5,7 @@ The factories take any librdkafka property as an override, by its own name or wi
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -82,15 +83,15 @@ def ensure_topics(settings: KafkaSettings, topics: Iterable[Topic]) -> None:
         TopicDrift: a topic has another number of partitions or another value of a setting.
         Retriable: Kafka does not answer.
     """
-    client, wanted = admin(settings), {topic.name: topic for topic in topics}
+    client, wanted = admin(settings), list(topics)
     existing = _partitions(client)
-    created = [topic for name, topic in wanted.items() if name not in existing]
+    created = [topic for topic in wanted if topic.name not in existing]
     _create(client, created)
-    present = [topic for name, topic in wanted.items() if name in existing]
-    drifts = [*_partition_drifts(present, existing), *_config_drifts(client, present)]
+    existing = _await_leaders(client, wanted)
+    drifts = [*_partition_drifts(wanted, existing), *_config_drifts(client, wanted)]
     if drifts:
         raise TopicDrift("; ".join(drifts))
-    log.info("kafka.topics_ensured", created=[topic.name for topic in created], kept=len(present))
+    log.info("kafka.topics_ensured", created=[topic.name for topic in created], topics=len(wanted))
 
 
 def topic_id(client: AdminClient, name: str) -> str:
@@ -107,8 +108,23 @@ def topic_id(client: AdminClient, name: str) -> str:
 
 
 def _partitions(client: AdminClient) -> dict[str, int]:
+    """The number of partitions of each topic all of whose partitions have a leader."""
     metadata = _answered(lambda: client.list_topics(timeout=REQUEST_TIMEOUT_S))
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+    return {
+        name: len(topic.partitions)
+        for name, topic in metadata.topics.items()
+        if all(partition.leader >= 0 for partition in topic.partitions.values())
+    }
+
+
+def _await_leaders(client: AdminClient, topics: list[Topic]) -> dict[str, int]:
+    """A topic just created is unknown to clients for some milliseconds, and then without leaders for some more."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while waiting := [topic.name for topic in topics if topic.name not in (existing := _partitions(client))]:
+        if time.monotonic() > deadline:
+            raise Retriable(f"no leader for all partitions of {', '.join(waiting)}")
+        time.sleep(0.02)
+    return existing
 
 
 def _create(client: AdminClient, topics: list[Topic]) -> None:
@@ -135,8 +151,6 @@ def _partition_drifts(topics: list[Topic], existing: Mapping[str, int]) -> list[
 
 
 def _config_drifts(client: AdminClient, topics: list[Topic]) -> list[str]:
-    if not topics:
-        return []
     resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics]
     futures = client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
     found = {resource.name: _result(future) for resource, future in futures.items()}

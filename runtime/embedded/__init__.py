@@ -1,0 +1,1 @@
+"""Kafka and Postgres themselves, started from packages alone, for `adamas up` and the tests."""

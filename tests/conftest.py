@@ -1,0 +1,137 @@
+"""A real Kafka and a real Postgres, started once for the session and only when a test asks for one.
+
+kafka           bootstrap address of the session's broker
+kafka_settings  the same as settings
+postgres        DSN of the superuser
+database        DSN of a fresh, migrated database of this test's own
+topic_name      makes names no other test uses
+make_topic      makes such a topic, by default a small one with one partition
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from migrations import runner
+from runtime.embedded.kafka import EmbeddedKafka
+from runtime.embedded.postgres import EmbeddedPostgres
+from runtime.kafka import ensure_topics
+from runtime.ports import free_ports
+from runtime.settings import KafkaSettings
+from schemas.topics import Topic
+
+# A test's data need not survive the machine, and tests wait for the cleaner.
+FAST_POSTGRES = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+}
+FAST_KAFKA = {"log.cleaner.backoff.ms": "200", "log.initial.task.delay.ms": "500"}
+TEMPLATE = "migrated"
+
+
+class TopicMaker(Protocol):
+    """Creates a topic and returns it as it exists."""
+
+    def __call__(
+        self, like: Topic | None = None, *, partitions: int | None = None, **config: str
+    ) -> Topic: ...
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    # Not pytest's own folder: it keeps the last three sessions', and this is some hundred megabytes.
+    folder = Path(tempfile.mkdtemp(prefix="adamas-tests-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(servers_folder: Path) -> Iterator[str]:
+    port, controller_port = free_ports(2)
+    server = EmbeddedKafka(servers_folder / "kafka", port, controller_port, FAST_KAFKA)
+    server.prepare()
+    server.launch()
+    try:
+        server.wait_ready()
+        yield server.bootstrap
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_settings(kafka: str) -> KafkaSettings:
+    return KafkaSettings(bootstrap=kafka)
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path) -> Iterator[str]:
+    server = EmbeddedPostgres(servers_folder / "postgres", free_ports(1)[0], FAST_POSTGRES)
+    server.prepare()
+    server.launch()
+    try:
+        server.wait_ready()
+        yield server.dsn
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: str) -> str:
+    _execute(postgres, f"CREATE DATABASE {TEMPLATE}")
+    runner.upgrade(_dsn_of(postgres, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: str, migrated_template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    yield _dsn_of(postgres, name)
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def topic_name() -> Callable[[str], str]:
+    return lambda about: f"{about}-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_topic(kafka_settings: KafkaSettings, topic_name: Callable[[str], str]) -> TopicMaker:
+    def make(like: Topic | None = None, *, partitions: int | None = None, **config: str) -> Topic:
+        base = like or Topic(name="test", key="any", record="any", partitions=1)
+        named = {key.replace("_", "."): value for key, value in config.items()}
+        topic = replace(
+            base,
+            name=topic_name(base.name),
+            partitions=partitions or base.partitions,
+            config={**base.config, **named},
+        )
+        ensure_topics(kafka_settings, [topic])
+        return topic
+
+    return make
+
+
+def _dsn_of(admin_dsn: str, database: str) -> str:
+    return f"{admin_dsn.rpartition('/')[0]}/{database}"
+
+
+def _execute(dsn: str, statement: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
