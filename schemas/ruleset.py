@@ -38,9 +38,9 @@ ATTRIBUTES: Final = _attribute_types()
 
 
 class Strict(BaseModel):
-    """Refuses unknown keys, never changes after it was read."""
+    """Refuses unknown keys and numbers without end, never changes after it was read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Range(Strict):
