@@ -45,6 +45,9 @@ _NUL_ESCAPED: Final = b"\\u0000"
 class Message(Protocol):
     """What is read of a `confluent_kafka.Message`."""
 
+    def topic(self) -> str | None:
+        """The topic it was read from."""
+
     def key(self) -> bytes | None:
         """The record's key."""
 
@@ -85,16 +88,14 @@ _StoneRow = cast(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, gc=False):
     """The last version of a stone in a batch."""
 
     stone: Stone
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retired:
+class Retired(msgspec.Struct, frozen=True, gc=False):
     """A stone whose last record in a batch is a null."""
 
     stone_id: str

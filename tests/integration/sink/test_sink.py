@@ -1,0 +1,239 @@
+"""The sink against a real Kafka and a real Postgres."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+
+import asyncpg
+import pytest
+from confluent_kafka import TopicPartition
+from pydantic import SecretStr
+
+from connectors.postgres.progress import Progress
+from connectors.postgres.sink import Sink, topic_uuid
+from runtime.kafka import admin, consumer, ensure_topics, producer
+from runtime.settings import KafkaSettings, PostgresSettings, Settings
+from runtime.shutdown import Shutdown
+from schemas.stone import Cause, Position, Stone, encode, position_key
+from schemas.topics import CANONICAL, DEAD, Topic
+from tests.conftest import TopicMaker
+from tests.unit.schemas.stones import make_stone
+
+Keyed = tuple[bytes, bytes | None]
+
+
+@pytest.fixture
+def topic(make_topic: TopicMaker) -> Topic:
+    return make_topic(CANONICAL)
+
+
+@pytest.fixture
+def settings(kafka_settings: KafkaSettings, database: str) -> Settings:
+    ensure_topics(kafka_settings, [DEAD])
+    return Settings(kafka_settings, PostgresSettings(dsn=SecretStr(database)))
+
+
+@contextmanager
+def running_sink(settings: Settings, topic: Topic) -> Iterator[Progress]:
+    progress, failures = Progress(), []
+
+    def run(shutdown: Shutdown) -> None:
+        try:
+            Sink(settings, progress, shutdown, topic.name, group=f"sink-{topic.name}").run()
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    with Shutdown(grace_s=60) as shutdown:
+        thread = Thread(target=run, args=(shutdown,))
+        thread.start()
+        try:
+            yield progress
+        finally:
+            shutdown.request("test is over")
+            thread.join()
+    assert failures == []
+
+
+def drained(progress: Progress) -> bool:
+    return progress.caught_up and progress.lag == 0 and not progress.unsettled()
+
+
+def wait_for(reached: Callable[[], object], timeout_s: float = 30) -> None:
+    deadline = monotonic() + timeout_s
+    while not reached():
+        assert monotonic() < deadline, "did not happen in time"
+        sleep(0.05)
+
+
+def sink_to_end(settings: Settings, topic: Topic) -> None:
+    with running_sink(settings, topic) as progress:
+        wait_for(lambda: drained(progress))
+
+
+def send(settings: Settings, topic: Topic, records: Iterable[Keyed], slot: int = 0) -> None:
+    client = producer(settings.kafka)
+    for key, value in records:
+        client.produce(topic.name, key=key, value=value, partition=slot)
+    assert client.flush(30) == 0
+
+
+def of(stone: Stone) -> Keyed:
+    return stone.id.encode(), encode(stone)
+
+
+def query(dsn: str, sql: str, *arguments: Any) -> list[dict[str, Any]]:
+    async def ask() -> list[dict[str, Any]]:
+        link = await asyncpg.connect(dsn)
+        try:
+            return [dict(row) for row in await link.fetch(sql, *arguments)]
+        finally:
+            await link.close()
+
+    return asyncio.run(ask())
+
+
+def some_stones(count: int, **changes: Any) -> list[Stone]:
+    return [make_stone(id=f"nivoda-natural:{n}", price_cents=1000 + n, **changes) for n in range(count)]
+
+
+def test_rows_history_and_positions_come_from_the_log(
+    settings: Settings, topic: Topic, database: str
+) -> None:
+    stones = some_stones(3)
+    dearer = make_stone(
+        id=stones[1].id, price_cents=9, previous_price_cents=1001, cause=Cause.CHANGED, seq=(1 << 40) + 9
+    )
+    position = Position(feed="nivoda-natural", as_of=1_767_323_045_000, run="r1", raw_offset=5, seq=6)
+    send(
+        settings,
+        topic,
+        [
+            *map(of, stones),
+            of(dearer),
+            (stones[2].id.encode(), None),
+            (position_key(position.feed), encode(position)),
+        ],
+    )
+    sink_to_end(settings, topic)
+
+    rows = query(database, "SELECT id, price_cents, canonical_offset, retired_at FROM diamonds ORDER BY id")
+    assert [(row["price_cents"], row["canonical_offset"]) for row in rows] == [(1000, 0), (9, 3)]
+    history = query(database, "SELECT stone_id, seq, price_cents FROM price_history ORDER BY stone_id, seq")
+    assert [row["price_cents"] for row in history] == [1000, 1001, 9, 1002]
+    assert len(query(database, "SELECT * FROM available_diamonds")) == 2
+    assert [row["change_cents"] for row in query(database, "SELECT * FROM price_changes")] == [9 - 1001]
+    (age,) = query(database, "SELECT * FROM feed_ages")
+    assert age["as_of"].timestamp() * 1000 == position.as_of
+    committed = consumer(settings.kafka, f"sink-{topic.name}").committed([TopicPartition(topic.name, 0)])
+    assert committed[0].offset == 6
+
+
+def test_a_retired_row_stays_marked_and_revives(settings: Settings, topic: Topic, database: str) -> None:
+    stone = make_stone()
+    send(settings, topic, [of(stone)])
+    sink_to_end(settings, topic)
+    send(settings, topic, [(stone.id.encode(), None)])
+    sink_to_end(settings, topic)
+    assert query(database, "SELECT id FROM retired_diamonds") == [{"id": stone.id}]
+    send(settings, topic, [of(stone)])
+    sink_to_end(settings, topic)
+    assert query(database, "SELECT id FROM available_diamonds") == [{"id": stone.id}]
+
+
+def test_reading_again_changes_nothing(settings: Settings, topic: Topic, database: str) -> None:
+    stones = some_stones(20)
+    dearer = [
+        make_stone(
+            id=s.id, price_cents=7, previous_price_cents=s.price_cents, cause=Cause.REPRICED, rules_version=2
+        )
+        for s in stones[:10]
+    ]
+    send(settings, topic, [*map(of, stones), *map(of, dearer), (stones[11].id.encode(), None)])
+    sink_to_end(settings, topic)
+    all_rows, all_history = (
+        "SELECT * FROM diamonds ORDER BY id",
+        "SELECT * FROM price_history ORDER BY 1, 2, 3, 4",
+    )
+    before = query(database, all_rows), query(database, all_history)
+
+    query(database, "UPDATE sink_positions SET next_offset = 3")
+    sink_to_end(settings, topic)
+    assert (query(database, all_rows), query(database, all_history)) == before
+    assert query(database, "SELECT next_offset FROM sink_positions WHERE kafka_partition = 0") == [
+        {"next_offset": 31}
+    ]
+
+
+def test_a_database_restored_from_an_older_state_catches_up(
+    settings: Settings, topic: Topic, database: str
+) -> None:
+    send(settings, topic, map(of, some_stones(10)))
+    sink_to_end(settings, topic)
+    # Kafka still has the group's committed offset of 10.
+    query(database, "DELETE FROM diamonds")
+    query(database, "DELETE FROM sink_positions")
+    sink_to_end(settings, topic)
+    assert query(database, "SELECT count(*) AS n FROM diamonds") == [{"n": 10}]
+
+
+def test_what_is_no_stone_goes_to_the_dead_letters(settings: Settings, topic: Topic, database: str) -> None:
+    stone = make_stone(id="nivoda-natural:fine")
+    send(settings, topic, [(b"nivoda-natural:html", b"<html>"), of(stone)])
+    sink_to_end(settings, topic)
+    assert query(database, "SELECT id FROM diamonds") == [{"id": stone.id}]
+
+    reader = consumer(settings.kafka)
+    reader.assign([TopicPartition(DEAD.name, 0, 0)])
+    letters = [message for message in reader.consume(100, 5) if message.value() == b"<html>"]
+    reader.close()
+    headers = [dict(letter.headers() or []) for letter in letters]
+    assert [h["offset"] for h in headers if h["topic"] == topic.name.encode()] == [b"0"]
+    assert {h["stage"] for h in headers} == {b"write"}
+
+
+def test_rows_of_a_former_topic_are_retired_once_the_new_one_is_read(
+    settings: Settings, topic: Topic, make_topic: TopicMaker, database: str
+) -> None:
+    stones = some_stones(5)
+    send(settings, topic, map(of, stones))
+    sink_to_end(settings, topic)
+    anew = make_topic(CANONICAL)
+    send(settings, anew, [of(stones[0]), of(stones[3])])
+    sink_to_end(settings, anew)
+
+    assert [row["id"] for row in query(database, "SELECT id FROM available_diamonds ORDER BY id")] == [
+        stones[0].id,
+        stones[3].id,
+    ]
+    topics = query(database, "SELECT DISTINCT settled_topic_id AS topic FROM sink_positions")
+    assert [row["topic"] for row in topics] == [topic_uuid(settings.kafka, anew.name)]
+
+
+def test_a_topic_created_anew_under_the_reader_stops_it(
+    settings: Settings, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.postgres.sink._REPORT_EVERY_S", 0.2)
+    with Shutdown(grace_s=60) as shutdown:
+        sink = Sink(settings, Progress(), shutdown, topic.name, group=f"sink-{topic.name}")
+        client = admin(settings.kafka)  # named: its futures die with it
+        for deletion in client.delete_topics([topic.name]).values():
+            deletion.result()
+        sleep(0.5)
+        ensure_topics(settings.kafka, [topic])
+        with pytest.raises(Exception, match="created anew"):
+            sink.run()
+
+
+def test_a_lost_connection_loses_nothing(settings: Settings, topic: Topic, database: str) -> None:
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'adamas-sink'"
+    with running_sink(settings, topic) as progress:
+        wait_for(lambda: progress.caught_up)
+        for round_ in range(4):
+            send(settings, topic, [of(make_stone(id=f"nivoda-natural:{round_}-{n}")) for n in range(500)])
+            query(database, kill)
+        wait_for(lambda: query(database, "SELECT count(*) AS n FROM diamonds") == [{"n": 2000}])
+    assert query(database, "SELECT count(*) AS n FROM price_history") == [{"n": 2000}]
