@@ -1,0 +1,209 @@
+"""The `adamas` command. Every command imports what it needs when it runs, so that `adamas --help` answers at once."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from runtime.settings import (
+    EXIT_BAD_SETTINGS,
+    ApiSettings,
+    BadSettings,
+    DataSettings,
+    Group,
+    HealthSettings,
+    KafkaSettings,
+    LogSettings,
+    PostgresSettings,
+    Settings,
+    TelemetrySettings,
+    VendorSettings,
+    load_settings,
+)
+
+app = typer.Typer(
+    help="Streams a diamond vendor's inventory into a shop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+COMMON: tuple[type[Group], ...] = (LogSettings, TelemetrySettings, DataSettings)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A long-running process: `module:run(settings)` and the settings it needs.
+
+    A module may name further groups in a tuple `SETTINGS`.
+    """
+
+    module: str
+    groups: tuple[type[Group], ...]
+
+
+INGEST = Entry("connectors.ingest", (KafkaSettings, PostgresSettings, VendorSettings, HealthSettings))
+PROCESS = Entry("streams.process", (KafkaSettings, HealthSettings))
+SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
+API = Entry("api.server", (KafkaSettings, PostgresSettings, ApiSettings))
+SIMULATOR = Entry("connectors.simulator.server", ())
+
+
+@app.command()
+def ingest() -> None:
+    """Read the vendor within its budget into the raw log."""
+    _serve("ingest", INGEST)
+
+
+@app.command()
+def process() -> None:
+    """Understand and price each stone of the raw log."""
+    _serve("process", PROCESS)
+
+
+@app.command()
+def sink() -> None:
+    """Write canonical stones to Postgres."""
+    _serve("sink", SINK)
+
+
+@app.command()
+def api() -> None:
+    """Answer storefronts from memory."""
+    _serve("api", API)
+
+
+@app.command()
+def simulate() -> None:
+    """Serve a simulated vendor (settings: ADAMAS_SIM_*)."""
+    _serve("simulator", SIMULATOR)
+
+
+@app.command()
+def up(
+    stones: Annotated[int, typer.Option(help="Stones the simulated vendor has.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="What its stock is made from.")] = 7,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget the kept data first.")] = False,
+    port_base: Annotated[int, typer.Option(help="The API's port; all others are counted up from it.")] = 3000,
+    api: Annotated[int, typer.Option(help="API replicas.")] = 1,
+    process: Annotated[int, typer.Option(help="Process workers.")] = 1,
+    data: Annotated[Path, typer.Option(help="Folder of everything kept.")] = Path(".adamas"),
+) -> None:
+    """Start everything here: Kafka, Postgres, a simulated vendor and all processes."""
+    from runtime.stack import Options
+    from runtime.up import run
+
+    run(Options(stones, seed, fresh, port_base, api, process, data))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema to the newest revision."""
+    settings = _prepared("migrate", (PostgresSettings,))
+    from migrations import runner
+
+    _to_exit_code(lambda: runner.upgrade(settings.postgres.dsn.get_secret_value()))
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """Show the effective settings, secrets masked, and what is wrong with them."""
+    problems: list[str] = []
+    for group in Settings.ALL:
+        try:
+            shown = load_settings(group)[group].shown()
+        except BadSettings as error:
+            problems += error.problems
+        else:
+            for variable, value in shown.items():
+                typer.echo(f"{variable}={value}")
+    if problems:
+        _refuse(problems)
+
+
+@app.command()
+def docs() -> None:
+    """Write the pages of `docs/` that are generated from code."""
+    from schemas.export import export
+
+    for path in export(Path("docs")):
+        typer.echo(f"wrote {path}")
+
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command(context_settings=PASS_ON)
+def rules(context: typer.Context) -> None:
+    """Publish and list rule sets."""
+    _sub_command("streams.rules_command", "adamas rules", context.args)
+
+
+@app.command(context_settings=PASS_ON)
+def keys(context: typer.Context) -> None:
+    """Create, list and revoke API keys."""
+    _sub_command("api.keys_command", "adamas keys", context.args)
+
+
+def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
+    """A package's own typer app, imported only when it is asked for."""
+    command = typer.main.get_command(import_module(module).app)
+    _to_exit_code(lambda: command(list(arguments), prog_name=name))
+
+
+def _serve(name: str, entry: Entry) -> None:
+    """Run a process until it is told to stop; its end decides the exit code."""
+    module = import_module(entry.module)
+    settings = _prepared(name, (*entry.groups, *getattr(module, "SETTINGS", ())))
+    _to_exit_code(lambda: module.run(settings))
+
+
+def _prepared(name: str, groups: Sequence[type[Group]]) -> Settings:
+    try:
+        settings = load_settings(*dict.fromkeys((*COMMON, *groups)))
+    except BadSettings as error:
+        _refuse(error.problems)
+    from runtime.logs import configure_logs
+    from runtime.telemetry import configure_telemetry
+    from runtime.version import running_version
+
+    configure_logs(settings.log, name)
+    configure_telemetry(settings.telemetry, name, running_version())
+    return settings
+
+
+def _to_exit_code(work: Callable[[], Any]) -> None:
+    """Let `work` end the process: 0 when it returns, 1 with one log line when it was told to stop, or a traceback."""
+    import structlog
+
+    from schemas.errors import AdamasError
+
+    log = structlog.stdlib.get_logger(__name__)
+    try:
+        work()
+    except AdamasError as error:
+        log.error("process.failed", error=type(error).__name__, reason=str(error))
+        sys.exit(1)
+    except Exception:
+        log.exception("process.crashed")
+        sys.exit(1)
+
+
+def _refuse(problems: Sequence[str]) -> NoReturn:
+    typer.echo("These settings do not hold:", err=True)
+    for problem in problems:
+        typer.echo(f"  {problem}", err=True)
+    sys.exit(EXIT_BAD_SETTINGS)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The data folder of a stack: one owner at a time, room on the disk, forgotten when asked."""
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from runtime.stack import UpFailed
+
+LOCK: Final = "up.lock"
+NEEDED_MIB: Final = 1500
+"""Kafka's and Postgres' data of 20 000 stones and their logs take 200 MiB; a disk must not be filled by a demo."""
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Own the folder while the block runs.
+
+    Raises:
+        UpFailed: another `up` owns it, it cannot be written, or the disk is nearly full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise UpFailed(
+            f"Cannot write to {folder} ({error.strerror}). Choose another folder: make up DATA=dir."
+        ) from error
+    try:
+        _lock(handle, folder)
+        _check_room(folder)
+        yield
+    finally:
+        # Closing lets the lock go. The file stays: removing it would let two owners lock two files.
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.read(handle, 20).decode() or "unknown"
+        raise UpFailed(
+            f"Another `make up` (process {owner}) uses {folder}. Stop it, or give this one its own data and ports:"
+            " make up DATA=.adamas-2 PORT_BASE=3100."
+        ) from error
+    os.ftruncate(handle, 0)
+    os.write(handle, str(os.getpid()).encode())
+
+
+def _check_room(folder: Path) -> None:
+    free_mib = shutil.disk_usage(folder).free // 2**20
+    if free_mib < NEEDED_MIB:
+        raise UpFailed(
+            f"Only {free_mib} MiB are free on the disk of {folder.absolute()}, and {NEEDED_MIB} are needed."
+            " Free some (make clean forgets kept data) or choose another disk: make up DATA=dir."
+        )
+
+
+def forget(folder: Path) -> None:
+    """Remove everything kept, except the lock that says whose the folder is."""
+    for entry in folder.iterdir():
+        if entry.name != LOCK:
+            _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    try:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise UpFailed(
+                f"Cannot remove {entry} ({error.strerror}); remove it by hand and try again."
+            ) from error

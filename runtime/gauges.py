@@ -1,0 +1,122 @@
+"""What a running stack says about itself: figures from its processes' `/metrics`, and rates over the last seconds.
+
+A figure is None while its process does not answer or does not know it yet.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from runtime.stack import Member
+
+TIMEOUT_S: Final = 0.8
+RATE_OVER_S: Final = 5.0
+
+FETCHED: Final = "adamas_ingest_stones_total"
+EXPECTED: Final = "adamas_ingest_expected_stones"
+BUDGET_USED: Final = "adamas_budget_used_ratio"
+PRICED: Final = "adamas_process_items_total"
+SEARCHABLE: Final = "adamas_api_stones"
+LAG: Final = "adamas_sink_lag_records"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One moment of a stack.
+
+    Attributes:
+        fetched: items of pages in the raw log since ingest started.
+        expected: what the vendor counted.
+        priced: items the process workers are done with since they started.
+        searchable: stones the slowest API replica holds.
+        lag: records of the canonical topic that are not in Postgres yet.
+        budget_used: share of the vendor's budget in use, 0 to 1.
+        fetched_per_s: over the last seconds.
+    """
+
+    fetched: int | None
+    expected: int | None
+    priced: int | None
+    searchable: int | None
+    lag: int | None
+    budget_used: float | None
+    fetched_per_s: float | None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until everything expected is fetched; None when nothing moves or nothing is known."""
+        if not self.fetched_per_s or self.fetched is None or not self.expected:
+            return None
+        return max(0.0, (self.expected - self.fetched) / self.fetched_per_s)
+
+
+class Gauges:
+    """Reads the members of a stack; keeps the last seconds for rates."""
+
+    def __init__(self, members: Iterable[Member], clock: Callable[[], float] = time.monotonic) -> None:
+        self._members = list(members)
+        self._client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        self._clock = clock
+        self._history: deque[tuple[float, int]] = deque()
+
+    def read(self) -> Reading:
+        """Ask every member once, at most 0.8 s each."""
+        samples = [(member.command, self._samples(member)) for member in self._members]
+        fetched = _total(FETCHED, samples, "ingest")
+        return Reading(
+            fetched=fetched,
+            expected=_total(EXPECTED, samples, "ingest"),
+            priced=_total(PRICED, samples, "process"),
+            searchable=min((_sum(SEARCHABLE, s) or 0 for c, s in samples if c == "api" and s), default=None),
+            lag=_total(LAG, samples, "sink"),
+            budget_used=next(
+                (s[BUDGET_USED] for c, s in samples if c == "ingest" and BUDGET_USED in s), None
+            ),
+            fetched_per_s=self._rate(fetched),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _samples(self, member: Member) -> Mapping[str, float]:
+        try:
+            reply = self._client.get(f"http://127.0.0.1:{member.port}/metrics")
+        except httpx.HTTPError:
+            return {}
+        return parse(reply.text) if reply.status_code == httpx.codes.OK else {}
+
+    def _rate(self, fetched: int | None) -> float | None:
+        if fetched is None:
+            return None
+        now = self._clock()
+        self._history.append((now, fetched))
+        while now - self._history[0][0] > RATE_OVER_S:
+            self._history.popleft()
+        since, before = self._history[0]
+        return (fetched - before) / (now - since) if now > since else None
+
+
+def parse(text: str) -> dict[str, float]:
+    """Prometheus text to sample name and value, summed over labels."""
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return sums
+
+
+def _sum(name: str, samples: Mapping[str, float]) -> int | None:
+    return int(samples[name]) if name in samples else None
+
+
+def _total(name: str, samples: Iterable[tuple[str, Mapping[str, float]]], command: str) -> int | None:
+    values = [
+        value for owner, found in samples if owner == command and (value := _sum(name, found)) is not None
+    ]
+    return sum(values) if values else None

@@ -1,0 +1,192 @@
+"""Installs a lock file into a virtual environment: `python install.py LOCK VENV`. Standard library only.
+
+pip asks the package index for one package after the other, which takes longer than everything else. So the wheels are
+downloaded by several pips side by side into the user's cache, and installed from there: the first start is faster, and
+another checkout with the same lock needs no network. Hashes are checked on download and again on installation.
+"""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+MINIMUM = (3, 11)
+DOWNLOADS = 8
+INSTALLS = 2
+SILENCE_TIMEOUT_S = "20"
+WHOLE_TIMEOUT_S = 600.0
+
+
+class InstallFailed(Exception):
+    """Why, and what to do."""
+
+
+def main() -> None:
+    """Exit with a plain sentence and code 1 when it cannot be done."""
+    try:
+        install(Path(sys.argv[1]), Path(sys.argv[2]))
+    except InstallFailed as error:
+        sys.exit(f"{error}")
+    except OSError as error:
+        sys.exit(
+            f"Cannot install: {error.strerror} ({error.filename}). Is the disk full, or the folder read-only?"
+        )
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Run the same command again to go on; what was downloaded is kept.")
+
+
+def install(lock: Path, folder: Path) -> None:
+    """Make the environment when there is none, and install the lock file's packages into it."""
+    if sys.version_info < MINIMUM:
+        raise InstallFailed(f"Python {platform.python_version()} is too old: 3.11 or newer is needed.")
+    pip = [sys.executable, str(_bundled_pip())]
+    wheels = cache_folder() / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    complete = wheels / f".{_fingerprint(lock)}.complete"
+    if not complete.exists():
+        _timed(f"Downloading packages into {wheels}", lambda: _download(pip, lock, wheels))
+        complete.touch()
+    _timed(f"Installing packages into {folder}", lambda: _install(pip, lock, wheels, folder))
+
+
+def cache_folder() -> Path:
+    """The user's cache; as `platformdirs` has it on Linux, which is not installed yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adamas"
+
+
+def _bundled_pip() -> Path:
+    """The pip that comes with Python: the new environment then needs none of its own, which saves 3 s."""
+    try:
+        import ensurepip
+    except ImportError:
+        raise InstallFailed(
+            "This Python has no ensurepip. On Debian and Ubuntu: apt-get install python3-venv, then try again."
+        ) from None
+    bundled = sorted((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+    shared = sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))
+    if not bundled and not shared:
+        raise InstallFailed("This Python has no pip. On Debian and Ubuntu: apt-get install python3-venv.")
+    return [*shared, *bundled][-1] / "pip"
+
+
+def _fingerprint(lock: Path) -> str:
+    text = lock.read_bytes() + f"{sys.version_info[:2]}{platform.machine()}{sys.platform}".encode()
+    return hashlib.sha256(text).hexdigest()[:20]
+
+
+def _download(pip: "list[str]", lock: Path, wheels: Path) -> None:
+    arguments = ["download", "--only-binary", ":all:", "--timeout", SILENCE_TIMEOUT_S, "--retries", "2"]
+    _side_by_side([*pip, *arguments, "--dest", str(wheels)], lock, DOWNLOADS, "Cannot download the packages")
+
+
+def _install(pip: "list[str]", lock: Path, wheels: Path, folder: Path) -> None:
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=False, symlinks=True)
+    # Byte code is made on the first import, of the modules that are really used.
+    arguments = [
+        "--python",
+        str(python),
+        "install",
+        "--no-compile",
+        "--no-index",
+        "--find-links",
+        str(wheels),
+    ]
+    _side_by_side([*pip, *arguments], lock, INSTALLS, "Cannot install the packages")
+    _link_checkout(folder)
+
+
+def _link_checkout(folder: Path) -> None:
+    """Let the environment import this checkout, and give it the `adamas` command."""
+    checkout = Path(__file__).resolve().parent.parent
+    site = folder / "lib" / f"python{_version_of(folder)}" / "site-packages"
+    (site / "adamas-checkout.pth").write_text(f"{checkout}\n")
+    command = folder / "bin" / "adamas"
+    command.write_text(f"#!{folder.absolute()}/bin/python\nfrom runtime.cli import main\n\nmain()\n")
+    command.chmod(0o755)
+
+
+def _version_of(folder: Path) -> str:
+    for line in (folder / "pyvenv.cfg").read_text().splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "version":
+            return ".".join(value.strip().split(".")[:2])
+    raise InstallFailed(f"{folder} is not a virtual environment. Remove it and try again.")
+
+
+def _side_by_side(command: "list[str]", lock: Path, count: int, failure: str) -> None:
+    """Run one pip for each share of the lock file."""
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = []
+        for number, share in enumerate(_shares(lock, count)):
+            part, output = Path(temporary) / f"{number}.txt", Path(temporary) / f"{number}.log"
+            part.write_text(share)
+            whole = [*command, "--quiet", "--no-deps", "--require-hashes", "--requirement", str(part)]
+            with output.open("wb") as log:
+                environment = {
+                    **os.environ,
+                    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                    "PIP_ROOT_USER_ACTION": "ignore",
+                }
+                runs.append((subprocess.Popen(whole, stdout=log, stderr=log, env=environment), output))
+        _await(runs, failure)
+
+
+def _await(runs: "list[tuple[subprocess.Popen[bytes], Path]]", failure: str) -> None:
+    deadline = time.monotonic() + WHOLE_TIMEOUT_S
+    try:
+        for process, output in runs:
+            if process.wait(max(1.0, deadline - time.monotonic())):
+                raise InstallFailed(_explained(failure, output.read_text(errors="replace")))
+    except subprocess.TimeoutExpired:
+        raise InstallFailed(
+            f"{failure} within {WHOLE_TIMEOUT_S:g} s. Check the network and try again."
+        ) from None
+    finally:
+        for process, _ in runs:
+            process.kill()
+            process.wait()
+
+
+def _explained(failure: str, output: str) -> str:
+    errors = [
+        line for line in output.splitlines() if "ERROR" in line or "No space" in line
+    ] or output.splitlines()
+    if "No space left" in output:
+        advice = "The disk is full: free some space and run the same command again."
+    elif "HASHES" in output or "hashes" in output:
+        advice = (
+            "A package is not the one the lock file names; if you changed the lock file, run `make lock`."
+        )
+    else:
+        advice = "Check the network (a proxy is taken from HTTPS_PROXY) and run the same command again."
+    return f"{failure}. {advice}\n" + "\n".join(f"    {line}" for line in errors[-4:])
+
+
+def _shares(lock: Path, count: int) -> "list[str]":
+    """The lock file's requirements dealt out to at most `count` shares; one goes over several lines."""
+    requirements: list[str] = []
+    for line in lock.read_text().splitlines(keepends=True):
+        if line.startswith((" ", "\t")) and requirements:
+            requirements[-1] += line
+        elif line.strip() and not line.startswith("#"):
+            requirements.append(line)
+    return ["".join(requirements[number::count]) for number in range(min(count, len(requirements)))]
+
+
+def _timed(what: str, work: Callable[[], object]) -> None:
+    print(f"{what} ...", flush=True)
+    started = time.monotonic()
+    work()
+    print(f"  done in {time.monotonic() - started:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""`adamas up`: the whole platform on this machine, from an empty folder to the first searchable stone."""
+
+import json
+import os
+import sys
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
+
+import httpx
+from pydantic import SecretStr
+
+from runtime import data_folder, demo
+from runtime.embedded.kafka import EmbeddedKafka
+from runtime.embedded.postgres import EmbeddedPostgres
+from runtime.gauges import Gauges
+from runtime.kafka import ensure_topics
+from runtime.logs import configure_logs
+from runtime.ports import is_free
+from runtime.screen import Screen
+from runtime.settings import KafkaSettings, LogSettings, PostgresSettings, Settings
+from runtime.shutdown import Shutdown
+from runtime.stack import Options, Ports, Stack, UpFailed, all_ports, simulator_member
+from runtime.supervisor import Supervisor, in_background
+from schemas.errors import AdamasError
+from schemas.topics import TOPICS
+
+STOP_GRACE_S: Final = 30.0
+"""Only a safety net: members and servers have time-outs of their own, which add up to less than 15 s."""
+READY_TIMEOUT_S: Final = 90.0
+STATE: Final = "up.json"
+POLL_S: Final = 0.1
+LINE_EVERY_S: Final = 1.0
+
+ResultT = TypeVar("ResultT")
+
+
+class Stopped(Exception):
+    """Somebody asked to stop before everything was up."""
+
+
+def run(options: Options) -> NoReturn:
+    """Start everything, show how it goes, stop everything; exit code 0 after Ctrl-C, 1 after a failure."""
+    configure_logs(LogSettings(level="WARNING"), "up")
+    screen = Screen()
+    code = _run(options, screen)
+    sys.stdout.flush()
+    # A download under way would be waited for; the children are stopped, and would not survive us anyway.
+    os._exit(code)
+
+
+def _run(options: Options, screen: Screen) -> int:
+    try:
+        options.check()
+        with data_folder.owned(options.data), Shutdown(STOP_GRACE_S) as shutdown:
+            return _run_stack(Up(options, screen, shutdown), screen)
+    except UpFailed as error:
+        screen.say(str(error))
+        return 1
+
+
+def _run_stack(stack: "Up", screen: Screen) -> int:
+    """The failure is told before the stop, which takes its seconds."""
+    try:
+        stack.run()
+    except Stopped:
+        return 0
+    except (AdamasError, OSError) as error:
+        screen.close()
+        screen.say(f"\n{explained(error)}\n")
+        return 1
+    return 0
+
+
+def explained(error: Exception) -> str:
+    """An error as a sentence that says what to do; a full disk shows in many ways, also in a child's log."""
+    text = str(error)
+    if "No space left" in text or "ENOSPC" in text:
+        return f"The disk is full. Free some space (make clean forgets kept data) and try again.\n{text}"
+    return text
+
+
+class Up:
+    """One run of `adamas up`."""
+
+    def __init__(self, options: Options, screen: Screen, shutdown: Shutdown) -> None:
+        self._options = options
+        self._screen = screen
+        self._shutdown = shutdown
+        self._ports = Ports(options.port_base)
+        self._data = options.data.absolute()
+        self._supervisor = Supervisor(self._data / "logs")
+        self._kafka = EmbeddedKafka(self._data / "kafka", self._ports.kafka, self._ports.kafka_controller)
+        self._postgres = EmbeddedPostgres(self._data / "postgres", self._ports.postgres)
+
+    def run(self) -> None:
+        """Go through all steps; returns when a stop is requested after everything was up."""
+        self._shutdown.on_close(self._stop)
+        self._state_file.unlink(missing_ok=True)
+        if self._options.fresh:
+            data_folder.forget(self._data)
+        self._check_ports()
+        self._supervisor.start_member(simulator_member(self._options, self._ports))
+        key = self._start_servers()
+        stack = Stack(self._options, self._ports, self._kafka.bootstrap, self._postgres.dsn_of(demo.DATABASE))
+        self._start_members(stack)
+        self._write_state(stack, key)
+        self._watch(stack, key)
+
+    @property
+    def _state_file(self) -> Path:
+        return self._data / STATE
+
+    def _check_ports(self) -> None:
+        taken = [f"{port} ({who})" for who, port in all_ports(self._options).items() if not is_free(port)]
+        if taken:
+            raise UpFailed(
+                f"In use by another program: port {', '.join(taken)}. Stop it, or choose other ports:"
+                f" make up PORT_BASE={self._options.port_base + 100}."
+            )
+
+    def _start_servers(self) -> str:
+        """Kafka and Postgres side by side, each filled as soon as it answers; returns the demo key."""
+        postgres = in_background(self._postgres.prepare)
+        kafka = in_background(self._prepare_kafka)
+        self._await(postgres)
+        self._supervisor.start_server("postgres", self._postgres)
+        database = in_background(self._fill_postgres)
+        self._await(kafka)
+        self._supervisor.start_server("kafka", self._kafka)
+        topics = in_background(self._fill_kafka)
+        key = self._await(database)
+        self._await(topics)
+        with self._screen.step("first rule set"):
+            self._await(in_background(lambda: demo.publish_first_rules(self._settings())))
+        return key
+
+    def _prepare_kafka(self) -> None:
+        with self._screen.step("Kafka's jars and data folder"):
+            self._kafka.prepare(self._show_download)
+
+    def _show_download(self, there: int, wanted: int) -> None:
+        if there % 10 == 0 or there == wanted:
+            self._screen.say(f"  downloading Kafka: {there} of {wanted} jars")
+
+    def _fill_postgres(self) -> str:
+        with self._screen.step("Postgres"):
+            self._postgres.wait_ready()
+        with self._screen.step("database, schema and demo key"):
+            demo.make_database(self._postgres.dsn)
+            return demo.key_of(self._postgres.dsn_of(demo.DATABASE), self._data)
+
+    def _fill_kafka(self) -> None:
+        with self._screen.step("Kafka"):
+            self._kafka.wait_ready()
+        with self._screen.step("topics"):
+            ensure_topics(KafkaSettings(bootstrap=self._kafka.bootstrap), TOPICS)
+
+    def _settings(self) -> Settings:
+        dsn = SecretStr(self._postgres.dsn_of(demo.DATABASE))
+        return Settings(KafkaSettings(bootstrap=self._kafka.bootstrap), PostgresSettings(dsn=dsn))
+
+    def _start_members(self, stack: Stack) -> None:
+        *readers, ingest = stack.members()
+        for member in readers:
+            self._supervisor.start_member(member)
+        with self._screen.step("vendor simulator"):
+            self._await_page(f"{_base(self._ports.simulator)}/_sim/stats", "simulator")
+        self._supervisor.start_member(ingest)
+        for member in (member for member in readers if member.command == "api"):
+            with self._screen.step(member.name):
+                self._await_page(f"{_base(member.port)}/health/ready", member.name)
+
+    def _await(self, future: "Future[ResultT]") -> ResultT:
+        while not future.done():
+            self._pause(POLL_S)
+        return future.result()
+
+    def _await_page(self, url: str, name: str) -> None:
+        """Block until the page answers 200."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not _is_ok(url):
+            if time.monotonic() > deadline:
+                log_file = self._data / "logs" / f"{name}.log"
+                raise UpFailed(
+                    f"{name} was not ready within {READY_TIMEOUT_S:g} s ({url}). Its log: {log_file}"
+                )
+            self._pause(POLL_S)
+
+    def _pause(self, seconds: float) -> None:
+        if self._shutdown.wait(seconds):
+            raise Stopped
+        self._supervisor.check()
+
+    def _write_state(self, stack: Stack, key: str) -> None:
+        """The contract other programs read; there only while the stack is up."""
+        state = {
+            "api": _base(self._ports.api(1)),
+            "simulator": _base(self._ports.simulator),
+            "kafka": stack.kafka,
+            "postgres": stack.postgres,
+            "key": key,
+            "pids": self._supervisor.pids(),
+        }
+        # Renamed into place, so that nobody reads half of it; for its owner only, because of key and password.
+        draft = self._state_file.with_suffix(".draft")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(state, indent=2) + "\n")
+        draft.replace(self._state_file)
+
+    def _watch(self, stack: Stack, key: str) -> None:
+        """Show figures until a stop is requested."""
+        gauges = Gauges(stack.members())
+        self._shutdown.on_close(gauges.close)
+        announced = False
+        while not self._shutdown.wait(LINE_EVERY_S if announced else LINE_EVERY_S / 4):
+            self._supervisor.check()
+            if not announced and (announced := _has_stones(self._ports.api(1), key)):
+                self._announce(key)
+            self._screen.show(gauges.read())
+
+    def _announce(self, key: str) -> None:
+        base = _base(self._ports.api(1))
+        self._screen.say(
+            f"\nThe first stones are searchable, {self._screen.elapsed_s:.1f} s after the start.\n"
+            f"  API       {base}   (its pages: {base}/docs)\n"
+            f"  demo key  {key}\n"
+            f"  try       curl -H 'X-API-Key: {key}' \\\n"
+            f"              '{base}/v1/diamonds?shape=ROUND&carat_min=1&sort=price_cents&limit=3'\n"
+            "Ctrl-C stops everything and keeps the data; make clean forgets it.\n"
+        )
+
+    def _stop(self) -> None:
+        self._screen.close()
+        self._state_file.unlink(missing_ok=True)
+        began = time.monotonic()
+        self._screen.say("Stopping ...")
+        self._supervisor.stop()
+        self._screen.say(
+            f"Everything has stopped ({time.monotonic() - began:.1f} s). Data and logs: {self._data}"
+        )
+
+
+def _base(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _is_ok(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _has_stones(port: int, key: str) -> bool:
+    try:
+        reply = httpx.get(
+            f"{_base(port)}/v1/diamonds",
+            params={"limit": 1},
+            headers={"X-API-Key": key},
+            timeout=2,
+            trust_env=False,
+        )
+    except httpx.HTTPError:
+        return False
+    return reply.status_code == httpx.codes.OK and reply.json()["total"] > 0
