@@ -1,0 +1,64 @@
+"""The command: bad settings exit with 2 and are all named, secrets are masked, help needs nothing."""
+
+import pytest
+from typer.testing import CliRunner
+
+from runtime.cli import app
+from runtime.settings import EXIT_BAD_SETTINGS, Settings
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for group in Settings.ALL:
+        for field in group.model_fields:
+            monkeypatch.delenv(group.variable(field), raising=False)
+
+
+def test_every_command_is_listed() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    commands = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    assert commands >= {
+        "up",
+        "ingest",
+        "process",
+        "sink",
+        "api",
+        "simulate",
+        "migrate",
+        "settings",
+        "rules",
+        "keys",
+    }
+    assert all(f" {command} " in shown for command in commands)
+
+
+def test_bad_settings_are_all_named_and_exit_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAMAS_POSTGRES_DSN", "postgresql://a:changeme@b/c")
+    monkeypatch.setenv("ADAMAS_LOG_LEVEL", "LOUD")
+    result = CliRunner().invoke(app, ["migrate"])
+    assert result.exit_code == EXIT_BAD_SETTINGS
+    assert "ADAMAS_POSTGRES_DSN: is still a placeholder" in result.output
+    assert "ADAMAS_LOG_LEVEL" in result.output
+
+
+def test_settings_are_shown_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAMAS_POSTGRES_DSN", "postgresql://a:hunter2@b/c")
+    monkeypatch.setenv("ADAMAS_KAFKA_BOOTSTRAP", "kafka:9092")
+    result = CliRunner().invoke(app, ["settings"])
+    assert "ADAMAS_KAFKA_BOOTSTRAP=kafka:9092" in result.output
+    assert "ADAMAS_POSTGRES_DSN=********" in result.output
+    assert "hunter2" not in result.output
+    assert "ADAMAS_VENDOR_URL is not set" in result.output
+    assert result.exit_code == EXIT_BAD_SETTINGS
+
+
+def test_up_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr("os._exit", leave)
+    result = CliRunner().invoke(app, ["up", "--api", "0"])
+    assert result.exit_code == 1
+    assert "API must be from 1 to 10, not 0." in result.output

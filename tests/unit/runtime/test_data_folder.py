@@ -1,0 +1,42 @@
+"""The data folder: one owner, room on the disk, forgotten without losing the lock."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime import data_folder
+from runtime.stack import UpFailed
+
+
+def test_a_second_owner_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with (
+        data_folder.owned(tmp_path),
+        pytest.raises(UpFailed, match=r"process \d+\) uses .*DATA=.* PORT_BASE="),
+    ):
+        data_folder.owned(tmp_path).__enter__()
+
+
+def test_the_folder_can_be_owned_again_afterwards(tmp_path: Path) -> None:
+    for _ in range(2):
+        with data_folder.owned(tmp_path / "new"):
+            assert (tmp_path / "new").is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UpFailed, match=r"Cannot write to .* Choose another folder"):
+        data_folder.owned(tmp_path / "file" / "data").__enter__()
+
+
+def test_a_full_disk_is_refused_before_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_folder, "NEEDED_MIB", 10**12)
+    with pytest.raises(UpFailed, match="MiB are free on the disk"):
+        data_folder.owned(tmp_path).__enter__()
+
+
+def test_forgetting_keeps_the_lock(tmp_path: Path) -> None:
+    with data_folder.owned(tmp_path):
+        (tmp_path / "kafka" / "data").mkdir(parents=True)
+        (tmp_path / "demo-key").touch()
+        data_folder.forget(tmp_path)
+        assert [entry.name for entry in tmp_path.iterdir()] == [data_folder.LOCK]

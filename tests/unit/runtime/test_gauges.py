@@ -1,0 +1,49 @@
+"""The live line: figures, rates over the last seconds, dashes for what is not known."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from runtime.gauges import Gauges, Reading, parse
+from runtime.screen import line_of
+from runtime.stack import Member
+
+UNKNOWN = Reading(None, None, None, None, None, None, None)
+
+
+def test_a_metric_is_summed_over_its_labels() -> None:
+    registry = CollectorRegistry()
+    stones = Counter("adamas_ingest_stones", "x", ["feed"], registry=registry)
+    stones.labels("a").inc(3)
+    stones.labels("b").inc(4)
+    Gauge("adamas_budget_used_ratio", "x", registry=registry).set(0.5)
+    found = parse(generate_latest(registry).decode())
+    assert (found["adamas_ingest_stones_total"], found["adamas_budget_used_ratio"]) == (7.0, 0.5)
+
+
+def test_members_that_do_not_answer_leave_dashes() -> None:
+    gauges = Gauges([Member(name, name, 1, {}) for name in ("ingest", "process", "sink", "api")])
+    assert gauges.read() == UNKNOWN
+    gauges.close()
+
+
+def test_the_line_reads_well() -> None:
+    reading = Reading(12_340, 20_000, 12_290, 12_100, 190, 0.968, 1180.4)
+    assert line_of(reading) == (
+        "fetched 12 340 of 20 000 · priced 12 290 · searchable 12 100 · 1 180/s · budget 97% · lag 190 · ETA 6 s"
+    )
+    assert line_of(UNKNOWN) == "fetched – · priced – · searchable – · –/s · budget – · lag – · ETA –"
+
+
+def test_a_long_way_is_told_in_minutes() -> None:
+    assert line_of(Reading(0, 60_000, 0, 0, 0, 1.0, 500.0)).endswith("ETA 2 min 0 s")
+
+
+def test_nothing_moving_has_no_eta() -> None:
+    assert Reading(10, 20, 0, 0, 0, 0.0, 0.0).eta_s is None
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    moments = iter([0.0, 1.0, 10.0, 12.0])
+    gauges = Gauges([], clock=lambda: next(moments))
+    rates = [gauges._rate(fetched) for fetched in (0, 1000, 1000, 2000)]
+    gauges.close()
+    assert rates == [None, 1000.0, None, 500.0]
