@@ -1,0 +1,1 @@
+"""What touches the outside: vendors' feeds, the budget they are read within, Postgres, the simulator."""

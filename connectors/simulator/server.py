@@ -1,0 +1,252 @@
+"""The simulated vendor over HTTP: one GraphQL path, faults around it, and the door beside it.
+
+    adamas simulate --stones 20000 --seed 1
+
+Stopped or killed and started again with the same seed and number of stones it serves the same inventory; what life
+did to it in between is lost, as are holds. Tokens stay valid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from typing import Any, Final
+
+import msgspec
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from runtime.shutdown import Shutdown
+
+from .door import Door
+from .execute import Executor, Reply
+from .resolve import Asking
+from .scenarios import Player, load
+from .settings import SimulatorSettings
+from .stamping import StampedProtocol, StampedSocket
+from .vendor import Vendor
+
+log = structlog.stdlib.get_logger(__name__)
+
+PATH: Final = "/api/diamonds"
+_TOKEN: Final = re.compile(rb"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+_GZIP_FROM_BYTES: Final = 1_000
+_GZIP_LEVEL: Final = 1
+_HTML: Final = "<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+
+
+class _Body(msgspec.Struct):
+    query: str
+    variables: dict[str, Any] | None = None
+    operationName: str | None = None
+
+
+class Endpoint:
+    """`POST /api/diamonds`."""
+
+    def __init__(self, vendor: Vendor, door: Door) -> None:
+        self._vendor = vendor
+        self._door = door
+        self._executor = Executor()
+        self._banned_until_s = 0.0
+
+    def look(self) -> None:
+        """Let everything happen that is due by now."""
+        for player in self._door.players:
+            player.play()
+        self._vendor.live()
+
+    async def answer(self, request: Request) -> Response:
+        """Count the request by its arrival, then let faults and the vendor answer it."""
+        raw = await request.body()
+        arrived_s = getattr(request.state, "arrived_s", None) or time.time()
+        token = _token(request, raw)
+        over = self._vendor.witness.arrived(self._credential(token, raw), arrived_s)
+        self.look()
+        response = await self._respond(request, raw, token, over)
+        response.headers["Date"] = formatdate(self._vendor.clock.now_s(), usegmt=True)
+        return response
+
+    async def _respond(self, request: Request, raw: bytes, token: str | None, over: bool) -> Response:
+        try:
+            body = msgspec.json.decode(raw, type=_Body)
+        except msgspec.DecodeError as error:
+            return _json({"errors": [{"message": f"Bad request: {error}"}]}, 400)
+        faults = self._vendor.faults
+        operations = self._executor.roots(body.query)
+        faults.operations = operations
+        if refusal := self._refusal(over):
+            return refusal
+        if faults.hits("latency"):
+            await asyncio.sleep(self._latency_s())
+            faults.operations = operations
+        if faults.hits("hang"):
+            await asyncio.sleep(faults.parameter("hang", "hang_s"))
+            return _html(504, "504 Gateway Time-out")
+        if token and faults.hits("token_revoked"):
+            self._vendor.tokens.revoke(token)
+        return await self._execute(request, body)
+
+    async def _execute(self, request: Request, body: _Body) -> Response:
+        asking = Asking(self._vendor, _bearer(request))
+        reply = self._executor.answer(asking, body.query, body.variables or {}, body.operationName)
+        faults = self._vendor.faults
+        if asking.mutated and faults.hits("timeout_after_mutation"):
+            await asyncio.sleep(faults.parameter("timeout_after_mutation", "hang_s"))
+            return _html(504, "504 Gateway Time-out")
+        unauthorized = asking.unauthenticated and faults.hits("auth_401")
+        return _encoded(request, Reply(401, reply.body) if unauthorized else reply)
+
+    def _refusal(self, over: bool) -> Response | None:
+        """An answer that does not get as far as GraphQL."""
+        faults = self._vendor.faults
+        if faults.hits("outage"):
+            return _html(503, "503 Service Temporarily Unavailable")
+        if faults.hits("http_403_html"):
+            return _html(403, "403 Forbidden")
+        if faults.hits("http_429"):
+            return _too_many(faults.parameter("http_429", "retry_after_s"))
+        if faults.hits("http_5xx"):
+            return _html(int(faults.parameter("http_5xx", "status")), "Server Error")
+        if faults.hits("html_body"):
+            return _html(200, "We are back soon")
+        return self._traffic_refusal(over)
+
+    def _traffic_refusal(self, over: bool) -> Response | None:
+        settings, witness = self._vendor.settings, self._vendor.witness
+        if time.time() < self._banned_until_s:
+            return _html(403, "403 Forbidden")
+        if (
+            not over
+            or settings.violation_answer == "none"
+            or witness.violation_count <= settings.violations_allowed
+        ):
+            return None
+        if settings.violation_answer == "429":
+            return _too_many(0)
+        self._banned_until_s = time.time() + settings.ban_s
+        return _html(403, "403 Forbidden")
+
+    def _latency_s(self) -> float:
+        faults = self._vendor.faults
+        random = faults.random("latency")
+        if random.random() < faults.parameter("latency", "tail_probability"):
+            return faults.parameter("latency", "tail_ms") / 1000
+        median_ms = faults.parameter("latency", "median_ms")
+        return median_ms * random.lognormvariate(0, faults.parameter("latency", "sigma")) / 1000
+
+    def _credential(self, token: str | None, raw: bytes) -> str:
+        """Whose budget a request spends: the token's user, or the name in a login."""
+        known = self._vendor.tokens.credential(token) if token else None
+        if known:
+            return known
+        username = self._vendor.settings.username
+        return username if username.encode() in raw else "anonymous"
+
+
+def create_app(settings: SimulatorSettings | None = None, vendor: Vendor | None = None) -> Starlette:
+    """The application, for a server or for tests in process. `app.state.vendor` is the vendor behind it.
+
+    Raises:
+        UnknownScenario, pydantic.ValidationError: the scenario of the settings cannot be played.
+    """
+    vendor = vendor or Vendor(settings or SimulatorSettings())
+    door = Door(vendor, lambda: endpoint.look())
+    endpoint = Endpoint(vendor, door)
+    if vendor.settings.scenario:
+        door.players.append(Player(vendor, load(vendor.settings.scenario)))
+    app = Starlette(routes=[Route(PATH, endpoint.answer, methods=["POST"]), *door.routes()])
+    app.state.vendor = vendor
+    return app
+
+
+def run(settings: SimulatorSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises OSError when the port is taken."""
+    with Shutdown() as shutdown:
+        listener = StampedSocket.listening(settings.host, settings.port)
+        shutdown.on_close(listener.close)
+        started_s = time.monotonic()
+        app = create_app(settings)
+        server = _Server(_config(app))
+        shutdown.on_request(server.stop)
+        log.info(
+            "simulator.listening",
+            url=f"http://{settings.host}:{listener.getsockname()[1]}{PATH}",
+            stones=settings.stones,
+            seed=settings.seed,
+            scenario=settings.scenario,
+            built_in_s=round(time.monotonic() - started_s, 2),
+        )
+        server.run(sockets=[listener])
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    # The standard loop, not uvloop: it receives through the socket object, which is where arrivals are stamped.
+    return uvicorn.Config(
+        app,
+        loop="asyncio",
+        http=StampedProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        date_header=False,
+        server_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=2,
+    )
+
+
+class _Server(uvicorn.Server):
+    """A server whose process handles its own signals."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `Shutdown`."""
+        yield
+
+    def stop(self) -> None:
+        """Ask the server to end; safe from any thread."""
+        self.should_exit = True
+
+
+def _token(request: Request, raw: bytes) -> str | None:
+    """The token of a request, wherever it is: the header, a variable or the text of the query."""
+    found = _TOKEN.search(raw)
+    return _bearer(request) or (found.group().decode() if found else None)
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _encoded(request: Request, reply: Reply) -> Response:
+    body = msgspec.json.encode(reply.body)
+    headers = {"Vary": "Accept-Encoding"}
+    if len(body) >= _GZIP_FROM_BYTES and "gzip" in request.headers.get("Accept-Encoding", ""):
+        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+        body = packer.compress(body) + packer.flush()
+        headers["Content-Encoding"] = "gzip"
+    return Response(body, reply.status, headers, media_type="application/json")
+
+
+def _json(body: Any, status: int) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def _too_many(retry_after_s: float) -> Response:
+    headers = {"Retry-After": str(int(retry_after_s))} if retry_after_s > 0 else {}
+    return Response(b'{"message":"Too Many Requests"}', 429, headers, media_type="application/json")
+
+
+def _html(status: int, title: str) -> Response:
+    return Response(_HTML.format(title=title), status, media_type="text/html")
