@@ -1,0 +1,311 @@
+"""One account's conversation with Nivoda: HTTP, login, and what each kind of trouble means.
+
+Everything the vendor can answer is turned into an exception named by its fate here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+import msgspec
+import structlog
+from prometheus_client import Counter
+
+from connectors.budget import Budget, Grant, Priority, StaleGrant
+from connectors.feeds.nivoda.pauses import GrowingPause
+from connectors.feeds.protocol import Banned, NotLoggedIn
+from runtime.settings import VendorSettings
+from schemas.errors import Fatal, Invalid, Retriable, SlowDown
+
+log = structlog.stdlib.get_logger(__name__)
+
+REQUESTS: Final = Counter("adamas_vendor_requests_total", "Requests written to the vendor.", ["operation"])
+TROUBLE: Final = Counter("adamas_vendor_trouble_total", "Vendor replies that were no answer.", ["cause"])
+
+# The vendor's cold reads take over 30 s.
+TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=10, pool=60)
+# Below what servers commonly keep an idle connection for, so that we rarely write into one that is being closed.
+LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4)
+
+TOKEN_LIFE_S: Final = 6 * 3600
+TOKEN_RESERVE_S: Final = 300
+"""A token is replaced this long before its end, or halfway through its life if that is later."""
+
+_LOGIN: Final = """query Login($username: String!, $password: String!) {
+  authenticate { username_and_password(username: $username, password: $password) { token } } }"""
+
+_AUTH_WORDS: Final = (
+    "unauthenticated",
+    "unauthorized",
+    "authentication required",
+    "jwt expired",
+    "jwt malformed",
+    "invalid token",
+    "token expired",
+)
+_VALIDATION_CODES: Final = ("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED", "BAD_USER_INPUT")
+_VALIDATION_WORDS: Final = (
+    "is not defined by type",
+    "cannot query field",
+    "unknown argument",
+    "syntax error",
+    "got invalid value",
+    "of required type",
+)
+
+
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class GraphQLError(msgspec.Struct, frozen=True):
+    """One entry of a reply's `errors`."""
+
+    message: str = ""
+    extensions: dict[str, Any] | None = None
+
+    @property
+    def code(self) -> str:
+        """`extensions.code`, or nothing."""
+        return str((self.extensions or {}).get("code", ""))
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What every reply looks like; `data` stays undecoded."""
+
+    data: msgspec.Raw = _NULL
+    errors: list[GraphQLError] | None = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A reply with data. `partial` when it names errors as well."""
+
+    body: bytes
+    data: msgspec.Raw
+    partial: bool
+    vendor_clock_ms: int | None
+
+
+class _Token(msgspec.Struct, frozen=True):
+    text: str
+    fresh_until: float
+
+
+class _Login(msgspec.Struct, frozen=True):
+    class Authenticate(msgspec.Struct, frozen=True):
+        class Session(msgspec.Struct, frozen=True):
+            token: str
+
+        username_and_password: Session
+
+    authenticate: Authenticate
+
+
+class Session:
+    """The account: one token for everybody, one login at a time.
+
+    Args:
+        settings: where the vendor is and who we are.
+        budget: every login takes its grant here; other requests bring theirs.
+        http: injected for tests; closed by whoever made it.
+    """
+
+    def __init__(self, settings: VendorSettings, budget: Budget, http: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._budget = budget
+        self._http = http
+        self._token: _Token | None = None
+        self._login_lock = asyncio.Lock()
+        self._ban = GrowingPause(first_s=5, longest_s=300)
+        self._throttle = GrowingPause(first_s=1, longest_s=60)
+        self._login_pause = GrowingPause(first_s=1, longest_s=60)
+
+    @property
+    def _fresh_token(self) -> _Token | None:
+        token = self._token
+        return token if token and time.monotonic() < token.fresh_until else None
+
+    async def log_in(self) -> None:
+        """Have a fresh token; asks the vendor only when there is none, before anything else of any class.
+
+        Raises:
+            Fatal: the vendor refuses user name or password.
+            Retriable: no answer, or none to a login of a moment ago.
+        """
+        async with self._login_lock:
+            if self._fresh_token:
+                return
+            if self._login_pause.left_s > 0:
+                raise Retriable("the vendor did not answer our last login")
+            try:
+                with await self._budget.grant(Priority.LIVE) as grant:
+                    self._token = await self._new_token(grant)
+            except Retriable:
+                # Everybody who waits for the lock would try in turn.
+                self._login_pause.next_s()
+                raise
+            log.info("vendor.logged_in", fresh_for_s=round(self._token.fresh_until - time.monotonic()))
+
+    async def ask(self, grant: Grant, operation: str, document: str, variables: dict[str, Any]) -> Reply:
+        """Send one GraphQL request under a grant and the account's token.
+
+        Raises:
+            Retriable: no answer, or one that may be another next time.
+            StaleGrant: there was no fresh token; now there is: ask again under a new grant.
+            SlowDown: the vendor asked for a pause of this class.
+            Banned: the vendor's firewall turned us away; nothing may be sent for a while.
+            NotLoggedIn: the token was refused and thrown away.
+            Invalid: the vendor refuses the request itself.
+        """
+        token = self._fresh_token
+        if token is None:
+            # Kept while the login waits, the grants of everybody else would leave it no place.
+            grant.close()
+            await self.log_in()
+            raise StaleGrant("logged in first")
+        try:
+            return await self._post(grant, operation, document, variables, token.text)
+        except NotLoggedIn:
+            # Only the token that was refused: another request may have brought a new one meanwhile.
+            if self._token is token:
+                self._token = None
+            raise
+
+    async def _new_token(self, grant: Grant) -> _Token:
+        account = {
+            "username": self._settings.username,
+            "password": self._settings.password.get_secret_value(),
+        }
+        try:
+            reply = await self._post(grant, "login", _LOGIN, account, None)
+            text = msgspec.json.decode(reply.data, type=_Login).authenticate.username_and_password.token
+        except (NotLoggedIn, Invalid) as error:
+            raise Fatal(f"the vendor refuses the login of {self._settings.username}: {error}") from error
+        except msgspec.ValidationError as error:
+            raise Retriable(f"the vendor's login reply has no token ({error})") from error
+        return _Token(text, time.monotonic() + _fresh_s(text))
+
+    async def _post(
+        self, grant: Grant, operation: str, document: str, variables: dict[str, Any], token: str | None
+    ) -> Reply:
+        content = msgspec.json.encode({"query": document, "variables": variables})
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            response = await self._http.post(
+                self._settings.url,
+                content=content,
+                headers=headers,
+                extensions={"trace": _reporter(grant, operation)},
+            )
+        except httpx.HTTPError as error:
+            TROUBLE.labels(type(error).__name__).inc()
+            raise Retriable(f"the vendor does not answer ({type(error).__name__})") from error
+        grant.answered()
+        return self._read(response)
+
+    def _read(self, response: httpx.Response) -> Reply:
+        try:
+            reply = self._understand(response)
+        except (Retriable, Invalid) as error:
+            TROUBLE.labels(f"{type(error).__name__} {response.status_code}").inc()
+            raise
+        self._ban.over()
+        self._throttle.over()
+        self._login_pause.over()
+        return reply
+
+    def _understand(self, response: httpx.Response) -> Reply:
+        status, is_json = response.status_code, "json" in response.headers.get("Content-Type", "")
+        if status == 403 and not is_json:
+            raise Banned("the vendor's firewall answers 403", self._ban.next_s())
+        if status == 429 or (status == 503 and "Retry-After" in response.headers):
+            asked_s = _retry_after_s(response)
+            raise SlowDown(f"the vendor answers {status}", asked_s or self._throttle.next_s())
+        if status >= 500:
+            raise Retriable(f"the vendor answers {status}")
+        if not is_json:
+            raise Retriable(f"the vendor answers {status} with something that is not JSON")
+        try:
+            envelope = msgspec.json.decode(response.content, type=Envelope)
+        except msgspec.DecodeError as error:
+            raise Retriable(f"the vendor's JSON is broken ({error})") from error
+        return _reply(response, envelope)
+
+
+def _reply(response: httpx.Response, envelope: Envelope) -> Reply:
+    status, errors = response.status_code, envelope.errors or []
+    texts = [error.message.lower() for error in errors]
+    if status == 401 or any(word in text for text in texts for word in _AUTH_WORDS):
+        raise NotLoggedIn(f"the vendor did not take our token ({_first(errors) or status})")
+    if any(error.code == "UNAUTHENTICATED" for error in errors):
+        raise NotLoggedIn(f"the vendor did not take our token ({_first(errors)})")
+    if status >= 400 or any(_is_validation(error) for error in errors):
+        raise Invalid("query", f"the vendor refuses it with {status}: {_first(errors)}", "refused_query")
+    if bytes(envelope.data) == b"null":
+        raise Retriable(f"the vendor's reply has no data: {_first(errors)}")
+    return Reply(response.content, envelope.data, bool(errors), _date_ms(response))
+
+
+def _is_validation(error: GraphQLError) -> bool:
+    text = error.message.lower()
+    return error.code in _VALIDATION_CODES or any(word in text for word in _VALIDATION_WORDS)
+
+
+def _first(errors: list[GraphQLError]) -> str:
+    return errors[0].message[:200] if errors else ""
+
+
+def _reporter(grant: Grant, operation: str) -> Callable[[str, Any], Awaitable[None]]:
+    """Tell the grant what becomes of its request, from the HTTP client's own trace points."""
+
+    async def report(event: str, _info: Any) -> None:
+        if event == "http11.send_request_headers.started":
+            grant.writing()
+            REQUESTS.labels(operation).inc()
+        elif event in ("http11.send_request_body.complete", "http11.send_request_body.failed"):
+            grant.written()
+        elif event == "http11.receive_response_headers.complete":
+            grant.answered()
+
+    return report
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    with suppress(ValueError):
+        return max(0.0, float(response.headers.get("Retry-After", "")))
+    return None
+
+
+def _date_ms(response: httpx.Response) -> int | None:
+    with suppress(ValueError):
+        return int(parsedate_to_datetime(response.headers.get("Date", "")).timestamp() * 1000)
+    return None
+
+
+def _fresh_s(token: str) -> float:
+    """Seconds for which a token may be used: its own `exp` or 6 h, whichever is first, less a reserve."""
+    life_s: float = TOKEN_LIFE_S
+    claims = _claims(token)
+    exp, iat = claims.get("exp"), claims.get("iat")
+    if isinstance(exp, int | float):
+        # Measured from the vendor's own `iat`, so that our clock may be wrong.
+        started = iat if isinstance(iat, int | float) else time.time()
+        life_s = min(life_s, exp - started)
+    return max(life_s - TOKEN_RESERVE_S, life_s / 2)
+
+
+def _claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT; none where it is something else: its form is the vendor's business."""
+    parts = token.split(".")
+    with suppress(ValueError, msgspec.DecodeError, IndexError):
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return claims if isinstance(claims, dict) else {}
+    return {}

@@ -1,0 +1,104 @@
+"""What the engine asks of a feed. The engine never names a vendor; a vendor's module never decides what is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from connectors.budget import Grant, Priority
+from schemas.errors import Invalid, Retriable, SlowDown
+from schemas.facts import Plan, PlanPartition
+
+NO_UPPER_END: Final = 2**31 - 1
+"""Upper end of an open-ended range of whole dollars."""
+
+
+class NotLoggedIn(Retriable):
+    """The vendor did not take our token; it was thrown away, the next request brings a new one."""
+
+
+class Banned(SlowDown):
+    """The vendor's firewall turned us away: no request of any class may follow before the pause is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What part of a feed to read; every range is inclusive at both ends.
+
+    Attributes:
+        dollars_per_carat: whole US dollars; `NO_UPPER_END` leaves the upper end open.
+        carats: of the whole stone; none for every weight.
+        shapes: the vendor's shape names; none for every shape.
+        updated_from_ms: only what changed since then, UTC, milliseconds since 1970; none for everything.
+
+    Raises:
+        Invalid: a range runs backwards. A vendor may answer such a one with arbitrary stones.
+    """
+
+    dollars_per_carat: tuple[int, int] = (0, NO_UPPER_END)
+    carats: tuple[float, float] | None = None
+    shapes: tuple[str, ...] | None = None
+    updated_from_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, bounds in (("dollars_per_carat", self.dollars_per_carat), ("carats", self.carats)):
+            if bounds and not 0 <= bounds[0] <= bounds[1]:
+                raise Invalid(name, f"must run upwards from 0, is {bounds[0]} to {bounds[1]}", "bad_range")
+
+    @classmethod
+    def of(cls, partition: PlanPartition, plan: Plan) -> Slice:
+        """The slice that a partition of a plan stands for."""
+        carats = (partition.carat_from, partition.carat_to)
+        return cls(
+            dollars_per_carat=(partition.dollars_per_carat_from, partition.dollars_per_carat_to),
+            carats=None if carats[0] is None or carats[1] is None else (carats[0], carats[1]),
+            shapes=partition.shapes,
+            updated_from_ms=plan.updated_from,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as the vendor sent it.
+
+    Attributes:
+        body: the reply, byte for byte.
+        ids: the vendor's id of each item's stone, in order; none where an item has none.
+        partial: the reply names errors beside its items: some may be missing.
+    """
+
+    body: bytes
+    ids: tuple[str | None, ...]
+    partial: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Items in the page."""
+        return len(self.ids)
+
+
+class Feed(Protocol):
+    """A vendor's feed. Every call but `prepare` is one request under the grant given to it.
+
+    The calls raise `Retriable` (and `SlowDown`, `Banned`, `NotLoggedIn`) where asking again may help, `Invalid` where
+    the vendor refuses the question itself, `Fatal` where going on makes no sense.
+    Later operations (availability, hold, release, order, normalise) take their place here.
+    """
+
+    name: str
+    page_size: int
+    schema: int
+    """Version of this adapter; stands in every fact that it brings."""
+
+    async def prepare(self, priority: Priority) -> int:
+        """Log in and find out what the vendor leaves unsaid, within the budget.
+
+        Returns:
+            The vendor's clock at the start of the call, milliseconds since 1970: a run's watermark.
+        """
+
+    async def count(self, part: Slice, grant: Grant) -> int:
+        """Stones in a slice, as the vendor counts them: it drifts, and never says where a partition ends."""
+
+    async def search(self, part: Slice, page: int, grant: Grant) -> Page:
+        """One page of a slice, numbered from 0, in an order that lets new stones come last."""

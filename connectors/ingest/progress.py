@@ -1,0 +1,152 @@
+"""How far a run is: which pages are in the log, and which reads are due next. Pure; time and I/O are elsewhere.
+
+What ends a partition, and what makes a page trustworthy, is decided here:
+
+- pages within the vendor's count are read side by side, at a fixed stride;
+- a page with fewer items than its size, and the page after it, are read a second time, one after the other: vendors
+  filter after slicing, and such a page may only look like the end;
+- a partition ends behind its last page with items when the next page was empty twice and the one after it is empty
+  too: an empty page with more behind it is a fault of the vendor, not an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from schemas.facts import FactHeaders, Kind, Plan, PlanPartition
+
+MIDDLE_READS = 3
+"""Reads of a page that stays empty although a later one has items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read that is due."""
+
+    partition: int
+    page: int
+    reread: int
+
+
+@dataclass(slots=True)
+class PartitionProgress:
+    """A partition's pages: how often each was read and what it brought."""
+
+    plan: PlanPartition
+    page_size: int
+    closed: bool = False
+    _reads: dict[int, int] = field(default_factory=dict)
+    _rows: dict[int, int] = field(default_factory=dict)
+    _short: set[int] = field(default_factory=set)
+    _under_way: set[int] = field(default_factory=set)
+    _last: int = -1
+    _unread_from: int = 0
+
+    @property
+    def end_page(self) -> int:
+        """The page behind the last one with items."""
+        return self._last + 1
+
+    @property
+    def rows(self) -> int:
+        """Items of the fullest read of each page."""
+        return sum(self._rows.values())
+
+    @property
+    def pages(self) -> int:
+        """Pages with items."""
+        return sum(1 for rows in self._rows.values() if rows)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is under way and nothing is due."""
+        return not self._under_way and self.next_page() is None
+
+    def next_page(self) -> int | None:
+        """The page to read now; none while one under way must be waited for, or at the end."""
+        if self.closed:
+            return None
+        unread = self._next_unread()
+        if unread is not None or self._under_way:
+            return unread
+        return next((page for page in range(self.end_page + 1) if self._is_doubtful(page)), None)
+
+    def begin(self, page: int) -> Read:
+        """A read of this page is under way."""
+        self._under_way.add(page)
+        return Read(self.plan.number, page, self._reads.get(page, 0))
+
+    def done(self, page: int, rows: int) -> None:
+        """A read of this page is in the log (or was empty, and is not)."""
+        self._under_way.discard(page)
+        self._reads[page] = self._reads.get(page, 0) + 1
+        self._rows[page] = max(rows, self._rows.get(page, 0))
+        if rows < self.page_size:
+            self._short.add(page)
+        if rows:
+            self._last = max(self._last, page)
+
+    def _next_unread(self) -> int | None:
+        planned = -(-self.plan.estimate // self.page_size)
+        # The page behind the last and the one after it are both needed to see the end.
+        while self._unread_from < max(planned, self.end_page + 2):
+            page = self._unread_from
+            if page not in self._reads and page not in self._under_way:
+                return page
+            self._unread_from += 1
+        return None
+
+    def _is_doubtful(self, page: int) -> bool:
+        reads = self._reads.get(page, 0)
+        if page < self._last and self._rows.get(page, 0) == 0:
+            return reads < MIDDLE_READS
+        return reads < 2 and (page in self._short or page - 1 in self._short)
+
+
+class RunProgress:
+    """A run's plan and what of it is in the log."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.partitions = {
+            partition.number: PartitionProgress(partition, plan.page_size) for partition in plan.partitions
+        }
+
+    @property
+    def complete(self) -> bool:
+        """Every partition has ended and its end is in the log."""
+        return all(partition.closed for partition in self.partitions.values())
+
+    @property
+    def pages(self) -> int:
+        """Pages with items, over all partitions."""
+        return sum(partition.pages for partition in self.partitions.values())
+
+    @property
+    def rows(self) -> int:
+        """Items over all pages."""
+        return sum(partition.rows for partition in self.partitions.values())
+
+    def next_read(self) -> Read | None:
+        """The next read due, earlier partitions first; none while those under way must be waited for."""
+        for partition in self.partitions.values():
+            page = partition.next_page()
+            if page is not None:
+                return partition.begin(page)
+        return None
+
+    def replay(self, facts: Iterable[FactHeaders]) -> None:
+        """Take over what the log already holds of this run."""
+        seen: set[tuple[int | None, int | None, int]] = set()
+        for fact in facts:
+            read = (fact.partition, fact.page, fact.reread)
+            partition = self.partitions.get(fact.partition) if fact.partition is not None else None
+            if fact.run != self.plan.run or partition is None:
+                continue
+            if fact.kind is Kind.EMPTY:
+                partition.closed = True
+            elif fact.kind is Kind.PAGE and fact.page is not None and read not in seen:
+                # A delivery that was repeated is one read.
+                seen.add(read)
+                partition.done(fact.page, fact.rows or 0)

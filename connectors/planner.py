@@ -1,0 +1,176 @@
+"""The planner: cuts a feed into partitions of about equal size by price per carat, asking only for counts.
+
+A vendor's offsets end somewhere (50 000) and equal shares keep every worker busy to the end, but prices crowd: 770 000
+of 900 000 lab-grown stones lie within 200 dollars a carat. So the cuts are searched, not assumed: between two known
+points of the cumulated count the next probe is interpolated on a logarithmic price scale, and a cut is taken when it
+is near enough to its share or the range has shrunk to one dollar. A single dollar that is still too full is cut
+again by carats.
+
+The core takes an async count function and touches nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from connectors.feeds.protocol import NO_UPPER_END, Slice
+from schemas.errors import Fatal
+from schemas.facts import PlanPartition
+
+Count = Callable[[Slice], Awaitable[int]]
+
+TARGET: Final = 5_000
+"""Stones in a partition: few enough to read while little shifts under the offsets, many enough that the three or four
+requests which make sure of its end stay under 4 % of it."""
+CEILING: Final = 50_000
+"""The vendor's largest offset: no partition may reach it."""
+TOLERANCE: Final = 0.15
+"""How far a cut may lie from its share, as a share of a partition."""
+CROWDED: Final = 1.5
+"""A single dollar holding this many times the target is cut by carats."""
+
+CARAT_STEPS: Final = 1_000
+"""Steps in a carat on the second axis."""
+_MAX_CARAT: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Stones counted between two integer positions of an axis, both inclusive."""
+
+    low: int
+    high: int
+    stones: int
+
+
+async def plan_partitions(
+    count: Count, updated_from_ms: int | None = None, target: int = TARGET
+) -> tuple[int, tuple[PlanPartition, ...]]:
+    """Cut a whole feed into partitions which cover every price without gap or overlap.
+
+    Args:
+        count: asks the vendor for the stones in a slice.
+        updated_from_ms: lower end of an incremental run's window; none for a full run.
+        target: stones a partition should hold.
+
+    Returns:
+        The vendor's count of the whole, and the partitions in order of price; at least one, its last one open-ended.
+
+    Raises:
+        Fatal: even one dollar and one hundredth of a carat hold more stones than the vendor's offsets reach.
+    """
+
+    async def by_price(low: int, high: int) -> int:
+        return await count(Slice((low, high), updated_from_ms=updated_from_ms))
+
+    whole = _Span(0, NO_UPPER_END, await by_price(0, NO_UPPER_END))
+    spans = merged(await cut(by_price, whole, target), target)
+    parts = await asyncio.gather(*(_by_carats(count, span, updated_from_ms, target) for span in spans))
+    partitions = tuple(
+        PlanPartition(
+            number=number,
+            dollars_per_carat_from=part.dollars_per_carat[0],
+            dollars_per_carat_to=part.dollars_per_carat[1],
+            estimate=stones,
+            carat_from=part.carats[0] if part.carats else None,
+            carat_to=part.carats[1] if part.carats else None,
+        )
+        for number, (part, stones) in enumerate(piece for pieces in parts for piece in pieces)
+    )
+    _refuse_overfull(partitions)
+    return whole.stones, partitions
+
+
+async def cut(count: Callable[[int, int], Awaitable[int]], span: _Span, target: int) -> list[_Span]:
+    """Cut a span into near-equal ones of about `target` stones; halves are searched side by side."""
+    pieces = round(span.stones / target)
+    if pieces < 2 or span.low == span.high:
+        return [span]
+    left, right = await _cut_in_two(count, span, (pieces // 2) / pieces, TOLERANCE * target)
+    halves = await asyncio.gather(*(cut(count, half, target) for half in (left, right)))
+    return [piece for half in halves for piece in half]
+
+
+def merged(spans: list[_Span], target: int) -> list[_Span]:
+    """Join neighbours that together hold no more than the target: what is left beside a crowded price."""
+    joined = spans[:1]
+    for span in spans[1:]:
+        last = joined[-1]
+        if last.stones + span.stones <= target:
+            joined[-1] = _Span(last.low, span.high, last.stones + span.stones)
+        else:
+            joined.append(span)
+    return joined
+
+
+async def _cut_in_two(
+    count: Callable[[int, int], Awaitable[int]], span: _Span, share: float, tolerance: float
+) -> tuple[_Span, _Span]:
+    """Find the position where `share` of the stones lie below, within `tolerance` stones or as near as it gets."""
+    aim = span.stones * share
+    # A cut at c puts c into the right part. Known: below span.low lies nothing, below span.high + 1 everything.
+    low, below_low, high, below_high = span.low, 0, span.high + 1, span.stones
+    interpolate = True
+    while high - low > 1:
+        at = _between(low, high, (aim - below_low) / (below_high - below_low) if interpolate else 0.5)
+        # Counts drift: whatever the vendor says, the cumulated count must not fall.
+        below = min(max(below_low + await count(low, at - 1), below_low), below_high)
+        if abs(below - aim) <= tolerance:
+            return _Span(span.low, at - 1, below), _Span(at, span.high, span.stones - below)
+        shrunk_from = below_high - below_low
+        if below < aim:
+            low, below_low = at, below
+        else:
+            high, below_high = at, below
+        # Interpolation creeps along a steep side: a probe that did not halve what is left is followed by a bisection.
+        interpolate = not interpolate or 2 * (below_high - below_low) <= shrunk_from
+    at, below = _nearer(span, aim, (low, below_low), (high, below_high))
+    return _Span(span.low, at - 1, below), _Span(at, span.high, span.stones - below)
+
+
+def _nearer(span: _Span, aim: float, *cuts: tuple[int, int]) -> tuple[int, int]:
+    inner = [cut for cut in cuts if span.low < cut[0] <= span.high]
+    return min(inner, key=lambda cut: abs(cut[1] - aim))
+
+
+def _between(low: int, high: int, share: float) -> int:
+    """A position strictly between two, at `share` of the way on a logarithmic scale."""
+    share = min(max(share, 0.02), 0.98)
+    at = math.exp(math.log(low + 1) * (1 - share) + math.log(high + 1) * share) - 1
+    return min(max(round(at), low + 1), high - 1)
+
+
+async def _by_carats(
+    count: Count, span: _Span, updated_from_ms: int | None, target: int
+) -> list[tuple[Slice, int]]:
+    """The slices of one span of price: itself, or cut by carats where one dollar is too crowded."""
+    dollars = (span.low, span.high)
+    if span.low < span.high or span.stones <= CROWDED * target:
+        return [(Slice(dollars, updated_from_ms=updated_from_ms), span.stones)]
+
+    async def by_carat(low: int, high: int) -> int:
+        return await count(Slice(dollars, _carats(low, high), updated_from_ms=updated_from_ms))
+
+    spans = await cut(by_carat, _Span(0, _MAX_CARAT * CARAT_STEPS, span.stones), target)
+    return [
+        (Slice(dollars, _carats(piece.low, piece.high), updated_from_ms=updated_from_ms), piece.stones)
+        for piece in spans
+    ]
+
+
+def _carats(low: int, high: int) -> tuple[float, float]:
+    """Carats of a span of steps. Neighbours meet half a step off the grid, where no stone's weight is rounded to."""
+    return max(0.0, (low - 0.5) / CARAT_STEPS), (high + 0.5) / CARAT_STEPS
+
+
+def _refuse_overfull(partitions: tuple[PlanPartition, ...]) -> None:
+    for partition in partitions:
+        if partition.estimate >= CEILING:
+            raise Fatal(
+                f"{partition.estimate} stones at {partition.dollars_per_carat_from} dollars a carat and"
+                f" {partition.carat_from} to {partition.carat_to} carats: more than the vendor's offsets reach"
+            )

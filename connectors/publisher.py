@@ -1,0 +1,146 @@
+"""The publisher: facts into `diamonds.raw`, each counted only when Kafka has it.
+
+The producer is idempotent and instrumented with OpenTelemetry, so that a page's trace begins where it was fetched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from threading import Event, Thread
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from opentelemetry.instrumentation.confluent_kafka import ConfluentKafkaInstrumentor
+from prometheus_client import Counter
+
+from runtime.kafka import producer
+from runtime.settings import KafkaSettings
+from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter
+from schemas.errors import AdamasError, Fatal, Retriable
+from schemas.facts import FactHeaders, fact_key
+from schemas.feeds import FEEDS
+from schemas.headers import to_headers
+from schemas.topics import DEAD, RAW
+
+log = structlog.stdlib.get_logger(__name__)
+
+TOO_LARGE: Final = Counter(
+    "adamas_ingest_pages_too_large_total", "Pages over Kafka's record limit.", ["feed"]
+)
+FLUSH_S: Final = 8.0
+
+
+class Publisher:
+    """Use it as a context; leaving it waits for what is under way.
+
+    Args:
+        kafka: where Kafka is.
+        raw: name of the raw log's topic.
+        dead: name of the dead letters' topic.
+    """
+
+    def __init__(self, kafka: KafkaSettings, raw: str = RAW.name, dead: str = DEAD.name) -> None:
+        self._raw = raw
+        self._dead = dead
+        plain = producer(kafka, compression_type="zstd", linger_ms=0)
+        self._producer: Producer = ConfluentKafkaInstrumentor.instrument_producer(plain)
+        self._stop = Event()
+        self._thread = Thread(target=self._poll, name="publisher", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        left = self._producer.flush(FLUSH_S)
+        if left:
+            log.warning("ingest.undelivered_at_exit", records=left)
+        self._stop.set()
+        self._thread.join()
+
+    async def publish(self, headers: FactHeaders, value: bytes) -> None:
+        """Append a fact to its feed's partition of the raw log and wait until Kafka has it.
+
+        A fact over the record limit goes to the dead letters, its head, hash and place in the run.
+
+        Raises:
+            Retriable: Kafka did not take it; it may be there all the same.
+            Fatal: this producer cannot go on.
+        """
+        key = fact_key(headers.feed, headers.run, headers.partition)
+        try:
+            await self._deliver(self._raw, headers.feed, key, value, to_headers(headers))
+        except _TooLarge as error:
+            TOO_LARGE.labels(headers.feed).inc()
+            log.error("ingest.page_too_large", run=headers.run, page=headers.page, size=len(value))
+            letter = _dead_letter(self._raw, headers, value, str(error))
+            await self._deliver(self._dead, headers.feed, key, value[:MAX_PAYLOAD_BYTES], to_headers(letter))
+
+    async def _deliver(
+        self, topic: str, feed: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        delivered: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: KafkaError | None) -> None:
+            if not delivered.done():
+                _settle(delivered, error)
+
+        def report(error: KafkaError | None, _message: Message) -> None:
+            loop.call_soon_threadsafe(settle, error)
+
+        try:
+            self._producer.produce(
+                topic, value, key=key, partition=FEEDS[feed].slot, headers=[*headers], on_delivery=report
+            )
+        except BufferError as error:
+            raise Retriable("Kafka's queue is full") from error
+        except KafkaException as error:
+            raise _by_fate(error.args[0]) from error
+        await delivered
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self._producer.poll(0.1)
+
+
+class _TooLarge(AdamasError):
+    pass
+
+
+def _settle(delivered: asyncio.Future[None], error: KafkaError | None) -> None:
+    if error is None:
+        delivered.set_result(None)
+    else:
+        delivered.set_exception(_by_fate(error))
+
+
+def _by_fate(error: KafkaError) -> AdamasError:
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return _TooLarge(error.str())
+    if error.fatal():
+        return Fatal(f"Kafka's producer cannot go on: {error.str()}")
+    return Retriable(f"Kafka did not take the record: {error.str()}")
+
+
+def _dead_letter(topic: str, headers: FactHeaders, value: bytes, reason: str) -> DeadLetter:
+    place = f"run {headers.run}, partition {headers.partition}, page {headers.page}"
+    return DeadLetter(
+        topic=topic,
+        partition=FEEDS[headers.feed].slot,
+        offset=-1,
+        stage="write",
+        error="page_too_large",
+        field="page",
+        reason=f"{reason} ({place})",
+        feed=headers.feed,
+        seq=headers.seq,
+        run=headers.run,
+        size=len(value),
+        sha256=sha256(value).hexdigest(),
+    )
