@@ -1,0 +1,1 @@
+"""One file a fault: provoke it against real servers and say whether the promise held."""
