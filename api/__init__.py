@@ -1,0 +1,1 @@
+"""The HTTP service: searches answered from memory that the canonical topic feeds."""
