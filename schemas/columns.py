@@ -65,12 +65,14 @@ class Columns:
 
     Args:
         names: the attributes to keep, names of `Stone` fields of any type.
+        extra: integer columns beside them, written by whoever holds the instance; null is `NULL_INT`.
 
     Rows of removed stones are reused; `live` tells which rows hold a stone. `rows` maps an id to its row.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], extra: Sequence[str] = ()) -> None:
         self.names = tuple(names)
+        self.extra = tuple(extra)
         self.arrays: dict[str, NDArray[Any]] = {}
         self.codes: dict[str, Codes] = {name: Codes() for name in names if _SQL_TYPES[name] == "text"}
         self.rows: dict[str, int] = {}
@@ -95,11 +97,16 @@ class Columns:
     def put(self, stones: Iterable[msgspec.Struct]) -> list[int]:
         """Insert or overwrite stones (structs with `id` and every named attribute); their rows, in order."""
         batch = list(stones)
-        rows = [self._row_of(stone.id) for stone in batch]  # type: ignore[attr-defined]
+        rows = self.take_rows(stone.id for stone in batch)  # type: ignore[attr-defined]
         index = np.array(rows, dtype=np.int64)
         for name in self.names:
             self.arrays[name][index] = self._encode(name, [getattr(stone, name) for stone in batch])
-        self.live[index] = True
+        return rows
+
+    def take_rows(self, ids: Iterable[str]) -> list[int]:
+        """The rows of these stones, new ones where there were none; all of them live from now on."""
+        rows = [self._row_of(stone_id) for stone_id in ids]
+        self.live[rows] = True
         return rows
 
     def remove(self, stone_id: str) -> int | None:
@@ -146,8 +153,8 @@ class Columns:
         return row
 
     def _grow(self, capacity: int) -> None:
-        for name in self.names:
-            dtype, null = _DTYPES[_SQL_TYPES[name]]
+        for name in (*self.names, *self.extra):
+            dtype, null = _DTYPES[_SQL_TYPES[name] if name in self.names else "bigint"]
             grown = np.full(capacity, null, dtype=dtype)
             old = self.arrays.get(name)
             if old is not None:
