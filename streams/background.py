@@ -1,0 +1,80 @@
+"""What the owner does while no fresh fact waits: repairs first, then stones priced under an older rule set.
+
+Small slices, each from the memory as it is then: a new owner, or this one after a crash, simply goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.feeds import FEEDS
+from streams import figures
+from streams.memory import Memory
+from streams.outbox import Outbox
+from streams.pricing import PriceBook
+from streams.worker import Worker
+
+SLICE: Final = 500
+LOOK_AGAIN_S: Final = 1.0
+
+
+class Background:
+    """Fills outboxes with repairs and re-priced stones of owned feeds.
+
+    Args:
+        clock: seconds, monotonic; paces how often the whole stock is looked through.
+    """
+
+    def __init__(
+        self, memory: Memory, worker: Worker, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._memory = memory
+        self._worker = worker
+        self._clock = clock
+        self._todo: dict[str, NDArray[np.int64]] = {}
+        self._looked: dict[str, tuple[int, float]] = {}
+
+    def fill(self, feeds: Collection[str], book: PriceBook, now_ms: int, out: Outbox) -> None:
+        """Add at most a slice of work for these feeds to an empty outbox."""
+        self._repairs(feeds, out)
+        for feed in feeds:
+            room = SLICE - len(out.stones)
+            if room > 0:
+                self._reprice(feed, book, now_ms, room, out)
+
+    def _repairs(self, feeds: Collection[str], out: Outbox) -> None:
+        for stone in self._memory.pending_repairs(SLICE):
+            if stone.partition(":")[0] in feeds:
+                self._worker.repair(stone, out)
+                figures.REPAIRED.inc()
+
+    def _reprice(self, feed: str, book: PriceBook, now_ms: int, room: int, out: Outbox) -> None:
+        rows = self._rows(feed, book.number)
+        self._todo[feed] = rows[room:]
+        if not len(rows):
+            return
+        before = len(out.stones)
+        self._worker.reprice(self._memory.versions(rows[:room]), book, now_ms, out)
+        figures.REPRICED.labels(feed).inc(len(out.stones) - before)
+
+    def _rows(self, feed: str, number: int) -> NDArray[np.int64]:
+        looked_for, looked_at = self._looked.get(feed, (0, 0.0))
+        rows = self._todo.get(feed)
+        if (
+            looked_for == number
+            and rows is not None
+            and (len(rows) or self._clock() - looked_at < LOOK_AGAIN_S)
+        ):
+            return rows
+        self._looked[feed] = (number, self._clock())
+        return self._memory.rows_below_rules(feed, number)
+
+
+def feeds_of(slots: Collection[int]) -> list[str]:
+    """The feeds whose partitions these are."""
+    return [info.name for info in FEEDS.values() if info.slot in slots]

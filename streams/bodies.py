@@ -1,0 +1,94 @@
+"""Whole records as bytes, in files beside the memory: appended, read by place, reclaimed segment by segment.
+
+The files are a cache of the canonical topic and hold nothing of their own: they are unlinked as soon as they are open,
+so that no crash leaves them behind. The page cache keeps what is read often.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Final
+
+SEGMENT_BYTES: Final = 64 * 1024 * 1024
+SEGMENT_SHIFT: Final = 32
+"""A place shifted right by this is its segment."""
+
+
+@dataclass(slots=True)
+class _Segment:
+    file: IO[bytes]
+    size: int = 0
+    stale: int = 0
+
+
+class BodyStore:
+    """Bytes by place. A place is segment number and offset, packed in one integer.
+
+    Args:
+        folder: where the files are; it must exist. The system's temporary folder without one.
+        segment_bytes: a segment is closed once it is larger.
+    """
+
+    def __init__(self, folder: Path | None = None, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._segments: dict[int, _Segment] = {}
+        self._next = 0
+        self._head = self._open()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, stale ones too."""
+        return sum(segment.size for segment in self._segments.values())
+
+    def append(self, bodies: list[bytes]) -> list[int]:
+        """Keep bodies; their places, in order. Raises `OSError` when the disk is full."""
+        if self._segments[self._head].size > self._segment_bytes:
+            self._head = self._open()
+        head = self._segments[self._head]
+        base = self._head << SEGMENT_SHIFT
+        places = [base + offset for offset in accumulate((len(body) for body in bodies), initial=head.size)]
+        joined = memoryview(b"".join(bodies))
+        while joined:
+            written = os.pwrite(head.file.fileno(), joined, head.size)
+            head.size += written
+            joined = joined[written:]
+        return places[:-1]
+
+    def read(self, place: int, length: int) -> bytes:
+        """The bytes kept at a place."""
+        segment = self._segments[place >> SEGMENT_SHIFT]
+        return os.pread(segment.file.fileno(), length, place & ((1 << SEGMENT_SHIFT) - 1))
+
+    def drop(self, places: Iterable[int], lengths: Iterable[int]) -> None:
+        """Say that what is kept there is not needed any more."""
+        for place, length in zip(places, lengths, strict=True):
+            self._segments[place >> SEGMENT_SHIFT].stale += length
+
+    def wasteful(self) -> int | None:
+        """A closed segment more than half of which is stale, if there is one."""
+        for number, segment in self._segments.items():
+            if number != self._head and 2 * segment.stale > segment.size:
+                return number
+        return None
+
+    def release(self, segment: int) -> None:
+        """Give a segment's space back; nothing in it may be read any more."""
+        self._segments.pop(segment).file.close()
+
+    def close(self) -> None:
+        """Give everything back."""
+        for segment in self._segments.values():
+            segment.file.close()
+        self._segments.clear()
+
+    def _open(self) -> int:
+        number = self._next
+        self._next += 1
+        self._segments[number] = _Segment(tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115
+        return number

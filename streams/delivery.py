@@ -1,0 +1,153 @@
+"""An outbox into Kafka: produced, every report counted, and only then remembered.
+
+`flush()` returning 0 does not mean delivered, and a memory that runs ahead of the log would take a lost record for one
+that was written. So each record has its report counted, and any failed one raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from schemas.errors import Fatal
+from schemas.topics import CANONICAL, DEAD, RAW, RECEIPTS, RULESETS
+from streams.memory import Memory, Version
+from streams.outbox import Letter, Outbox
+
+_POLL_S: Final = 0.002
+_CHUNK: Final = 200
+
+Report = Callable[[KafkaError | None, Message], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicNames:
+    """The topics a worker reads and writes; tests give them names of their own."""
+
+    raw: str = RAW.name
+    canonical: str = CANONICAL.name
+    dead: str = DEAD.name
+    receipts: str = RECEIPTS.name
+    rulesets: str = RULESETS.name
+
+
+class DeliveryFailed(Fatal):
+    """A record was not delivered: nothing that came before it may be acknowledged."""
+
+
+class Delivery:
+    """Sends outboxes, one at a time.
+
+    Args:
+        producer: idempotent; nobody else may poll it.
+        topics: where to.
+        memory: learns of each stone once its record is delivered.
+    """
+
+    def __init__(self, producer: Producer, topics: TopicNames, memory: Memory) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._memory = memory
+        self._sent = 0
+        self._reported = 0
+        self._failure: KafkaError | None = None
+        self._offsets: defaultdict[int, list[int]] = defaultdict(list)
+        self._reports: dict[int, Report] = {}
+
+    async def send(self, out: Outbox) -> None:
+        """Produce everything and wait for it; afterwards the memory knows of it.
+
+        Raises:
+            DeliveryFailed: a record was refused, or not taken within the delivery time-out.
+        """
+        self._memory.expect(out.overlay)
+        await self._produce_stones(out.stones)
+        await self._produce(self._topics.dead, out.dead)
+        await self._produce(self._topics.receipts, out.receipts)
+        await self._delivered()
+        self._remember(out.stones)
+        # A position says that everything before it has been delivered: so it is sent only now.
+        await self._produce(self._topics.canonical, out.positions)
+        await self._delivered()
+
+    async def _produce_stones(self, stones: list[tuple[int, Version]]) -> None:
+        produce, topic = self._producer.produce, self._topics.canonical
+        for number, (slot, version) in enumerate(stones):
+            if number % _CHUNK == 0:
+                self._producer.poll(0)
+                await asyncio.sleep(0)
+            report = self._reports.get(slot) or self._report_of(slot)
+            headers = None if version.body is not None else _null_headers(version)
+            while True:
+                try:
+                    produce(topic, version.body, version.id.encode(), slot, report, headers=headers)
+                    break
+                except BufferError:
+                    await self._make_room()
+            self._sent += 1
+
+    async def _produce(self, topic: str, letters: list[Letter]) -> None:
+        for slot, key, value, headers in letters:
+            while True:
+                try:
+                    self._producer.produce(topic, value, key, slot, self._count, headers=headers)  # type: ignore[arg-type]
+                    break
+                except BufferError:
+                    await self._make_room()
+            self._sent += 1
+
+    async def _make_room(self) -> None:
+        self._producer.poll(0)
+        self._raise_failure()
+        await asyncio.sleep(_POLL_S)
+
+    async def _delivered(self) -> None:
+        while True:
+            self._producer.poll(0)
+            self._raise_failure()
+            if self._reported == self._sent:
+                return
+            await asyncio.sleep(_POLL_S)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise DeliveryFailed(f"a record was not delivered: {self._failure.str()}")
+
+    def _count(self, error: KafkaError | None, _message: Message) -> None:
+        self._failure = self._failure or error
+        self._reported += 1
+
+    def _report_of(self, slot: int) -> Report:
+        offsets = self._offsets[slot]
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._failure = error
+            self._reported += 1
+            offsets.append(message.offset())  # type: ignore[arg-type]
+
+        self._reports[slot] = report
+        return report
+
+    def _remember(self, stones: list[tuple[int, Version]]) -> None:
+        # Reports of a partition come in the order of its records: an idempotent producer never swaps them.
+        places = {slot: iter(offsets) for slot, offsets in self._offsets.items()}
+        last: dict[str, tuple[int, Version]] = {}
+        for slot, version in stones:
+            last[version.id] = (next(places[slot]), version)
+        for offsets in self._offsets.values():
+            if offsets != sorted(offsets):
+                raise DeliveryFailed("delivery reports of one partition came out of order")
+            offsets.clear()
+        if last:
+            self._memory.observe(list(last.values()))
+        self._memory.expect({})
+
+
+def _null_headers(version: Version) -> list[tuple[str, str | bytes | None]]:
+    return [("seq", str(version.seq).encode())]

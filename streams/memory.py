@@ -1,0 +1,335 @@
+"""What an owner knows of every stone: its version as columns, its record as bytes beside them.
+
+Delivery reports and the tail of `diamonds.canonical` enter through one function, `Memory.observe`, which ignores any
+offset not above the stone's. A later offset that carries a lower version (a paused process that woke up) does not
+replace what is known; the stone is noted in `repairs`, and its owner appends what is known again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from confluent_kafka import Message
+from numpy.typing import NDArray
+
+from schemas.columns import NULL_INT, Columns, epoch_ms
+from schemas.errors import Fatal
+from schemas.headers import from_headers
+from schemas.stone import Position, decode_position, is_position
+from streams.bodies import SEGMENT_SHIFT, BodyStore
+
+NO_NUMBER: Final = 2**31 - 1
+"""Stands for mapper and rule number of a null: no fact of the same seq is newer than the retirement."""
+
+
+class Version(msgspec.Struct, gc=False):
+    """One version of one stone. `body` is null for a retired stone."""
+
+    id: str
+    seq: int
+    mapper: int
+    rules: int
+    content_hash: int
+    price_cents: int
+    updated_ms: int
+    raw_offset: int
+    run: str | None
+    changed: bool
+    body: bytes | None
+
+
+class Known(NamedTuple):
+    """What is known of a stone, without its record."""
+
+    seq: int
+    mapper: int
+    rules: int
+    content_hash: int
+    price_cents: int
+    updated_ms: int
+    raw_offset: int
+    changed: int
+    run: int
+    length: int
+
+    @property
+    def retired(self) -> bool:
+        """Whether the last thing known is that it is gone."""
+        return self.length < 0
+
+
+class _Record(msgspec.Struct, gc=False):
+    """The part of a canonical record that makes its version; source: `schemas.stone.Stone`."""
+
+    id: str
+    seq: int
+    mapper_version: int
+    rules_version: int
+    content_hash: str
+    price_cents: int
+    updated_at: datetime
+    raw_offset: int
+    cause: str
+    run: str | None = None
+
+
+class _NullHeaders(msgspec.Struct):
+    seq: int
+
+
+_decode: Final = msgspec.json.Decoder(_Record).decode
+_COLUMNS: Final = ("seq", "mapper_version", "rules_version", "price_cents", "raw_offset", "run", "feed")
+_EXTRA: Final = ("hash", "updated_ms", "changed", "offset", "place", "length")
+_KNOWN: Final = (
+    *("seq", "mapper_version", "rules_version", "hash", "price_cents", "updated_ms", "raw_offset"),
+    *("changed", "run", "length"),
+)
+
+
+class Memory:
+    """Every stone of the canonical topic, for whoever owns its feed now or next. Safe from any thread.
+
+    Attributes:
+        repairs: stones whose last record in the log is lower than what is known.
+        positions: the last position of each feed.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.repairs: set[str] = set()
+        self.positions: dict[str, Position] = {}
+        self._columns = Columns(_COLUMNS, _EXTRA)
+        self._bodies = BodyStore(folder)
+        self._in_flight: Mapping[str, Version] = {}
+        self._lock = RLock()
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def run_code(self, run: str | None) -> int:
+        """The number that stands for a run's name in `Known.run`."""
+        with self._lock:
+            return self._columns.codes["run"].add(run)
+
+    def lookup(self, ids: Sequence[str | None]) -> list[Known | None]:
+        """What is known of each stone, in order; nothing of null."""
+        with self._lock:
+            get = self._columns.rows.get
+            rows = [get(stone_id, -1) for stone_id in ids]  # type: ignore[arg-type]
+            found = [row for row in rows if row >= 0]
+            if not found:
+                return [None] * len(rows)
+            index = np.array(found)
+            arrays = self._columns.arrays
+            known = map(Known._make, zip(*(arrays[name][index].tolist() for name in _KNOWN), strict=True))
+            return [next(known) if row >= 0 else None for row in rows]
+
+    def body(self, stone_id: str) -> bytes | None:
+        """The stone's whole record; null for one that is unknown or retired."""
+        with self._lock:
+            row = self._columns.rows.get(stone_id)
+            return None if row is None else self._body(row)
+
+    def latest(self, stone_id: str) -> Version | None:
+        """The version that is known, whole."""
+        with self._lock:
+            known = self.lookup([stone_id])[0]
+            if known is None:
+                return None
+            run = self._columns.codes["run"].texts[known.run]
+            return Version(
+                stone_id, *known[:7], run=run, changed=bool(known.changed), body=self.body(stone_id)
+            )
+
+    def pending_repairs(self, limit: int) -> list[str]:
+        """At most `limit` of the stones whose last record in the log is lower than what is known."""
+        with self._lock:
+            return list(islice(self.repairs, limit))
+
+    def rows_below_rules(self, feed: str, number: int) -> NDArray[np.int64]:
+        """Rows of a feed's stones that were priced under a lower number than this; for `versions`, and soon."""
+        return self._rows_where(feed, "rules_version", number)
+
+    def ids_below_seq(self, feed: str, seq: int) -> list[str]:
+        """A feed's stones in stock whose last fact was granted before this."""
+        with self._lock:
+            rows = self._rows_where(feed, "seq", seq)
+            return [version.id for version in self.versions(rows)]
+
+    def versions(self, rows: NDArray[np.int64]) -> list[Version]:
+        """The versions in these rows, whole; without those that have been retired."""
+        with self._lock:
+            bodies = map(self._body, rows.tolist())
+            return [read_version(body) for body in bodies if body is not None]
+
+    def _rows_where(self, feed: str, column: str, below: int) -> NDArray[np.int64]:
+        with self._lock:
+            code = self._columns.codes["feed"].find(feed)
+            if code is None:
+                return np.empty(0, dtype=np.int64)
+            in_stock = (self._columns["feed"] == code) & (self._columns["length"] > 0)
+            return np.flatnonzero(in_stock & (self._columns[column] < below))
+
+    def expect(self, in_flight: Mapping[str, Version]) -> None:
+        """Name what this process has sent and not yet seen delivered, so that the tail need not decode it."""
+        self._in_flight = in_flight
+
+    def apply(self, messages: list[Message]) -> None:
+        """The tail's entrance."""
+        with self._lock:
+            fresh = self._fresh(messages)
+            # One stone twice in a batch: the later record must meet the earlier one's effect.
+            while fresh:
+                seen: set[str] = set()
+                first: list[tuple[int, Version]] = []
+                later: list[tuple[int, Version]] = []
+                for entry in fresh:
+                    (later if entry[1].id in seen else first).append(entry)
+                    seen.add(entry[1].id)
+                self.observe(first)
+                fresh = later
+
+    def _fresh(self, messages: list[Message]) -> list[tuple[int, Version]]:
+        get = self._columns.rows.get
+        keys = [message.key().decode() for message in messages]  # type: ignore[union-attr]
+        rows = np.array([get(key, -1) for key in keys])
+        offsets = np.array([message.offset() for message in messages])
+        known = np.where(rows >= 0, self._columns.arrays["offset"][rows], -1)
+        fresh = []
+        for place in np.flatnonzero(offsets > known).tolist():
+            message, key = messages[place], keys[place]
+            if is_position(key.encode()):
+                self._take_position(message)
+            else:
+                fresh.append((int(offsets[place]), self._read(key, message)))
+        return fresh
+
+    def _take_position(self, message: Message) -> None:
+        value = message.value()
+        if value is not None:
+            position = decode_position(value)
+            self.positions[position.feed] = position
+
+    def _read(self, key: str, message: Message) -> Version:
+        value = message.value()
+        if value is None:
+            seq = from_headers(message.headers(), _NullHeaders).seq  # type: ignore[arg-type]
+            return retired(key, seq)
+        mine = self._in_flight.get(key)
+        return mine if mine is not None and mine.body == value else read_version(value)
+
+    def observe(self, entries: Sequence[tuple[int, Version]]) -> None:
+        """Take in records with their offsets: the one function by which anything is remembered.
+
+        Entries are of different stones.
+        """
+        with self._lock:
+            ids = [version.id for _, version in entries]
+            # A stone that was never seen gets a row of nulls, which any offset and any version is above.
+            index = np.array(self._columns.take_rows(ids), dtype=np.int64)
+            offsets = np.array([offset for offset, _ in entries], dtype=np.int64)
+            above = offsets > self._columns.arrays["offset"][index]
+            lower = self._lower(index, [version for _, version in entries])
+            taken = above & ~lower
+            self._take([entries[place][1] for place in np.flatnonzero(taken).tolist()], index[taken])
+            self._columns.arrays["offset"][index[above]] = offsets[above]
+            for place in np.flatnonzero(above).tolist() if self.repairs or lower.any() else ():
+                (self.repairs.add if lower[place] else self.repairs.discard)(ids[place])
+
+    def _lower(self, rows: Any, versions: list[Version]) -> Any:
+        """Which versions are lower than what their rows hold."""
+        seq, mapper, rules = (
+            np.array(values, dtype=np.int64)
+            for values in zip(*((v.seq, v.mapper, v.rules) for v in versions), strict=True)
+        )
+        arrays = self._columns.arrays
+        known_seq, known_mapper = arrays["seq"][rows], arrays["mapper_version"][rows]
+        lower_rules = (mapper == known_mapper) & (rules < arrays["rules_version"][rows])
+        return (seq < known_seq) | ((seq == known_seq) & ((mapper < known_mapper) | lower_rules))
+
+    def _take(self, versions: list[Version], rows: Any) -> None:
+        if not versions:
+            return
+        arrays, codes = self._columns.arrays, self._columns.codes
+        held = rows[arrays["length"][rows] > 0]
+        self._bodies.drop(arrays["place"][held].tolist(), arrays["length"][held].tolist())
+        bodies = [version.body or b"" for version in versions]
+        arrays["place"][rows] = self._bodies.append(bodies)
+        arrays["length"][rows] = [len(body) or -1 for body in bodies]
+        arrays["seq"][rows] = [version.seq for version in versions]
+        arrays["mapper_version"][rows] = [version.mapper for version in versions]
+        arrays["rules_version"][rows] = [version.rules for version in versions]
+        arrays["hash"][rows] = [version.content_hash for version in versions]
+        arrays["price_cents"][rows] = [version.price_cents for version in versions]
+        arrays["updated_ms"][rows] = [version.updated_ms for version in versions]
+        arrays["raw_offset"][rows] = [version.raw_offset for version in versions]
+        arrays["changed"][rows] = [version.changed for version in versions]
+        arrays["run"][rows] = [codes["run"].add(version.run) for version in versions]
+        arrays["feed"][rows] = [codes["feed"].add(version.id.partition(":")[0]) for version in versions]
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Move what lives out of one wasteful segment: small steps, so that nobody waits long for the lock."""
+        segment = self._bodies.wasteful()
+        if segment is None:
+            return
+        arrays = self._columns.arrays
+        held = (arrays["length"] > 0) & (arrays["place"] >> SEGMENT_SHIFT == segment)
+        rows = np.flatnonzero(held & self._columns.live)
+        if len(rows):
+            arrays["place"][rows] = self._bodies.append([self._body(row) or b"" for row in rows.tolist()])
+        self._bodies.release(segment)
+
+    def _body(self, row: int) -> bytes | None:
+        length = int(self._columns.arrays["length"][row])
+        return self._bodies.read(int(self._columns.arrays["place"][row]), length) if length > 0 else None
+
+
+def retired(stone_id: str, seq: int) -> Version:
+    """The version that a null with this seq makes."""
+    return Version(
+        *(stone_id, seq, NO_NUMBER, NO_NUMBER),
+        content_hash=0,
+        price_cents=NULL_INT,
+        updated_ms=0,
+        raw_offset=NULL_INT,
+        run=None,
+        changed=True,
+        body=None,
+    )
+
+
+def read_version(body: bytes) -> Version:
+    """The version of a canonical record.
+
+    Raises:
+        Fatal: the record is not one of ours; who goes on would price from a hole.
+    """
+    try:
+        record = _decode(body)
+    except msgspec.DecodeError as error:
+        raise Fatal(f"a canonical record cannot be read: {error}") from error
+    return Version(
+        id=record.id,
+        seq=record.seq,
+        mapper=record.mapper_version,
+        rules=record.rules_version,
+        content_hash=signed(record.content_hash),
+        price_cents=record.price_cents,
+        updated_ms=epoch_ms(record.updated_at),
+        raw_offset=record.raw_offset,
+        run=record.run,
+        changed=record.cause != "seen",
+        body=body,
+    )
+
+
+def signed(content_hash: str) -> int:
+    """A content hash as a signed 64-bit integer."""
+    return int.from_bytes(bytes.fromhex(content_hash), "big", signed=True)

@@ -1,0 +1,49 @@
+"""What a batch of facts gave, waiting to be produced, and the overlay by which later facts of the batch are weighed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from schemas.headers import Headers
+from schemas.receipt import Outcome
+from streams.memory import Version
+
+
+class Letter(NamedTuple):
+    """A record for any topic but the canonical one."""
+
+    slot: int
+    key: bytes
+    value: bytes
+    headers: Headers | None = None
+
+
+@dataclass(slots=True)
+class Outbox:
+    """The records of one batch, in the order in which they must reach each partition.
+
+    Attributes:
+        stones: versions with their slot; a version without a body is a null.
+        overlay: the last version of each stone in `stones`.
+        positions: canonical positions; sent only after everything else was delivered.
+        outcomes: by feed and outcome, for the metrics.
+    """
+
+    stones: list[tuple[int, Version]] = field(default_factory=list)
+    overlay: dict[str, Version] = field(default_factory=dict)
+    dead: list[Letter] = field(default_factory=list)
+    receipts: list[Letter] = field(default_factory=list)
+    positions: list[Letter] = field(default_factory=list)
+    outcomes: dict[tuple[str, Outcome], int] = field(default_factory=dict)
+
+    def add(self, slot: int, version: Version) -> None:
+        """Write a version of a stone."""
+        self.stones.append((slot, version))
+        self.overlay[version.id] = version
+
+    def count(self, feed: str, outcomes: list[Outcome]) -> None:
+        """Count the outcomes of a page."""
+        for outcome in set(outcomes):
+            key = (feed, outcome)
+            self.outcomes[key] = self.outcomes.get(key, 0) + outcomes.count(outcome)

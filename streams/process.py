@@ -1,0 +1,324 @@
+"""`adamas process`: one loop that owns feeds. Facts in, priced stones out, each delivered before its page is acknowledged.
+
+Faust acknowledges a batch when the loop's body ends, also when it ends by an exception or a cancellation. So the body
+never ends before everything it made was delivered: a failure leaves the process on the spot, and a cancelled batch is
+finished first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import structlog
+from confluent_kafka import TopicPartition
+
+from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
+from runtime.health import Aspect, Check, Health, serve_health
+from runtime.kafka import consumer, producer
+from runtime.settings import DataSettings, KafkaSettings, Settings
+from runtime.shutdown import Shutdown
+from schemas.errors import Fatal
+from schemas.feeds import FEEDS
+from schemas.vendor import Item
+from streams import figures
+from streams.app import GROUP, make_app, raw_topic
+from streams.background import Background, feeds_of
+from streams.delivery import Delivery, DeliveryFailed, TopicNames
+from streams.memory import Memory
+from streams.normalise import Normaliser
+from streams.outbox import Outbox
+from streams.pricing import PriceBook
+from streams.receipts import Receipted
+from streams.rules import RuleHead
+from streams.tail import Tail
+from streams.worker import RawRecord, Worker
+
+log = structlog.stdlib.get_logger(__name__)
+
+SETTINGS: Final = (DataSettings,)
+
+BATCH_PAGES: Final = 64
+BATCH_WITHIN_S: Final = 0.05
+EXIT_UNDELIVERED: Final = 71
+GRACE_S: Final = 12.0
+_STALLED_S: Final = 60.0
+_WAIT_S: Final = 0.02
+_WATCH_S: Final = 0.25
+_IDLE_S: Final = 0.1
+_ASK_TIMEOUT_S: Final = 10.0
+
+
+def run(settings: Settings) -> None:
+    """Own feeds until told to stop. Returns after a clean stop; raises `Fatal` where going on would break a promise."""
+    folder = settings[DataSettings].dir / "process"
+    folder.mkdir(parents=True, exist_ok=True)
+    health = Health()
+    process = Process(settings.kafka, folder=folder)
+    process.add_probes(health)
+    with Shutdown(GRACE_S) as shutdown, serve_health(settings.health, health):
+        asyncio.run(process.serve(shutdown))
+
+
+class Process:
+    """One worker of the group.
+
+    Args:
+        kafka: where Kafka is.
+        folder: where the records' bytes are kept; the system's temporary folder without one.
+        topics: the topics' names.
+        group: the consumer group's name.
+        producer_overrides: librdkafka properties for the one producer.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        *,
+        folder: Path | None = None,
+        topics: TopicNames | None = None,
+        group: str = GROUP,
+        **producer_overrides: Any,
+    ) -> None:
+        self.topics = topics or TopicNames()
+        self._kafka = kafka
+        self._group = group
+        self.memory = Memory(folder)
+        self.tail = Tail(kafka, self.topics.canonical, self.memory.apply)
+        self.rules = RuleHead(kafka, self.topics.rulesets)
+        self.receipted = Receipted(kafka, self.topics.receipts)
+        self._normalisers = {
+            info.name: Normaliser(MAPPING, MAPPER_VERSION, info, Item) for info in FEEDS.values()
+        }
+        self.worker = Worker(self.memory, self._normalisers, receipted=self.receipted)
+        self._background = Background(self.memory, self.worker)
+        self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory)
+        self._one_at_a_time = asyncio.Lock()
+        self._assigned_anew = True
+        self._next_offsets: dict[int, int] = {}
+        self._beat = time.monotonic()
+        self._app: Any = None
+
+    async def serve(self, shutdown: Shutdown) -> None:
+        """Load the memory, join the group, and work until a stop is requested."""
+        stop = shutdown.as_asyncio_event()
+        tails = (self.tail, self.rules.tail, self.receipted.tail)
+        for tail in tails:
+            tail.start()
+        try:
+            await self._until_ready(stop)
+            if not stop.is_set():
+                await self._work(stop)
+        finally:
+            for tail in tails:
+                await asyncio.to_thread(tail.stop)
+        log.info("process.stopped", stones=len(self.memory))
+
+    async def _until_ready(self, stop: asyncio.Event) -> None:
+        """Nothing is taken from the group before the memory is whole and there are rules: a batch never waits long."""
+        while not stop.is_set() and not (self._tails_caught_up() and self.rules.book):
+            self._raise_failures()
+            await asyncio.sleep(_WAIT_S)
+        log.info("process.loaded", stones=len(self.memory), repairs=len(self.memory.repairs))
+
+    def _tails_caught_up(self) -> bool:
+        return self.tail.caught_up and self.rules.tail.caught_up and self.receipted.tail.caught_up
+
+    def _raise_failures(self) -> None:
+        for tail in (self.tail, self.rules.tail, self.receipted.tail):
+            if tail.failure is not None:
+                raise Fatal(f"reading stopped: {tail.failure}") from tail.failure
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        _tune_collector()
+        app = self._app = make_app(self._kafka, self._group)
+        app.agent(raw_topic(app, self.topics), concurrency=1, name="facts")(self.agent)
+        app.on_partitions_assigned.connect(self._on_assigned, weak=False)
+        await app.start()
+        background = asyncio.create_task(self._in_background())
+        try:
+            while not stop.is_set():
+                self._watch(background)
+                await asyncio.sleep(_WATCH_S)
+        finally:
+            # Between two slices: a slice that is being delivered is finished first.
+            async with self._one_at_a_time:
+                background.cancel()
+            await app.stop()
+
+    def _watch(self, background: asyncio.Task[None]) -> None:
+        self._beat = time.monotonic()
+        self._raise_failures()
+        if self._app.crashed:
+            raise Fatal(f"the consumer crashed: {self._app.crash_reason!r}")
+        if background.done():
+            background.result()
+        self._show_figures()
+
+    async def agent(self, stream: Any) -> None:
+        """The loop that Faust runs. Its body ends only when everything was delivered; see the module."""
+        async for events in stream.take_events(BATCH_PAGES, within=BATCH_WITHIN_S):
+            await self.finish(events)
+
+    async def finish(self, events: Any) -> None:
+        """Process a batch to its end, cancelled or not, or leave the process."""
+        work = asyncio.ensure_future(self._batch(events))
+        cancelled = False
+        while not work.done():
+            try:
+                await asyncio.wait({work})
+            except asyncio.CancelledError:
+                cancelled = True
+        error = asyncio.CancelledError() if work.cancelled() else work.exception()
+        if error is not None:
+            self.leave(error)
+        if cancelled:
+            raise asyncio.CancelledError
+
+    @staticmethod
+    def leave(error: BaseException) -> NoReturn:
+        """End the process before anything undelivered can be acknowledged."""
+        if isinstance(error, DeliveryFailed):
+            figures.DELIVERY_FAILURES.inc()
+        log.error("process.left_before_ack", error=str(error), exc_info=error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_UNDELIVERED)
+
+    async def _batch(self, events: Any) -> None:
+        async with self._one_at_a_time:
+            if self._assigned_anew:
+                await self._catch_up()
+            out = await self._decided([_raw_record(event.message) for event in events])
+            await self.delivery.send(out)
+        for (feed, outcome), count in out.outcomes.items():
+            figures.ITEMS.labels(feed, outcome).inc(count)
+        for event in events:
+            self._next_offsets[event.message.partition] = event.message.offset + 1
+
+    async def _decided(self, records: list[RawRecord]) -> Outbox:
+        out = Outbox()
+        book = self._book()
+        now_ms = int(time.time() * 1000)
+        for record in records:
+            self.worker.take(record, book, now_ms, out)
+            # Heartbeats and fetches go on between pages.
+            await asyncio.sleep(0)
+        return out
+
+    def _book(self) -> PriceBook:
+        if self.rules.book is None:
+            raise Fatal("there is no rule set to price under")
+        return self.rules.book
+
+    async def _on_assigned(self, *_args: Any, **_kwargs: Any) -> None:
+        # Only a flag: what runs here is no barrier, and a long wait in it would cost the membership.
+        self._assigned_anew = True
+
+    async def _catch_up(self) -> None:
+        """After an assignment: wait until the tail has read all that the former owner wrote."""
+        self._assigned_anew = False
+        ends, self._next_offsets = await asyncio.to_thread(self._ask_offsets)
+        while any(self.tail.positions.get(slot, 0) < end for slot, end in ends.items()):
+            self._raise_failures()
+            await asyncio.sleep(_WAIT_S)
+        log.info("process.owns", feeds=self._owned())
+
+    def _ask_offsets(self) -> tuple[dict[int, int], dict[int, int]]:
+        """End offsets of canonical, and the group's committed offsets of raw, by partition."""
+        asker = consumer(self._kafka, self._group)
+        try:
+            ends = {
+                slot: answer[1]
+                for slot in self.tail.positions
+                if (
+                    answer := asker.get_watermark_offsets(
+                        TopicPartition(self.topics.canonical, slot), timeout=_ASK_TIMEOUT_S
+                    )
+                )
+            }
+            places = [TopicPartition(self.topics.raw, slot) for slot in self.tail.positions]
+            committed = asker.committed(places, timeout=_ASK_TIMEOUT_S)
+        finally:
+            asker.close()
+        return ends, {place.partition: max(0, place.offset) for place in committed}
+
+    def _owned_slots(self) -> set[int]:
+        assigned = self._app.consumer.assignment() if self._app is not None else ()
+        return {place.partition for place in assigned if place.topic == self.topics.raw}
+
+    def _owned(self) -> list[str]:
+        return feeds_of(self._owned_slots())
+
+    async def _in_background(self) -> None:
+        while True:
+            wrote = await self._slice()
+            await asyncio.sleep(0 if wrote else _IDLE_S)
+
+    async def _slice(self) -> bool:
+        async with self._one_at_a_time:
+            if self._assigned_anew:
+                return False
+            out = Outbox()
+            self._background.fill(self._owned(), self._book(), int(time.time() * 1000), out)
+            await self.delivery.send(out)
+            return bool(out.stones)
+
+    def _show_figures(self) -> None:
+        figures.KNOWN_STONES.set(len(self.memory))
+        figures.RULES_VERSION.set(self._book().number)
+        figures.LAG.set(sum(self._lag(slot) for slot in self._owned_slots()))
+        for feed, normaliser in self._normalisers.items():
+            for field, count in normaliser.unknown.totals().items():
+                figures.UNKNOWN_VALUES.labels(feed, field).set(count)
+
+    def _lag(self, slot: int) -> int:
+        end = next(
+            (
+                self._app.consumer.highwater(place)
+                for place in self._app.consumer.assignment()
+                if place.topic == self.topics.raw and place.partition == slot
+            ),
+            None,
+        )
+        return max(0, (end or 0) - self._next_offsets.get(slot, 0))
+
+    def add_probes(self, health: Health) -> None:
+        """Startup and ready: the memory is whole and there are rules. Live: nothing has failed, the loop turns."""
+        health.add("memory", self._memory_probe, (Aspect.STARTUP, Aspect.READY))
+        health.add("rules", self._rules_probe, (Aspect.STARTUP, Aspect.READY))
+        health.add("loop", self._loop_probe, (Aspect.LIVE,))
+
+    def _memory_probe(self) -> Check:
+        return Check(
+            self.tail.caught_up, {"progress": round(self.tail.progress, 3), "stones": len(self.memory)}
+        )
+
+    def _rules_probe(self) -> Check:
+        book = self.rules.book
+        return Check(book is not None, {"number": book.number} if book else "waiting for a rule set")
+
+    def _loop_probe(self) -> Check:
+        silent_s = time.monotonic() - self._beat
+        waiting = self._app is None
+        return Check(
+            self.tail.failure is None and (waiting or silent_s < _STALLED_S), {"silent_s": round(silent_s, 1)}
+        )
+
+
+def _raw_record(message: Any) -> RawRecord:
+    headers = message.headers
+    pairs = headers.items() if isinstance(headers, dict) else headers or ()
+    return RawRecord(message.partition, message.offset, message.key or b"", message.value or b"", list(pairs))
+
+
+def _tune_collector() -> None:
+    # Decoded pages are thousands of containers that all die with their batch; looking for cycles in them is waste.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)

@@ -1,0 +1,77 @@
+"""Canonical records, put together from the encoded content and the price, byte for byte as `encode(Stone(...))`.
+
+The content is encoded once, for its hash and for the record; encoding the whole stone again would cost as much as
+everything else that is done with it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from schemas.stone import Cause, Content, Stone, decode_stone
+
+_CURRENCY: Final[bytes] = msgspec.json.encode(
+    next(f.default for f in msgspec.structs.fields(Stone) if f.name == "currency")
+)
+_TAIL: Final = (
+    b'%b,"price_cents":%d,"currency":' + _CURRENCY + b',"rule":%b,"rules_version":%d,"updated_at":%b,"seq":%d'
+    b',"mapper_version":%d,"content_hash":"%b","cause":"%b","margin_bps":%d,"previous_price_cents":%b'
+    b',"run":%b,"raw_offset":%d}'
+)
+_CAUSES: Final = {cause: cause.value.encode() for cause in Cause}
+_CONTENT_FIELDS: Final = Content.__struct_fields__
+
+
+def canonical(
+    content_json: bytes,
+    *,
+    price_cents: int,
+    rule_json: bytes,
+    rules: int,
+    updated_ms: int,
+    seq: int,
+    mapper: int,
+    hash_hex: str,
+    cause: Cause,
+    margin_bps: int,
+    previous_price_cents: int | None,
+    run_json: bytes,
+    raw_offset: int,
+) -> bytes:
+    """The record's bytes. `rule_json` and `run_json` are JSON texts, quotes included."""
+    return _TAIL % (
+        content_json[:-1],
+        price_cents,
+        rule_json,
+        rules,
+        moment_json(updated_ms),
+        seq,
+        mapper,
+        hash_hex.encode(),
+        _CAUSES[cause],
+        margin_bps,
+        b"null" if previous_price_cents is None else b"%d" % previous_price_cents,
+        run_json,
+        raw_offset,
+    )
+
+
+@lru_cache(maxsize=4096)
+def moment_json(epoch_ms: int) -> bytes:
+    """A moment (milliseconds since 1970, UTC) as it stands in a record, quotes included."""
+    seconds, ms = divmod(epoch_ms, 1000)
+    return msgspec.json.encode(datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000))
+
+
+def content_of(record: bytes) -> Content:
+    """The content in a canonical record.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+    """
+    stone = decode_stone(record)
+    return Content(**{name: getattr(stone, name) for name in _CONTENT_FIELDS})

@@ -1,0 +1,430 @@
+"""Facts in, an outbox of records out: normalise, price and the owner's decision, stitched together. No Kafka in here.
+
+Each page passes two timed stages, normalise and price, and then the decision. A stone that fails a stage, or takes it
+over a second of processor time (not of the clock: a process that was paused is not a slow stone), goes to the dead
+letters; the stone itself, where it is known, becomes unavailable, because we no longer know what is true of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import structlog
+
+from schemas.errors import Invalid
+from schemas.facts import Complete, FactHeaders, Kind, Retire
+from schemas.feeds import FEEDS, stone_id
+from schemas.headers import from_headers
+from schemas.receipt import Outcome, Receipt, receipt_key
+from schemas.stone import (
+    CONTENT_HASH_BYTES,
+    Availability,
+    Cause,
+    Content,
+    Position,
+    encode,
+    position_key,
+)
+from schemas.vendor import Item
+from streams.dead_letters import Refusal, Source, dead_letter
+from streams.memory import Known, Memory, Version, retired
+from streams.normalise import Normaliser, is_plain
+from streams.outbox import Letter, Outbox
+from streams.owner import Fact, decide
+from streams.pages import decode_page, split_page, vendor_stone_id
+from streams.pricing import Margin, PriceBook, price_cents
+from streams.records import canonical, content_of
+
+log = structlog.stdlib.get_logger(__name__)
+
+STAGE_LIMIT_S: Final = 1.0
+
+_decode_complete: Final = msgspec.json.Decoder(Complete).decode
+_decode_retire: Final = msgspec.json.Decoder(Retire).decode
+_POSITION_HEADERS: Final = [("kind", b"position")]
+
+
+class RawRecord(NamedTuple):
+    """A record of `diamonds.raw` as it came."""
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Ready(NamedTuple):
+    """Content with what is needed to write it."""
+
+    content: Content
+    json: bytes
+    digest: bytes
+    margin: Margin
+
+
+class _Page(NamedTuple):
+    """One raw record with stones, and the numbers under which it is read."""
+
+    raw: RawRecord
+    headers: FactHeaders
+    slot: int
+    fact: Fact
+    run_json: bytes
+    source: Source
+    now_ms: int
+
+
+class Worker:
+    """Turns raw records into an outbox.
+
+    Args:
+        memory: what is known of every stone.
+        normalisers: the compiled mapping of each feed.
+        clock: seconds of processor time, for the limit on a stone.
+        receipted: whether the receipt of this partition's and offset's record is in the log already.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        normalisers: Mapping[str, Normaliser],
+        *,
+        clock: Callable[[], float] = time.thread_time,
+        receipted: Callable[[int, int], bool] = lambda partition, offset: False,
+    ) -> None:
+        self._memory = memory
+        self._normalisers = normalisers
+        self._clock = clock
+        self._receipted = receipted
+
+    def take(self, raw: RawRecord, book: PriceBook, now_ms: int, out: Outbox) -> None:
+        """Add what a raw record gives to the outbox. No input makes it raise."""
+        try:
+            headers = from_headers(raw.headers, FactHeaders)
+            if headers.feed not in FEEDS or FEEDS[headers.feed].slot != raw.partition:
+                raise Invalid("headers.feed", "must be a feed of this partition", "wrong_feed")
+            self._fact(raw, headers, book, now_ms, out)
+        except Invalid as error:
+            self._refuse_record(raw, error, out)
+
+    def reprice(self, versions: list[Version], book: PriceBook, now_ms: int, out: Outbox) -> None:
+        """Write stones under a newer rule set; everything but rule and price stays as it is."""
+        for version in versions:
+            if version.body is None or version.rules >= book.number or version.id in out.overlay:
+                continue
+            content = content_of(version.body)
+            margin = book.margin(content)
+            price = price_cents(content.cost_cents, margin.bps)
+            out.add(
+                FEEDS[content.feed].slot,
+                _version(
+                    Ready(
+                        content,
+                        _content_json(version.body),
+                        version.content_hash.to_bytes(8, "big", signed=True),
+                        margin,
+                    ),
+                    Fact(version.seq, version.mapper, book.number, version.raw_offset, 0),
+                    cause=Cause.REPRICED,
+                    previous_price_cents=version.price_cents,
+                    price=price,
+                    updated_ms=now_ms if price != version.price_cents else version.updated_ms,
+                    run=version.run,
+                ),
+            )
+
+    def repair(self, stone: str, out: Outbox) -> None:
+        """Append again what is known of a stone whose last record in the log is lower."""
+        version = self._memory.latest(stone)
+        if version is not None and stone not in out.overlay:
+            out.add(FEEDS[stone.partition(":")[0]].slot, version)
+
+    def _fact(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int, out: Outbox) -> None:
+        if headers.kind in (Kind.PAGE, Kind.ITEM):
+            self._page(self._read_page(raw, headers, book, now_ms), book, out)
+        elif headers.kind is Kind.COMPLETE:
+            self._complete(raw, headers, out)
+        elif headers.kind is Kind.RETIRE:
+            self._retire(raw, out)
+
+    def _read_page(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int) -> _Page:
+        mapper = self._normalisers[headers.feed].version
+        run = self._memory.run_code(headers.run)
+        return _Page(
+            raw,
+            headers,
+            FEEDS[headers.feed].slot,
+            Fact(headers.seq, mapper, book.number, raw.offset, run),
+            msgspec.json.encode(headers.run),
+            Source(headers.feed, raw.partition, raw.offset, raw.key, headers.seq, headers.run),
+            now_ms,
+        )
+
+    def _page(self, page: _Page, book: PriceBook, out: Outbox) -> None:
+        normaliser = self._normalisers[page.headers.feed]
+        work = normaliser.content_of_plain if is_plain(page.raw.value) else normaliser.content
+        items = [
+            Refusal("decode", item) if isinstance(item, Invalid) else item
+            for item in decode_page(page.raw.value)
+        ]
+
+        def prepare(content: Content) -> Ready:
+            json = encode(content)
+            digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
+            return Ready(content, json, digest, book.margin(content))
+
+        contents = self._stage("normalise", work, items)
+        ready = self._stage("price", prepare, contents)
+        ids = self._ids(page, items, ready)
+        outcomes = self._decide(page, ids, ready, book, out)
+        stones = tuple(stone and stone.partition(":")[2] for stone in ids)
+        self._receipt(page, stones, tuple(outcomes), out)
+        out.count(page.headers.feed, outcomes)
+
+    def _stage(self, stage: str, work: Callable[[Any], Any], inputs: Sequence[Any]) -> list[Any]:
+        """Results in order, a `Refusal` in the place of each that failed here or earlier."""
+        started = self._clock()
+        results = [_attempt(stage, work, given) for given in inputs]
+        if self._clock() - started > STAGE_LIMIT_S:
+            # Which one was it? Only a stone that is slow again on its own is at fault.
+            results = [
+                self._timed(stage, work, given, result) for given, result in zip(inputs, results, strict=True)
+            ]
+        return results
+
+    def _timed(self, stage: str, work: Callable[[Any], Any], given: Any, result: Any) -> Any:
+        started = self._clock()
+        _attempt(stage, work, given)
+        took_s = self._clock() - started
+        if took_s <= STAGE_LIMIT_S:
+            return result
+        took_ms = round(took_s * 1000)
+        rule = f"took {took_ms} ms in {stage}; a stone is given {STAGE_LIMIT_S * 1000:g}"
+        return Refusal(stage, Invalid("item", rule, "too_slow"), took_ms)
+
+    def _ids(self, page: _Page, items: list[Any], ready: list[Any]) -> list[str | None]:
+        if not any(type(made) is Refusal for made in ready):
+            return [made.content.id for made in ready]
+        parts = split_page(page.raw.value)
+        ids: list[str | None] = []
+        for item, made, part in zip(items, ready, parts, strict=True):
+            if type(made) is not Refusal:
+                ids.append(made.content.id)
+                continue
+            vendor_id = item.diamond.id if isinstance(item, Item) else vendor_stone_id(part)
+            ids.append(stone_id(page.headers.feed, vendor_id) if vendor_id and vendor_id.strip() else None)
+        return ids
+
+    def _decide(
+        self, page: _Page, ids: list[str | None], ready: list[Any], book: PriceBook, out: Outbox
+    ) -> list[Outcome]:
+        outcomes = []
+        seen: set[str | None] = set()
+        known = self._memory.lookup(ids)
+        for index, (stone, made, before) in enumerate(zip(ids, ready, known, strict=True)):
+            if stone in out.overlay:
+                before = self._known_from(out.overlay[stone])
+            if type(made) is Refusal:
+                self._dead(page, index, stone, made, before, book, out)
+                outcomes.append(Outcome.DEAD)
+            elif stone in seen:
+                # The page brings the stone twice under one seq: the first stands (see `owner`).
+                outcomes.append(Outcome.DUPLICATE)
+            else:
+                seen.add(stone)
+                outcomes.append(_write(page, made, before, out, understood=True))
+        return outcomes
+
+    def _known_from(self, version: Version) -> Known:
+        return Known(
+            *(version.seq, version.mapper, version.rules, version.content_hash, version.price_cents),
+            version.updated_ms,
+            version.raw_offset,
+            version.changed,
+            self._memory.run_code(version.run),
+            -1 if version.body is None else len(version.body),
+        )
+
+    def _dead(
+        self,
+        page: _Page,
+        index: int,
+        stone: str | None,
+        refusal: Refusal,
+        before: Known | None,
+        book: PriceBook,
+        out: Outbox,
+    ) -> None:
+        payload = split_page(page.raw.value)[index]
+        out.dead.append(dead_letter(page.source, refusal, payload, index=index, stone=stone))
+        if stone is None or before is None or before.retired:
+            return
+        held = out.overlay.get(stone)
+        body = held.body if held is not None else self._memory.body(stone)
+        if body is None:
+            return
+        content = msgspec.structs.replace(content_of(body), availability=Availability.UNAVAILABLE)
+        json = encode(content)
+        digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
+        _write(page, Ready(content, json, digest, book.margin(content)), before, out, understood=False)
+
+    def _refuse_record(self, raw: RawRecord, error: Invalid, out: Outbox) -> None:
+        """A whole record goes to the dead letters; a page's receipt counts the rows that its writer saw in it."""
+        stage = "headers" if error.code in ("bad_headers", "wrong_feed") else "decode"
+        feed = next((name for name, info in FEEDS.items() if info.slot == raw.partition), "unknown")
+        source = Source(feed, raw.partition, raw.offset, raw.key)
+        headers = None
+        if stage == "decode":
+            headers = from_headers(raw.headers, FactHeaders)
+            source = source._replace(seq=headers.seq, run=headers.run)
+        out.dead.append(dead_letter(source, Refusal(stage, error), raw.value))
+        rows = (headers.rows or 0) if headers else 0
+        out.count(feed, [Outcome.DEAD] * max(1, rows))
+        if headers and headers.kind in (Kind.PAGE, Kind.ITEM):
+            fact = Fact(headers.seq, 0, 0, raw.offset, 0)
+            page = _Page(raw, headers, raw.partition, fact, b"", source, 0)
+            self._receipt(page, (None,) * rows, (Outcome.DEAD,) * rows, out)
+
+    def _receipt(
+        self, page: _Page, stones: tuple[str | None, ...], outcomes: tuple[Outcome, ...], out: Outbox
+    ) -> None:
+        headers = page.headers
+        receipt = Receipt(
+            feed=headers.feed,
+            run=headers.run,
+            partition=headers.partition,
+            page=headers.page,
+            reread=headers.reread,
+            epoch=headers.epoch,
+            seq=headers.seq,
+            raw_offset=page.raw.offset,
+            replayed=self._receipted(page.slot, page.raw.offset),
+            stones=stones,
+            outcomes=outcomes,
+        )
+        out.receipts.append(Letter(page.slot, receipt_key(receipt), encode(receipt)))
+
+    def _complete(self, raw: RawRecord, headers: FactHeaders, out: Outbox) -> None:
+        complete = _read(_decode_complete, raw.value)
+        known = self._memory.positions.get(headers.feed)
+        if known is not None and known.seq >= headers.seq:
+            return
+        position = Position(
+            feed=headers.feed,
+            as_of=complete.watermark,
+            run=complete.run,
+            raw_offset=raw.offset,
+            seq=headers.seq,
+        )
+        out.positions.append(
+            Letter(raw.partition, position_key(headers.feed), encode(position), _POSITION_HEADERS)
+        )
+
+    def _retire(self, raw: RawRecord, out: Outbox) -> None:
+        retire = _read(_decode_retire, raw.value)
+        if retire.feed not in FEEDS or FEEDS[retire.feed].slot != raw.partition:
+            raise Invalid("feed", "must be a feed of this partition", "wrong_feed_in_fact")
+        fresh = {version.id for _, version in out.stones if version.id.startswith(f"{retire.feed}:")}
+        stones = fresh.union(self._memory.ids_below_seq(retire.feed, retire.below))
+        for stone in sorted(stones):
+            held = out.overlay.get(stone)
+            if held is None or (held.body is not None and held.seq < retire.below):
+                out.add(raw.partition, retired(stone, retire.below))
+
+
+def _attempt(stage: str, work: Callable[[Any], Any], given: Any) -> Any:
+    if type(given) is Refusal:
+        return given
+    try:
+        return work(given)
+    except Invalid as error:
+        return Refusal(stage, error)
+    except Exception as error:
+        # A mistake of ours that one item brings out must not stop the feed; the item waits in the dead letters.
+        log.exception("process.stage_failed", stage=stage)
+        return Refusal(stage, Invalid("item", f"raised {type(error).__name__}", "unexpected"))
+
+
+def _write(page: _Page, made: Ready, before: Known | None, out: Outbox, *, understood: bool) -> Outcome:
+    """Decide on an item and add what is to be written."""
+    content_hash = int.from_bytes(made.digest, "big", signed=True)
+    cause, outcome = decide(before, page.fact, content_hash, understood=understood)
+    if cause is None:
+        return outcome
+    price = price_cents(made.content.cost_cents, made.margin.bps)
+    previous, updated_ms = None, page.now_ms
+    if before is not None and not before.retired:
+        previous = before.price_cents
+        if price == previous and content_hash == before.content_hash:
+            updated_ms = before.updated_ms
+    version = _version(
+        made,
+        page.fact,
+        cause=cause,
+        previous_price_cents=previous,
+        price=price,
+        updated_ms=updated_ms,
+        run=page.headers.run,
+        run_json=page.run_json,
+    )
+    out.add(page.slot, version)
+    return outcome
+
+
+def _version(
+    made: Ready,
+    fact: Fact,
+    *,
+    cause: Cause,
+    previous_price_cents: int | None,
+    price: int,
+    updated_ms: int,
+    run: str | None,
+    run_json: bytes | None = None,
+) -> Version:
+    body = canonical(
+        made.json,
+        price_cents=price,
+        rule_json=made.margin.rule_json,
+        rules=fact.rules,
+        updated_ms=updated_ms,
+        seq=fact.seq,
+        mapper=fact.mapper,
+        hash_hex=made.digest.hex(),
+        cause=cause,
+        margin_bps=made.margin.bps,
+        previous_price_cents=previous_price_cents,
+        run_json=run_json or msgspec.json.encode(run),
+        raw_offset=fact.raw_offset,
+    )
+    content_hash = int.from_bytes(made.digest, "big", signed=True)
+    return Version(
+        id=made.content.id,
+        seq=fact.seq,
+        mapper=fact.mapper,
+        rules=fact.rules,
+        content_hash=content_hash,
+        price_cents=price,
+        updated_ms=updated_ms,
+        raw_offset=fact.raw_offset,
+        run=run,
+        changed=cause is not Cause.SEEN,
+        body=body,
+    )
+
+
+def _content_json(record: bytes) -> bytes:
+    """The content's own bytes inside a canonical record: a quote within a JSON string is always escaped."""
+    return record[: record.rindex(b',"price_cents":')] + b"}"
+
+
+def _read(decode: Callable[[bytes], Any], value: bytes) -> Any:
+    try:
+        return decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid("body", f"is not what its kind says: {error}", "bad_fact") from error
