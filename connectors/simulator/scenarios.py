@@ -1,6 +1,6 @@
 """Scenarios: named lists of faults, life and clock changes over time, replayed while the simulator runs.
 
-A scenario is a YAML file with a sentence on what it shows and steps; each step has a time in seconds since the start
+A scenario is a YAML file with a sentence on what it shows and steps; each step has a time in seconds since it began
 and what changes then, in the words of `/_sim/faults`, `/_sim/life` and `/_sim/clock`.
 """
 
@@ -86,15 +86,17 @@ def load(name: str) -> Scenario:
 
 
 class Player:
-    """Plays a scenario on a vendor, step by step, whenever somebody looks."""
+    """Plays a scenario on a vendor from now on, step by step, whenever somebody looks."""
 
     def __init__(self, vendor: Vendor, scenario: Scenario) -> None:
         self._vendor = vendor
+        self._start_s = vendor.clock.elapsed_s()
         self._steps = sorted(scenario.steps, key=lambda step: step.at_s, reverse=True)
 
     def play(self) -> None:
         """Do every step that is due."""
-        while self._steps and self._steps[-1].at_s <= self._vendor.clock.elapsed_s():
+        played_s = self._vendor.clock.elapsed_s() - self._start_s
+        while self._steps and self._steps[-1].at_s <= played_s:
             self._do(self._steps.pop())
 
     def _do(self, step: Step) -> None:
