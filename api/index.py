@@ -1,0 +1,100 @@
+"""What the service asks of a search index, whichever engine stands behind it. No Kafka, no HTTP.
+
+One thread owns an index: it applies batches and searches, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from api.query import After, Query
+
+
+class Searchable(msgspec.Struct, frozen=True, gc=False):
+    """What a search looks at; a subset of `schemas.stone.Stone`, read from its bytes."""
+
+    id: str
+    feed: str
+    shape: str
+    carat: float
+    lab_grown: bool
+    availability: str
+    price_cents: int
+    updated_at: datetime
+    color: str | None = None
+    clarity: str | None = None
+    cut: str | None = None
+    polish: str | None = None
+    symmetry: str | None = None
+    fluorescence: str | None = None
+    lab: str | None = None
+    certificate_number: str | None = None
+    lab_grown_type: str | None = None
+    fancy_color: str | None = None
+    fancy_intensity: str | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes to apply; each stone occurs at most once.
+
+    Attributes:
+        stones: new or changed stones.
+        records: the canonical record of each, in the same order.
+        removed: ids of stones that are gone.
+        positions: feed to the time (epoch ms, vendor's clock) until which its changes are in.
+    """
+
+    stones: list[Searchable]
+    records: list[bytes]
+    removed: list[str]
+    positions: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer.
+
+    Attributes:
+        records: canonical records of the page's stones, in order.
+        total: how many stones match, exactly, whatever the page.
+        last: where the next page begins; None when this is the last one.
+    """
+
+    records: Sequence[bytes]
+    total: int
+    last: After | None
+
+
+class Index(Protocol):
+    """A search index over canonical stones."""
+
+    def __len__(self) -> int:
+        """Stones held, available or not."""
+
+    def apply(self, batch: Batch) -> None:
+        """Take over a batch; the next search sees all of it."""
+
+    def search(self, query: Query) -> Page:
+        """One page, and the exact total."""
+
+    def get(self, stone_id: str) -> bytes | None:
+        """The canonical record of one stone, or None if there is none."""
+
+    def values(self, name: str) -> Sequence[str]:
+        """The values that stones ever had of a listed attribute."""
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """Per feed the last position, epoch ms by the vendor's clock."""
+
+
+def as_of(positions: Mapping[str, int], feeds: Sequence[str]) -> int | None:
+    """The age of the data: over the feeds the oldest position (epoch ms), None while one is missing."""
+    known = [positions[feed] for feed in feeds if feed in positions]
+    return min(known) if known and len(known) == len(feeds) else None

@@ -1,0 +1,234 @@
+"""The plain search index: numpy masks over columns. Slow by the standards of a better one, and easy to trust.
+
+Records are bytes in a `BodyStore` beside the columns; nothing but what a search looks at is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.fields import FIELDS, Kind
+from api.index import Batch, Page, Searchable
+from api.query import After, Query, Range, SortKey
+from api.ranks import Ranker, Ranks
+from schemas.columns import NULL_BOOL, NULL_INT, Columns
+from streams.bodies import SEGMENT_SHIFT, BodyStore
+
+_HASHED: Final = "certificate_number"
+_COLUMNS: Final = tuple(name for name in FIELDS if name != _HASHED)
+_SIGN: Final = np.uint64(1 << 63)
+_WORD: Final = 8
+
+Rows = NDArray[np.intp]
+
+
+class PlainIndex:
+    """`api.index.Index` over numpy columns.
+
+    Args:
+        folder: where the records' files are; the system's temporary folder without one.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        # Nearly every certificate number is another text: a dictionary of them would weigh more than all columns,
+        # so their hashes are kept (64 bits, of this process).
+        self._columns = Columns(_COLUMNS, extra=("place", "length", "certificate", "id_high", "id_low"))
+        self._bodies = BodyStore(folder)
+        self._ranker = Ranker(self._columns)
+        self._ids: list[str] = []
+        self._positions: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """Stones held, available or not."""
+        return len(self._columns)
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """Per feed the last position, epoch ms by the vendor's clock."""
+        return self._positions
+
+    def values(self, name: str) -> Sequence[str]:
+        """The values that stones ever had of a listed attribute."""
+        return [text for text in self._columns.codes[name].texts if text is not None]
+
+    def get(self, stone_id: str) -> bytes | None:
+        """The canonical record of one stone, or None if there is none."""
+        row = self._columns.rows.get(stone_id)
+        return None if row is None else self._record(row)
+
+    def apply(self, batch: Batch) -> None:
+        """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
+        if batch.stones:
+            self._put(batch.stones, batch.records)
+        for stone_id in batch.removed:
+            row = self._columns.remove(stone_id)
+            if row is not None:
+                self._drop_bodies(np.array([row]))
+        self._positions.update(batch.positions)
+        self._reclaim()
+
+    def search(self, query: Query) -> Page:
+        """One page, and the exact total."""
+        rows = np.flatnonzero(self._mask(query))
+        total = len(rows)
+        keys = [self._ranker.of_rows(key, rows) for key in query.sort]
+        order = [*keys, *self._id_ranks(rows)]
+        if query.after is not None:
+            later = self._later(query, rows, order)
+            rows, order = rows[later], [ranks[later] for ranks in order]
+        return self._page(query, rows, order, total)
+
+    def close(self) -> None:
+        """Give the records' files back."""
+        self._bodies.close()
+
+    def _put(self, stones: list[Searchable], records: list[bytes]) -> None:
+        columns, arrays = self._columns, self._columns.arrays
+        used = columns.used
+        rows = np.array(columns.put(stones))
+        self._drop_bodies(rows[rows < used])
+        arrays = columns.arrays
+        arrays["place"][rows] = self._bodies.append(records)
+        arrays["length"][rows] = [len(record) for record in records]
+        arrays["certificate"][rows] = [
+            NULL_INT if stone.certificate_number is None else hash(stone.certificate_number)
+            for stone in stones
+        ]
+        arrays["id_high"][rows], arrays["id_low"][rows] = _id_words([stone.id for stone in stones])
+        self._ids.extend([""] * (columns.used - len(self._ids)))
+        for row, stone in zip(rows.tolist(), stones, strict=True):
+            self._ids[row] = stone.id
+
+    def _drop_bodies(self, rows: NDArray[Any]) -> None:
+        arrays = self._columns.arrays
+        held = rows[arrays["length"][rows] > 0]
+        self._bodies.drop(arrays["place"][held].tolist(), arrays["length"][held].tolist())
+        arrays["length"][held] = 0
+
+    def _reclaim(self) -> None:
+        segment = self._bodies.wasteful()
+        if segment is None:
+            return
+        arrays = self._columns.arrays
+        rows = np.flatnonzero((arrays["length"] > 0) & (arrays["place"] >> SEGMENT_SHIFT == segment))
+        if len(rows):
+            arrays["place"][rows] = self._bodies.append([self._record(row) for row in rows.tolist()])
+        self._bodies.release(segment)
+
+    def _record(self, row: int) -> bytes:
+        arrays = self._columns.arrays
+        return self._bodies.read(int(arrays["place"][row]), int(arrays["length"][row]))
+
+    def _mask(self, query: Query) -> NDArray[np.bool_]:
+        mask = self._columns.live[: self._columns.used].copy()
+        for name, truth in query.flags.items():
+            mask &= self._columns[name] == (1 if truth else 0)
+        for name, values in query.lists.items():
+            mask &= self._one_of(name, values)
+        for name, wanted in query.ranges.items():
+            mask &= self._within(name, wanted)
+        return mask
+
+    def _one_of(self, name: str, values: Sequence[str]) -> NDArray[np.bool_]:
+        used = self._columns.used
+        if FIELDS[name].kind is Kind.EXACT:
+            hashes = self._columns.arrays["certificate"][:used]
+            return np.isin(hashes, [hash(value) for value in values])
+        codes = self._columns.codes[name]
+        wanted = [code for code in map(codes.find, values) if code is not None]
+        if len(wanted) == 1:
+            one: NDArray[np.bool_] = self._columns[name] == wanted[0]
+            return one
+        allowed = np.zeros(len(codes), dtype=np.bool_)
+        allowed[wanted] = True
+        any_of: NDArray[np.bool_] = allowed[self._columns[name]]
+        return any_of
+
+    def _within(self, name: str, wanted: Range) -> NDArray[np.bool_]:
+        column = self._columns[name]
+        known: NDArray[np.bool_]
+        known = ~np.isnan(column) if column.dtype.kind == "f" else column != _null_of(column)
+        if wanted.low is not None:
+            known &= column >= wanted.low
+        if wanted.high is not None:
+            known &= column <= wanted.high
+        return known
+
+    def _id_ranks(self, rows: Rows) -> list[Ranks]:
+        arrays = self._columns.arrays
+        return [
+            self._ranker.of_rows(SortKey("feed"), rows),
+            arrays["id_high"][rows],
+            arrays["id_low"][rows],
+        ]
+
+    def _later(self, query: Query, rows: Rows, order: list[Ranks]) -> NDArray[np.bool_]:
+        """Which rows come behind the end of the page before."""
+        after = query.after
+        assert after is not None
+        feed = after.stone_id.partition(":")[0]
+        high, low = (int(word[0]) for word in _id_words([after.stone_id]))
+        place = [
+            *(self._ranker.of_value(key, value) for key, value in zip(query.sort, after.values, strict=True)),
+            self._ranker.of_value(SortKey("feed"), feed),
+            high,
+            low,
+        ]
+        later = np.zeros(len(rows), dtype=np.bool_)
+        equal = np.ones(len(rows), dtype=np.bool_)
+        for ranks, end in zip(order, place, strict=True):
+            later |= equal & (ranks > end)
+            equal &= ranks == end
+        # Two words hold the first 16 characters of a vendor's id; the few that share them are compared whole.
+        for position in np.flatnonzero(equal):
+            later[position] = self._ids[rows[position]] > after.stone_id
+        return later
+
+    def _page(self, query: Query, rows: Rows, order: list[Ranks], total: int) -> Page:
+        first = _first(order, query.limit + 1)
+        keys = [ranks[first].tolist() for ranks in order[: len(query.sort)]]
+        ids = [self._ids[row] for row in rows[first]]
+        ranked = sorted(zip(*keys, ids, rows[first].tolist(), strict=True))
+        chosen = [entry[-1] for entry in ranked[: query.limit]]
+        more = len(ranked) > query.limit
+        return Page(
+            records=[self._record(row) for row in chosen],
+            total=total,
+            last=self._after(query, chosen[-1]) if more else None,
+        )
+
+    def _after(self, query: Query, row: int) -> After:
+        values = tuple(self._columns.value(key.name, row) for key in query.sort)
+        return After(values, self._ids[row])
+
+
+def _first(order: list[Ranks], count: int) -> Rows:
+    """Positions of the `count` first in lexicographic order, and of all that tie with the last of them."""
+    candidates: Rows = np.arange(len(order[0]))
+    taken: list[Rows] = []
+    for ranks in order:
+        if len(candidates) <= count:
+            break
+        own = ranks[candidates]
+        border = np.partition(own, count - 1)[count - 1]
+        taken.append(candidates[own < border])
+        count -= len(taken[-1])
+        candidates = candidates[own == border]
+    return np.concatenate([*taken, candidates])
+
+
+def _id_words(ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first 16 bytes of each vendor id as two integers that sort as the bytes do."""
+    heads = [stone_id.partition(":")[2][: 2 * _WORD].encode()[: 2 * _WORD] for stone_id in ids]
+    words = np.array(heads, dtype=f"S{2 * _WORD}").view(">u8").astype(np.uint64) ^ _SIGN
+    signed = words.view(np.int64).reshape(-1, 2)
+    return signed[:, 0], signed[:, 1]
+
+
+def _null_of(column: NDArray[Any]) -> int:
+    return NULL_BOOL if column.dtype == np.int8 else NULL_INT
