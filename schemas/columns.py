@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -54,6 +55,13 @@ class Codes:
             self._codes[text] = code
             self.texts.append(text)
         return code
+
+    def add_all(self, texts: Iterable[str | None]) -> list[int]:
+        """The codes of many texts, in order."""
+        found = list(map(self._codes.get, wanted := list(texts)))
+        if None in found:
+            return [self.add(text) for text in wanted]
+        return cast(list[int], found)
 
     def find(self, text: str) -> int | None:
         """The text's code, or None if no stone ever had it."""
@@ -100,7 +108,7 @@ class Columns:
         rows = self.take_rows(stone.id for stone in batch)  # type: ignore[attr-defined]
         index = np.array(rows, dtype=np.int64)
         for name in self.names:
-            self.arrays[name][index] = self._encode(name, [getattr(stone, name) for stone in batch])
+            self.arrays[name][index] = self._encode(name, list(map(attrgetter(name), batch)))
         return rows
 
     def take_rows(self, ids: Iterable[str]) -> list[int]:
@@ -132,10 +140,11 @@ class Columns:
     def _encode(self, name: str, values: list[Any]) -> Any:
         kind = _SQL_TYPES[name]
         if kind == "text":
-            add = self.codes[name].add
-            return [add(value) for value in values]
+            return self.codes[name].add_all(values)
         if kind == "timestamptz":
             return [NULL_INT if value is None else epoch_ms(value) for value in values]
+        if None not in values:
+            return values
         null = _DTYPES[kind][1]
         return [null if value is None else value for value in values]
 
