@@ -74,18 +74,18 @@ def _read(reader: Consumer, place: TopicPartition) -> History:
 
 def _between(reader: Consumer, lower: int, upper: int, place: TopicPartition) -> Iterator[Message]:
     reader.assign([TopicPartition(place.topic, place.partition, lower)])
-    while True:
-        messages = reader.consume(500, timeout=TIMEOUT_S)
+    after = lower
+    while after < upper:
+        # No more than there is: the client waits until it has as many as it was asked for.
+        messages = reader.consume(min(upper - after, 500), timeout=TIMEOUT_S)
         if not messages:
             raise Retriable(f"Kafka stopped answering before offset {upper} of {place.topic}")
         for message in messages:
             error = message.error()
             if error is not None:
                 raise KafkaException(error)
-            if _offset(message) < upper:
-                yield _light(message)
-        if _offset(messages[-1]) >= upper - 1:
-            return
+            after = (message.offset() or 0) + 1
+            yield _light(message)
 
 
 def _light(message: Message) -> Message:
@@ -93,11 +93,6 @@ def _light(message: Message) -> Message:
     if _kind(message) in (Kind.PAGE, Kind.EMPTY, Kind.ITEM, None):
         message.set_value(b"")
     return message
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    return -1 if offset is None else offset
 
 
 def _headers(message: Message) -> FactHeaders | None:

@@ -68,7 +68,7 @@ async def plan_run(writer: FactWriter, kind: RunKind) -> RunProgress:
 
     counted, partitions = await plan_partitions(count)
     plan = Plan(
-        run=_run_name(kind, watermark_ms, epoch_of(seqs[0])),
+        run=_run_name(feed.name, kind, watermark_ms, epoch_of(seqs[0])),
         feed=feed.name,
         kind=kind,
         watermark=watermark_ms,
@@ -88,8 +88,8 @@ async def plan_run(writer: FactWriter, kind: RunKind) -> RunProgress:
     return RunProgress(plan)
 
 
-def _run_name(kind: RunKind, watermark_ms: int, epoch: int) -> str:
-    return f"{kind}-{datetime.fromtimestamp(watermark_ms / 1000, UTC):%Y%m%dT%H%M%SZ}-{epoch}"
+def _run_name(feed: str, kind: RunKind, watermark_ms: int, epoch: int) -> str:
+    return f"{feed}-{kind}-{datetime.fromtimestamp(watermark_ms / 1000, UTC):%Y%m%dT%H%M%SZ}-{epoch}"
 
 
 class Sweep:

@@ -97,14 +97,16 @@ class _Token(msgspec.Struct, frozen=True):
     fresh_until: float
 
 
+class _NewSession(msgspec.Struct, frozen=True):
+    token: str
+
+
+class _Authenticate(msgspec.Struct, frozen=True):
+    username_and_password: _NewSession
+
+
 class _Login(msgspec.Struct, frozen=True):
-    class Authenticate(msgspec.Struct, frozen=True):
-        class Session(msgspec.Struct, frozen=True):
-            token: str
-
-        username_and_password: Session
-
-    authenticate: Authenticate
+    authenticate: _Authenticate
 
 
 class Session:

@@ -1,0 +1,162 @@
+"""Ingest against the simulated vendor, real Kafka and real Postgres."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import pairwise
+
+import msgspec
+import pytest
+
+from connectors.simulator.faults import KINDS
+from schemas.facts import Complete, Kind, Plan
+from schemas.feeds import FEEDS
+from tests.integration.ingest.conftest import Fact, MakeIngest, MakeVendor, SimulatedVendor
+
+pytestmark = pytest.mark.timeout(180)
+
+FAULTS = {
+    "short_page": {"probability": 0.05, "seed": 1},
+    "empty_then_more": {"probability": 0.03, "seed": 2},
+    "count_drift": {"probability": 0.3, "seed": 3},
+    "http_5xx": {"probability": 0.03, "seed": 4},
+    "html_body": {"probability": 0.03, "seed": 5},
+    "http_429": {"probability": 0.01, "seed": 6, "retry_after_s": 1},
+    "partial_data_with_errors": {"probability": 0.02, "seed": 7},
+    "token_revoked": {"probability": 0.02, "seed": 8},
+    "latency": {"probability": 1, "median_ms": 150, "tail_ms": 1500, "seed": 9},
+}
+
+
+class _Diamond(msgspec.Struct):
+    id: str
+
+
+class _Item(msgspec.Struct):
+    diamond: _Diamond
+
+
+class _List(msgspec.Struct):
+    items: list[_Item | None]
+
+
+class _Data(msgspec.Struct):
+    diamonds_by_query: _List
+
+
+class _Reply(msgspec.Struct):
+    data: _Data
+
+
+def ids(facts: list[Fact], feed: str) -> set[str]:
+    pages = [fact for fact in facts if fact.headers.feed == feed and fact.headers.kind is Kind.PAGE]
+    replies = [msgspec.json.decode(page.value, type=_Reply) for page in pages]
+    return {item.diamond.id for reply in replies for item in reply.data.diamonds_by_query.items if item}
+
+
+def assert_all_there(facts: list[Fact], simulated: SimulatedVendor) -> None:
+    for feed in FEEDS:
+        assert ids(facts, feed) == simulated.available(feed)
+
+
+def assert_within_budget(simulated: SimulatedVendor) -> None:
+    stats = simulated.stats()
+    assert stats["violations"] == 0
+    assert stats["most_in_a_second"] <= 25
+
+
+def test_a_run_brings_every_stone_within_the_budget(vendor: MakeVendor, ingest: MakeIngest) -> None:
+    simulated = vendor(stones=9_000, seed=5)
+    began = time.monotonic()
+    reading = ingest(simulated)
+    facts = reading.wait_complete(90)
+    assert_all_there(facts, simulated)
+    assert_within_budget(simulated)
+    assert reading.child.stop() == 0
+    for feed in FEEDS:
+        own = [fact for fact in facts if fact.headers.feed == feed]
+        kinds = [fact.headers.kind for fact in own]
+        assert kinds[:2] == [Kind.LEASE, Kind.PLAN]
+        assert kinds[-1] is Kind.COMPLETE
+        plan, complete = (
+            msgspec.json.decode(own[1].value, type=Plan),
+            msgspec.json.decode(own[-1].value, type=Complete),
+        )
+        assert kinds.count(Kind.EMPTY) == len(plan.partitions)
+        assert complete.watermark == plan.watermark
+        assert complete.rows == len(ids(facts, feed)) == plan.counted
+        assert abs(plan.watermark / 1000 - time.time()) < time.monotonic() - began + 2
+        seqs = [fact.headers.seq for fact in own]
+        assert seqs[1] == min(seqs[1:])
+
+
+def test_partitions_cover_every_price_without_gap(vendor: MakeVendor, ingest: MakeIngest) -> None:
+    simulated = vendor(stones=20_000, seed=6)
+    reading = ingest(simulated)
+    facts = reading.wait_until(lambda facts: sum(f.headers.kind is Kind.PLAN for f in facts) == 2, 60)
+    for fact in facts:
+        if fact.headers.kind is Kind.PLAN:
+            partitions = msgspec.json.decode(fact.value, type=Plan).partitions
+            assert partitions[0].dollars_per_carat_from == 0
+            assert partitions[-1].dollars_per_carat_to == 2**31 - 1
+            for lower, upper in pairwise(partitions):
+                assert upper.dollars_per_carat_from == lower.dollars_per_carat_to + 1
+
+
+def test_nothing_is_missing_with_every_fault_on(vendor: MakeVendor, ingest: MakeIngest) -> None:
+    assert FAULTS.keys() <= KINDS.keys()
+    simulated = vendor(stones=3_000, seed=7)
+    simulated.set_faults(FAULTS)
+    reading = ingest(simulated)
+    facts = reading.wait_complete(120)
+    assert_all_there(facts, simulated)
+    assert_within_budget(simulated)
+
+
+def test_a_ban_stops_everything_and_ends(vendor: MakeVendor, ingest: MakeIngest) -> None:
+    simulated = vendor(stones=1_000, seed=8)
+    reading = ingest(simulated)
+    reading.wait_until(lambda facts: any(f.headers.kind is Kind.PLAN for f in facts), 30)
+    simulated.set_faults({"http_403_html": {"probability": 1, "duration_s": 2}})
+    time.sleep(1.5)
+    before = simulated.stats()["requests"]
+    time.sleep(2)
+    assert simulated.stats()["requests"] == before
+    facts = reading.wait_complete(60)
+    assert_all_there(facts, simulated)
+
+
+def test_killed_at_any_moment_a_run_resumes_with_what_is_missing(
+    vendor: MakeVendor, ingest: MakeIngest
+) -> None:
+    chance = random.Random(9)
+    simulated = vendor(stones=8_000, seed=9)
+    reading = ingest(simulated)
+    for _ in range(3):
+        present = len(reading.log.read())
+        reading.wait_until(lambda facts, wanted=present + 10: len(facts) >= wanted, 30)
+        time.sleep(chance.random())
+        reading.child.kill()
+        reading.child.start()
+    facts = reading.wait_complete(90)
+    assert_all_there(facts, simulated)
+    assert_within_budget(simulated)
+    for feed in FEEDS:
+        own = [fact.headers for fact in facts if fact.headers.feed == feed]
+        assert len({h.run for h in own if h.kind is Kind.COMPLETE}) == 1
+        last_plan = max(i for i, h in enumerate(own) if h.kind is Kind.PLAN)
+        pages = [(h.partition, h.page, h.reread) for h in own[last_plan:] if h.kind is Kind.PAGE]
+        assert len(pages) == len(set(pages)), "a page in the log was fetched again"
+
+
+def test_a_complete_run_starts_nothing_after_a_restart(vendor: MakeVendor, ingest: MakeIngest) -> None:
+    simulated = vendor(stones=200, seed=10)
+    reading = ingest(simulated)
+    present = len(reading.wait_complete(60))
+    assert reading.child.stop() == 0
+    reading.child.start()
+    facts = reading.wait_until(lambda facts: len(facts) >= present + len(FEEDS), 30)
+    time.sleep(5)
+    assert [fact.headers.kind for fact in reading.log.read()[present:]] == [Kind.LEASE] * len(FEEDS)
+    assert len(facts) == present + len(FEEDS)
