@@ -124,7 +124,10 @@ def main() -> None:
     """Run the drill and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
-    draw = random.Random(parser.parse_args().seed)
+    parser.add_argument("--kills-of-two", type=int, default=KILLS_OF_TWO)
+    parser.add_argument("--kills-of-one", type=int, default=KILLS_OF_ONE)
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
     print_environment("faust-streaming", "confluent-kafka")
     takeovers: list[float] = []
     with Stage(process=2) as stage:
@@ -134,21 +137,23 @@ def main() -> None:
         stage.wait_ready("process")
         stage.wait_ready("process-2")
         with Flow(traffic, PAGES_PER_S):
-            takeovers += [kill_one_of_two(stage, ["process", "process-2"], draw) for _ in range(KILLS_OF_TWO)]
+            takeovers += [
+                kill_one_of_two(stage, ["process", "process-2"], draw) for _ in range(options.kills_of_two)
+            ]
             stage.children["process-2"].stop(30)
-            takeovers += [kill_the_only_one(stage, "process", draw) for _ in range(KILLS_OF_ONE)]
-        wait_idle(stage, traffic.written)
+            takeovers += [kill_the_only_one(stage, "process", draw) for _ in range(options.kills_of_one)]
+        wait_idle(stage, traffic.log.written)
         found = asyncio.run(outcome(stage.kafka, stage.dsn))
         expected = undisturbed(stage.kafka)
     differences = compare(found, expected)
     finish(
         "drill-process-kill",
         [
-            Figure("kills", len(takeovers), "kills", f"== {KILLS_OF_TWO + KILLS_OF_ONE}"),
+            Figure("kills", len(takeovers), "kills", f">= {KILLS_OF_TWO + KILLS_OF_ONE}"),
             *[Figure(name, number, "stones", "== 0") for name, number in differences.items()],
             Figure("takeover_s", round(max(takeovers), 2), "s", f"<= {TAKEOVER_GOAL_S}"),
             Figure("stones", len(expected.stones), "stones"),
-            Figure("facts", traffic.written, "records"),
+            Figure("facts", traffic.log.written, "records"),
         ],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from runtime.supervisor import Supervisor, in_background
 from schemas.feeds import FEEDS, SLOTS
 from schemas.stone import position_key
 from schemas.topics import CANONICAL, RAW, TOPICS
+from streams.rules_store import ensure_default
 from streams.tail import Tail
 
 POLL_S: Final = 0.05
@@ -66,8 +68,11 @@ class Stage:
         self._free_ports = rest
         self.kafka = KafkaSettings(bootstrap=kafka.bootstrap)
         self.dsn = postgres.dsn
+        # One client for all questions: one that is let go before its answer came never gives it.
+        self._admin = admin(self.kafka)
         ensure_topics(self.kafka, TOPICS)
         runner.upgrade(self.dsn)
+        asyncio.run(self._publish_default_rules())
         stack = Stack(self._options, Ports(3000), kafka.bootstrap, postgres.dsn)
         self.environment = {**stack.environment(), "ADAMAS_LOG_FORMAT": "json"}
         self.ports: dict[str, int] = {}
@@ -114,11 +119,12 @@ class Stage:
             lambda: self._get(name, "/health/ready") is not None, timeout_s, f"{name} to be ready", name
         )
 
-    def metric(self, name: str, metric: str) -> float:
-        """Sum of a metric over its labels, 0 where it is not there (yet)."""
+    def metric(self, name: str, metric: str, **labels: str) -> float:
+        """Sum of a metric over the series with these labels, 0 where there is none (yet)."""
         text = self._get(name, "/metrics") or ""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
         lines = [line for line in text.splitlines() if line.startswith((metric + " ", metric + "{"))]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(part in line for part in wanted))
 
     def wait(
         self, until: Callable[[], bool], timeout_s: float, what: str, member: str | None = None
@@ -138,6 +144,13 @@ class Stage:
             time.sleep(POLL_S)
         return time.monotonic() - start
 
+    async def _publish_default_rules(self) -> None:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await ensure_default(connection, self.kafka)
+        finally:
+            await connection.close()
+
     def raw_ends(self) -> dict[int, int]:
         """End offset of each raw partition."""
         return self._ends(RAW.name)
@@ -145,7 +158,7 @@ class Stage:
     def committed(self, group: str) -> dict[int, int]:
         """A group's committed offset by partition, over the topics it reads."""
         request = ConsumerGroupTopicPartitions(group)
-        answer = admin(self.kafka).list_consumer_group_offsets([request])[group].result(10)
+        answer = self._admin.list_consumer_group_offsets([request])[group].result(10)
         return {part.partition: part.offset for part in answer.topic_partitions if part.offset >= 0}
 
     def lag(self, group: str) -> int:
@@ -192,9 +205,7 @@ class Stage:
 
     def _ends(self, topic: str) -> dict[int, int]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        futures = admin(self.kafka).list_offsets(
-            {TopicPartition(topic, slot): latest for slot in range(SLOTS)}
-        )
+        futures = self._admin.list_offsets({TopicPartition(topic, slot): latest for slot in range(SLOTS)})
         return {part.partition: future.result(10).offset for part, future in futures.items()}
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:

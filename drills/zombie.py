@@ -97,7 +97,7 @@ def main() -> None:
         stage.wait_ready("process-2")
         with Flow(traffic, PAGES_PER_S):
             takeovers = [pause_one(stage, ["process", "process-2"], draw) for _ in range(PAUSES)]
-        wait_idle(stage, traffic.written)
+        wait_idle(stage, traffic.log.written)
         stage.wait_settled()
         before = last_values(stage.kafka)
         written, left = stage.count_canonical(), compact_now(stage)

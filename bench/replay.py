@@ -1,0 +1,195 @@
+"""Replay: the raw log, already filled, through process, sink and API, everything on this machine.
+
+    make bench-replay            # STONES=200000 ROUNDS=3
+
+Claim: at least 25 000 stones/s from raw to searchable and in Postgres, and at least 8 times what the pipeline of a
+tutorial gives (`bench.plain_pipeline`: a Faust event, a Faust send and an upsert a stone), measured in the same round
+on the same servers.
+
+The clock starts when the first output record is created and stops when the API has every stone in memory and the sink
+has nothing left to write; the stones of the first batch, worked on before the clock started, do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any, Final
+
+import psutil
+from confluent_kafka import Message
+from confluent_kafka.admin import NewTopic
+
+from drills.raw_writer import RawWriter
+from drills.report import Figure, finish, print_environment
+from drills.stage import Stage
+from drills.vendor_pages import page_bodies
+from runtime.kafka import admin, producer
+from schemas.feeds import FEEDS
+from schemas.topics import CANONICAL
+from streams.process import BATCH_PAGES
+from streams.tail import Tail
+
+SEED: Final = 11
+PAGE_SIZE: Final = 50
+PLAIN_STONES: Final = 6_000
+GOAL_STONES_PER_S: Final = 25_000
+GOAL_RATIO: Final = 8
+STAGES: Final = ("process", "sink", "postgres", "api", "kafka")
+
+
+def main() -> None:
+    """Run the rounds and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stones", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = parser.parse_args()
+    print_environment("faust-streaming", "confluent-kafka", "asyncpg", "msgspec", "numpy")
+    pages = list(page_bodies(options.stones, options.seed))
+    print(f"{len(pages)} pages, {sum(len(body) for _, body in pages) / options.stones:.0f} bytes a stone")
+    rates, plain_rates = [], []
+    for number in range(1, options.rounds + 1):
+        with Stage() as stage:
+            rates.append(_replay(stage, pages))
+            plain_rates.append(_plain(stage, pages))
+            print(f"round {number}: {rates[-1]:.0f} stones/s, plain {plain_rates[-1]:.0f} stones/s")
+    ratios = [rate / plain for rate, plain in zip(rates, plain_rates, strict=True)]
+    finish(
+        "bench-replay",
+        [
+            Figure("stones_per_s", round(statistics.median(rates)), "stones/s", f">= {GOAL_STONES_PER_S}"),
+            Figure("ratio_to_plain", round(statistics.median(ratios), 1), "times", f">= {GOAL_RATIO}"),
+            Figure("stones_per_s_min", round(min(rates)), "stones/s"),
+            Figure("stones_per_s_max", round(max(rates)), "stones/s"),
+            Figure("plain_stones_per_s", round(statistics.median(plain_rates)), "stones/s"),
+            Figure("stones", options.stones, "stones"),
+        ],
+    )
+
+
+def _replay(stage: Stage, pages: list[tuple[str, bytes]]) -> float:
+    log = RawWriter(stage.kafka)
+    numbers = dict.fromkeys(FEEDS, 0)
+    for feed, body in pages:
+        log.page(feed, "bench", numbers[feed], body)
+        numbers[feed] += 1
+    log.flush()
+    for name in ("sink", "api"):
+        stage.start(name)
+    for name in ("sink", "api"):
+        stage.wait_ready(name)
+    before = _usage(stage)
+    stage.start("process")
+    items = sum(body.count(b'"certificate":') for _, body in pages)
+    stage.wait(
+        lambda: stage.metric("process", "adamas_process_items_total") >= items, 120, "process", "process"
+    )
+    processed_at = time.time()
+    stones = int(stage.metric("process", "adamas_process_items_total", outcome="canonical"))
+    stage.wait(lambda: stage.metric("api", "adamas_api_stones") >= stones, 120, "the API", "api")
+    searchable_at = time.time()
+    stage.wait(lambda: stage.lag("adamas-sink") == 0, 120, "the sink", "sink")
+    stored_at = time.time()
+    after = _usage(stage)
+    started_at = _first_record_at(stage)
+    _print_usage(before, after, started_at, processed_at, searchable_at, stored_at)
+    for name in ("process", "sink", "api"):
+        stage.children[name].stop(30)
+    counted = stones - BATCH_PAGES * PAGE_SIZE
+    return counted / (max(searchable_at, stored_at) - started_at)
+
+
+def _first_record_at(stage: Stage) -> float:
+    first: list[int] = []
+
+    def note(messages: list[Message]) -> None:
+        first.extend(message.timestamp()[1] for message in messages[:1])
+
+    tail = Tail(stage.kafka, CANONICAL.name, note)
+    tail.start()
+    tail.wait_caught_up(60)
+    tail.stop()
+    return min(first) / 1000
+
+
+def _usage(stage: Stage) -> dict[str, tuple[float, float]]:
+    """CPU seconds so far and MiB (shared pages counted once) of each process, children included."""
+    found = {}
+    for name, pid in stage.pids.items():
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        times = [process.cpu_times() for process in family]
+        # Postgres' finished workers are in their parent's account.
+        seconds = sum(t.user + t.system for t in times) + times[0].children_user + times[0].children_system
+        found[name] = (seconds, sum(process.memory_full_info().pss for process in family) / 2**20)
+    return found
+
+
+def _print_usage(
+    before: dict[str, tuple[float, float]],
+    after: dict[str, tuple[float, float]],
+    started_at: float,
+    processed_at: float,
+    searchable_at: float,
+    stored_at: float,
+) -> None:
+    elapsed_s = max(searchable_at, stored_at) - started_at
+    used = {name: after[name][0] - before.get(name, (0.0, 0.0))[0] for name in STAGES}
+    for name in STAGES:
+        print(f"  {name:9} {used[name]:6.1f} CPU s {after[name][1]:7.0f} MiB")
+    busiest = max(used, key=lambda name: used[name])
+    print(
+        f"  processed after {processed_at - started_at:.1f} s, searchable {searchable_at - started_at:.1f} s, "
+        f"in Postgres {stored_at - started_at:.1f} s; {sum(used.values()) / elapsed_s:.2f} cores busy "
+        f"(the starts included); limited by {busiest}"
+    )
+
+
+def _plain(stage: Stage, pages: list[tuple[str, bytes]]) -> float:
+    client = admin(stage.kafka)
+    topics = [NewTopic(name, 8, 1) for name in ("plain.raw", "plain.priced")]
+    for future in client.create_topics(topics).values():
+        future.result(30)
+    writer = producer(stage.kafka)
+    for number, record in enumerate(_records(pages)):
+        writer.produce("plain.raw", value=record, partition=number % 8)
+        writer.poll(0)
+    writer.flush(30)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.plain_pipeline"],
+        env={
+            **os.environ,
+            "PLAIN_STONES": str(PLAIN_STONES),
+            "PLAIN_KAFKA": stage.kafka.bootstrap,
+            "PLAIN_DSN": stage.dsn,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    last = done.stdout.strip().splitlines()[-1:] or [""]
+    if not last[0].startswith("{"):
+        raise RuntimeError(f"the plain pipeline failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    result = json.loads(last[0])
+    return float(result["stones"] / result["seconds"])
+
+
+def _records(pages: list[tuple[str, bytes]]) -> list[bytes]:
+    records: list[bytes] = []
+    for feed, body in pages:
+        reply: Any = json.loads(body)
+        items = reply["data"]["diamonds_by_query"]["items"]
+        records += [json.dumps({"feed": feed, "item": item}).encode() for item in items]
+        if len(records) >= PLAIN_STONES:
+            break
+    return records[:PLAIN_STONES]
+
+
+if __name__ == "__main__":
+    main()
