@@ -220,14 +220,15 @@ def _fancy(stones: Columns, fancy: NDArray[np.bool_], rng: Rng) -> Floats:
     for name in ("fancy_color", "fancy_intensity", "fancy_overtone"):
         stones[name][:] = words.NULL
     stones["color"][fancy] = words.FANCY
-    leaked = fancy ^ (rng.random(rows) < 0.003)
-    count = int(leaked.sum())
+    coin = rng.random(rows)
+    named = np.where(fancy, coin > 0.04, coin < 0.003)
+    count = int(named.sum())
     weights = 1 / (1 + np.arange(len(words.FANCY_COLORS)) * 0.3)
-    stones["fancy_color"][leaked] = rng.choice(len(words.FANCY_COLORS), count, p=weights / weights.sum())
+    stones["fancy_color"][named] = rng.choice(len(words.FANCY_COLORS), count, p=weights / weights.sum())
     intensity = rng.integers(0, len(words.FANCY_INTENSITIES), count)
-    stones["fancy_intensity"][leaked] = np.where(rng.random(count) < 0.03, words.NULL, intensity)
+    stones["fancy_intensity"][named] = np.where(rng.random(count) < 0.03, words.NULL, intensity)
     overtone = rng.integers(0, len(words.FANCY_OVERTONES), count)
-    stones["fancy_overtone"][leaked] = np.where(rng.random(count) < 0.65, words.NULL, overtone)
+    stones["fancy_overtone"][named] = np.where(rng.random(count) < 0.65, words.NULL, overtone)
     return np.where(fancy, 0.5 + rng.exponential(0.7, rows), 0.0)
 
 

@@ -249,6 +249,12 @@ OBJECTS: Final[dict[str, tuple[str, Callable[[Batch], list[bool]]]]] = {
 """Fields that are objects: their type, and which stones have one."""
 
 LEAVES: Final[dict[str, Leaf]] = {
+    **{f"Diamond.{name}": _listing(name) for name in LISTING if name not in _HIDDEN},
+    **{f"Certificate.{name}": _report(name) for name in CERTIFICATE if name not in _HIDDEN},
+    **{
+        f"Certificate.{name}": _listing(name)
+        for name in ("brown", "green", "blue", "gray", "milky", "bowtie", "canada_mark_eligible")
+    },
     "DiamondItem.id": lambda batch: [f"DIAMOND/{stone}" for stone in batch.ids],
     "DiamondItem.price": _prices,
     "DiamondItem.markup_price": _prices,
@@ -317,11 +323,5 @@ LEAVES: Final[dict[str, Leaf]] = {
     "DeliveryTime.express_timeline_applicable": _listing("express"),
     "DeliveryTime.min_business_days": _listing("min_days"),
     "DeliveryTime.max_business_days": _longest_days,
-    **{f"Diamond.{name}": _listing(name) for name in LISTING if name not in _HIDDEN},
-    **{f"Certificate.{name}": _report(name) for name in CERTIFICATE if name not in _HIDDEN},
-    **{
-        f"Certificate.{name}": _listing(name)
-        for name in ("brown", "green", "blue", "gray", "milky", "bowtie", "canada_mark_eligible")
-    },
 }
 """Fields that are values."""

@@ -19,7 +19,8 @@ def inventory() -> Inventory:
 
 
 def of_feed(inventory: Inventory, column: str, labgrown: bool) -> NDArray[Any]:
-    return inventory[column][inventory["lab"] == labgrown]
+    values: NDArray[Any] = inventory[column][inventory["lab"] == labgrown]
+    return values
 
 
 def test_the_same_seed_gives_the_same_stones_and_another_seed_others() -> None:
