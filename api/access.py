@@ -1,0 +1,83 @@
+"""Around every request: a trace id in the answer, one log line, and an answer even when we are wrong."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import internal_error
+
+log = structlog.stdlib.get_logger(__name__)
+
+TRACE_HEADER: Final = b"x-trace-id"
+
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_QUIET: Final = ("/health", "/metrics")
+
+
+class Access:
+    """ASGI middleware. Routes may add to `scope["access"]` what the log line shall say (`key`: who asked).
+
+    Args:
+        app: what answers.
+        position: tells the age of the data.
+    """
+
+    def __init__(self, app: ASGIApp, position: Callable[[], str | None]) -> None:
+        self._app = app
+        self._position = position
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        trace_id = trace_id_of(scope)
+        access: dict[str, Any] = {}
+        scope["trace_id"], scope["access"] = trace_id, access
+
+        async def traced(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                access["status"] = message["status"]
+                message["headers"] = [*message.get("headers", ()), (TRACE_HEADER, trace_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, traced)
+        except Exception:
+            log.exception("api.failed", trace_id=trace_id, path=scope["path"])
+            if "status" not in access:
+                await internal_error(scope["path"], trace_id)(scope, receive, traced)
+        if not scope["path"].startswith(_QUIET):
+            self._log(scope, access, (perf_counter() - started) * 1000)
+
+    def _log(self, scope: Scope, access: dict[str, Any], took_ms: float) -> None:
+        route = scope.get("route")
+        log.info(
+            "api.answered",
+            route=getattr(route, "path", None) or "(none)",
+            key=access.get("key"),
+            status=access.get("status"),
+            ms=round(took_ms, 2),
+            as_of=self._position(),
+            trace_id=scope["trace_id"],
+        )
+
+
+def trace_id_of(scope: Scope) -> str:
+    """The caller's trace id from `traceparent`, or a new one: 32 hex digits."""
+    for name, value in scope["headers"]:
+        if (
+            name == b"traceparent"
+            and (found := _TRACEPARENT.fullmatch(value))
+            and set(found[1]) != {ord("0")}
+        ):
+            return str(found[1].decode())
+    return secrets.token_hex(16)

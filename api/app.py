@@ -1,0 +1,53 @@
+"""The application: routes, problems and the OpenAPI document around a `Service`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from api.access import Access
+from api.items import ITEM_SCHEMA, PAGE_SCHEMA
+from api.problems import SCHEMA, Problem, on_http_exception, on_problem
+from api.routes.diamonds import diamonds_router
+from api.routes.health import health_router
+from api.service import KEY_HEADER, Service
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+_TITLE: Final = "Adamas"
+_SUMMARY: Final = "Diamonds, priced and searchable within seconds of the vendor's change."
+
+
+def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
+    """An application that answers from `service`; it starts and stops nothing but what `lifespan` does."""
+    app = FastAPI(
+        title=_TITLE, summary=_SUMMARY, version=service.health.version, lifespan=lifespan, redoc_url=None
+    )
+    app.include_router(diamonds_router(service))
+    app.include_router(health_router(service))
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_middleware(Access, position=service.as_of)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if not app.openapi_schema:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(Item=ITEM_SCHEMA, Page=PAGE_SCHEMA, Problem=SCHEMA)
+        components["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": KEY_HEADER}}
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,83 @@
+"""Cursors: where the next page begins, as opaque text. A cursor names its sort and is checked before it is used."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from typing import Final
+
+import msgspec
+
+from api.fields import FIELDS, Kind
+from api.problems import BadParameter
+from api.query import After, SortKey, Value
+from schemas.errors import Invalid
+
+CURSOR_VERSION: Final = 1
+MAX_CURSOR_CHARS: Final = 2000
+
+_STALE: Final = "is not one that this service gave; begin again without it"
+
+
+class _Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    version: int
+    sort: str
+    values: list[int | float | str | None]
+    stone_id: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Cursor).decode
+
+
+def sort_text(sort: tuple[SortKey, ...]) -> str:
+    """Sorting keys as the `sort` parameter spells them."""
+    return ",".join(f"{'-' if key.descending else ''}{key.name}" for key in sort)
+
+
+def to_cursor(after: After, sort: tuple[SortKey, ...]) -> str:
+    """The cursor of a page's end."""
+    packed = _encode(_Cursor(CURSOR_VERSION, sort_text(sort), list(after.values), after.stone_id))
+    return urlsafe_b64encode(packed).rstrip(b"=").decode()
+
+
+def from_cursor(text: str, sort: tuple[SortKey, ...]) -> After:
+    """The end of the page before.
+
+    Raises:
+        BadParameter: it is not a cursor, or one of another sort.
+    """
+    try:
+        cursor = _read(text)
+    except Invalid as error:
+        raise BadParameter("cursor", _STALE) from error
+    if cursor.sort != sort_text(sort):
+        raise BadParameter("cursor", f"belongs to sort={cursor.sort}", nearest=f"sort={cursor.sort}")
+    if len(cursor.values) != len(sort) or not all(map(_fits, sort, cursor.values)):
+        raise BadParameter("cursor", _STALE)
+    return After(tuple(cursor.values), cursor.stone_id)
+
+
+def _read(text: str) -> _Cursor:
+    if len(text) > MAX_CURSOR_CHARS:
+        raise Invalid("cursor", "is too long")
+    try:
+        packed = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        cursor = _decode(packed)
+    except (UnicodeEncodeError, Base64Error, ValueError, msgspec.MsgspecError) as error:
+        raise Invalid("cursor", "cannot be read") from error
+    # Base64 reads many texts as the same bytes; only the one we wrote is taken.
+    if cursor.version != CURSOR_VERSION or urlsafe_b64encode(packed).rstrip(b"=").decode() != text:
+        raise Invalid("cursor", "was not written by this version")
+    return cursor
+
+
+def _fits(key: SortKey, value: Value) -> bool:
+    if value is None:
+        return True
+    kind = FIELDS[key.name].kind
+    if kind is Kind.LIST:
+        return isinstance(value, str)
+    if kind is Kind.DECIMAL:
+        return isinstance(value, int | float) and value == value
+    return isinstance(value, int) and abs(value) < 2**62

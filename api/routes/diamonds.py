@@ -1,0 +1,82 @@
+"""Search, and one stone by id."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from api.cursors import to_cursor
+from api.items import item, page
+from api.keys import Scope
+from api.parameters import parameter_docs, parse_query
+from api.problems import MEDIA_TYPE, NotFound
+from api.service import Service
+
+JSON: Final = "application/json"
+AS_OF_HEADER: Final = "X-As-Of"
+
+
+def _answers(schema: str, *problems: int) -> dict[int | str, dict[str, Any]]:
+    refusal = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": "Refused", **refusal} for status in (401, 403, *problems, 503)
+    }
+    found[200] = {
+        "description": "Answered",
+        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+    }
+    return found
+
+
+_ID_PARAMETER: Final = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "feed:vendor's stone id",
+    "schema": {"type": "string"},
+}
+
+
+def diamonds_router(service: Service) -> APIRouter:
+    """The routes under `/v1/diamonds`."""
+    router = APIRouter(prefix="/v1/diamonds", tags=["diamonds"])
+
+    @router.get(
+        "",
+        summary="Search stones",
+        response_class=Response,
+        responses=_answers("Page", 422),
+        openapi_extra={"parameters": parameter_docs(), "security": [{"key": []}]},
+    )
+    async def search(request: Request) -> Response:
+        caller = await service.authorise(request, Scope.READ_DIAMONDS)
+        query = parse_query(request.scope["query_string"], service.index.values)
+        found = service.index.search(query)
+        body = page(
+            list(found.records),
+            found.total,
+            None if found.last is None else to_cursor(found.last, query.sort),
+            service.as_of(),
+            with_cost=Scope.READ_COST in caller.scopes,
+        )
+        return Response(body, media_type=JSON)
+
+    @router.get(
+        "/{id}",
+        summary="One stone",
+        response_class=Response,
+        responses=_answers("Item", 404),
+        openapi_extra={"parameters": [_ID_PARAMETER], "security": [{"key": []}]},
+    )
+    async def get(request: Request) -> Response:
+        caller = await service.authorise(request, Scope.READ_DIAMONDS)
+        stone_id: str = request.path_params["id"]
+        record = service.index.get(stone_id)
+        if record is None:
+            raise NotFound("there is no stone of this id, or no longer", field="id")
+        body = item(record, with_cost=Scope.READ_COST in caller.scopes)
+        return Response(body, media_type=JSON, headers={AS_OF_HEADER: service.as_of() or "unknown"})
+
+    return router

@@ -1,0 +1,135 @@
+"""`adamas api`: the application on a port, its index fed by the canonical topic."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.follower import Follower
+from api.keyring import KeyRing
+from api.plain_index import PlainIndex
+from api.service import Service
+from api.standing import replica_group, tell_standing
+from runtime.health import Aspect, Health
+from runtime.settings import Settings
+from runtime.shutdown import Shutdown
+from schemas.errors import Fatal
+
+log = structlog.stdlib.get_logger(__name__)
+
+_SWITCH_INTERVAL_S: Final = 0.001
+_DRAIN_S: Final = 5
+_LOOK_EVERY_S: Final = 1.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        Fatal: the port is taken, or the topic cannot be read any more.
+    """
+    # The tail decodes in a thread of its own; requests must not wait five milliseconds for it to yield.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with Shutdown() as shutdown, _bound(settings.api.host, settings.api.port) as listener:
+        server = _Server(_config(settings, shutdown, listener.getsockname()[1]))
+        shutdown.on_request(server.stop)
+        server.run(sockets=[listener])
+        if not server.started:
+            shutdown.fail(Fatal("the API did not start; the lines above say why"))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: `Shutdown` is told of signals, once for the whole process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        """Finish the requests in flight and end."""
+        self.should_exit = True
+
+
+def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config:
+    index = PlainIndex()
+    keys = KeyRing(settings.postgres.dsn.get_secret_value())
+    health = Health()
+    health.add("keys", keys.check, on=[Aspect.STARTUP, Aspect.READY])
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        follower = Follower(settings.kafka, index)
+        health.add("canonical", follower.check_ready, on=[Aspect.READY])
+        health.add("canonical", follower.check_live, on=[Aspect.LIVE, Aspect.STARTUP])
+        async with AsyncExitStack() as stack:
+            stack.callback(index.close)
+            stack.push_async_callback(keys.close)
+            follower.start()
+            stack.push_async_callback(follower.stop)
+            for work in (
+                keys.keep_fresh(),
+                tell_standing(settings.kafka, follower, replica_group(port)),
+                _watch(follower, shutdown),
+            ):
+                await stack.enter_async_context(_in_background(work, shutdown))
+            log.info("api.started", port=port)
+            yield
+
+    app = create_app(Service(index, keys, health), lifespan)
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+
+
+async def _watch(follower: Follower, shutdown: Shutdown) -> None:
+    """Stop the process when the reading has ended for good: it would serve ever older stones as if nothing were."""
+    while follower.failure is None:
+        await asyncio.sleep(_LOOK_EVERY_S)
+    shutdown.fail(follower.failure)
+
+
+@asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None], shutdown: Shutdown) -> AsyncIterator[None]:
+    """Run a side task; when it dies the process stops."""
+    task = asyncio.create_task(work)
+
+    def _look(done: asyncio.Task[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            shutdown.fail(error)
+
+    task.add_done_callback(_look)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Fatal(f"the API cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        yield listener
+    finally:
+        listener.close()
