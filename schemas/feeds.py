@@ -28,11 +28,12 @@ class FeedInfo:
     lab_grown: bool
 
 
+# Far apart: when a worker joins, Faust takes the lowest partitions from another, so neighbours would move together.
 FEEDS: Final[dict[str, FeedInfo]] = {
     feed.name: feed
     for feed in (
         FeedInfo("nivoda-natural", slot=0, lab_grown=False),
-        FeedInfo("nivoda-labgrown", slot=1, lab_grown=True),
+        FeedInfo("nivoda-labgrown", slot=4, lab_grown=True),
     )
 }
 
