@@ -39,6 +39,8 @@ _BY_COLUMNS: Final = ("diamonds_by_query", "diamonds_by_query_count")
 _ITEM_BY_ITEM: Final = ("dirty_enums", "partial_data_with_errors")
 """Faults that put entries into `errors` for single items; plain execution places them."""
 
+_UNKNOWN_FIELD: Final = re.compile(r"of type '(?P<type>\w+)' not to include unknown field '(?P<field>\w+)'")
+
 Columns = tuple[tuple[str, str, "Columns | None"], ...]
 """What to render of an object: reply key, `Type.field`, and the same for an object's fields."""
 
@@ -264,10 +266,12 @@ def _entry(error: GraphQLError) -> dict[str, Any]:
 
 
 def _vendors_words(message: str) -> str:
-    """The vendor's GraphQL library quotes with double quotes, and does not quote the type of an unknown field."""
-    quoted = re.sub(r"'([^'\s]*)'", r'"\1"', message)
-    return re.sub(r'(Field "[^"]+" is not defined by type) "([^"]+)"', r"\1 \2", quoted)
+    """The vendor's GraphQL library is an older one: it names an unknown field in its own way, in double quotes."""
+    unknown = _UNKNOWN_FIELD.search(message)
+    if unknown:
+        return f'Field "{unknown["field"]}" is not defined by type {unknown["type"]}.'
+    return re.sub(r"'([^'\s]*)'", r'"\1"', message)
 
 
 def _names_unknown_field(error: GraphQLError) -> bool:
-    return "is not defined by type" in error.message
+    return _UNKNOWN_FIELD.search(error.message) is not None
