@@ -52,16 +52,17 @@ class Child:
     def check(self) -> None:
         """Raise `ChildDied` unless it runs."""
         if self.exit_code is not None:
-            raise ChildDied(f"{self.name} {self.ending()}.\n{self.last_lines()}\nIts log: {self.log_file}")
+            raise ChildDied(f"{self.name} {self.ending()}.\n{self.shown_log()}")
 
     def ending(self) -> str:
         """How it ended, in words."""
         code = self.exit_code or 0
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
-    def last_lines(self, count: int = 12) -> str:
-        """The end of its log, indented."""
-        return "\n".join(f"    {line}" for line in last_lines(self.log_file, count))
+    def shown_log(self, count: int = 8) -> str:
+        """The end of its log, and where the rest is."""
+        lines = [f"    {line}" for line in last_lines(self.log_file, count)]
+        return "\n".join([*lines, f"Its log: {self.log_file}"])
 
     def ask_to_stop(self) -> None:
         """Send the signal that stops it cleanly; nothing happens when it has ended."""
@@ -164,7 +165,5 @@ def wait_until(ready: Callable[[], bool], child: Child, timeout_s: float, poll_s
     while not ready():
         child.check()
         if time.monotonic() > deadline:
-            raise ChildDied(
-                f"{child.name} did not answer within {timeout_s:g} s.\n{child.last_lines()}\nIts log: {child.log_file}"
-            )
+            raise ChildDied(f"{child.name} did not answer within {timeout_s:g} s.\n{child.shown_log()}")
         time.sleep(poll_s)

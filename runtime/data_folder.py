@@ -17,8 +17,8 @@ NEEDED_MIB: Final = 1500
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
-    """Own the folder while the block runs.
+def owned(folder: Path) -> Iterator[bool]:
+    """Own the folder while the block runs; true when its former owner was killed and may have left processes behind.
 
     Raises:
         UpFailed: another `up` owns it, it cannot be written, or the disk is nearly full.
@@ -31,25 +31,27 @@ def owned(folder: Path) -> Iterator[None]:
             f"Cannot write to {folder} ({error.strerror}). Choose another folder: make up DATA=dir."
         ) from error
     try:
-        _lock(handle, folder)
+        was_killed = _lock(handle, folder)
         _check_room(folder)
-        yield
+        yield was_killed
+        os.ftruncate(handle, 0)
     finally:
         # Closing lets the lock go. The file stays: removing it would let two owners lock two files.
         os.close(handle)
 
 
-def _lock(handle: int, folder: Path) -> None:
+def _lock(handle: int, folder: Path) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        owner = os.read(handle, 20).decode() or "unknown"
         raise UpFailed(
-            f"Another `make up` (process {owner}) uses {folder}. Stop it, or give this one its own data and ports:"
+            f"Another `make up` (process {os.read(handle, 20).decode()}) uses {folder}. Stop it, or give this one its own data and ports:"
             " make up DATA=.adamas-2 PORT_BASE=3100."
         ) from error
+    was_killed = os.fstat(handle).st_size > 0
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
+    return was_killed
 
 
 def _check_room(folder: Path) -> None:

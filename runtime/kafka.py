@@ -65,7 +65,8 @@ def consumer(settings: KafkaSettings, group: str | None = None, **overrides: Any
 
 def admin(settings: KafkaSettings) -> AdminClient:
     """A client for topics, groups and offsets."""
-    return AdminClient({"bootstrap.servers": settings.bootstrap})
+    # Its background chatter is of no use to anybody; what fails is raised.
+    return AdminClient({"bootstrap.servers": settings.bootstrap, "log_level": 3})
 
 
 def _properties(

@@ -29,6 +29,8 @@ from schemas.topics import TOPICS
 STOP_GRACE_S: Final = 30.0
 """Only a safety net: members and servers have time-outs of their own, which add up to less than 15 s."""
 READY_TIMEOUT_S: Final = 90.0
+LEFTOVERS_S: Final = 15.0
+"""How long the processes of an `up` that was killed may take to stop; they notice its end by themselves."""
 STATE: Final = "up.json"
 POLL_S: Final = 0.1
 LINE_EVERY_S: Final = 1.0
@@ -53,8 +55,8 @@ def run(options: Options) -> NoReturn:
 def _run(options: Options, screen: Screen) -> int:
     try:
         options.check()
-        with data_folder.owned(options.data), Shutdown(STOP_GRACE_S) as shutdown:
-            return _run_stack(Up(options, screen, shutdown), screen)
+        with data_folder.owned(options.data) as was_killed, Shutdown(STOP_GRACE_S) as shutdown:
+            return _run_stack(Up(options, screen, shutdown, LEFTOVERS_S if was_killed else 0), screen)
     except UpFailed as error:
         screen.say(str(error))
         return 1
@@ -82,9 +84,10 @@ def explained(error: Exception) -> str:
 
 
 class Up:
-    """One run of `adamas up`."""
+    """One run of `adamas up`; `patience_s` is how long it waits for ports that a former run still holds."""
 
-    def __init__(self, options: Options, screen: Screen, shutdown: Shutdown) -> None:
+    def __init__(self, options: Options, screen: Screen, shutdown: Shutdown, patience_s: float = 0) -> None:
+        self._patience_s = patience_s
         self._options = options
         self._screen = screen
         self._shutdown = shutdown
@@ -113,12 +116,14 @@ class Up:
         return self._data / STATE
 
     def _check_ports(self) -> None:
-        taken = [f"{port} ({who})" for who, port in all_ports(self._options).items() if not is_free(port)]
-        if taken:
-            raise UpFailed(
-                f"In use by another program: port {', '.join(taken)}. Stop it, or choose other ports:"
-                f" make up PORT_BASE={self._options.port_base + 100}."
-            )
+        deadline = time.monotonic() + self._patience_s
+        while taken := _taken(self._options):
+            if time.monotonic() >= deadline:
+                raise UpFailed(
+                    f"In use by another program: port {', '.join(taken)}. Stop it, or choose other ports:"
+                    f" make up PORT_BASE={self._options.port_base + 100}."
+                )
+            self._pause(POLL_S)
 
     def _start_servers(self) -> str:
         """Kafka and Postgres side by side, each filled as soon as it answers; returns the demo key."""
@@ -234,12 +239,18 @@ class Up:
     def _stop(self) -> None:
         self._screen.close()
         self._state_file.unlink(missing_ok=True)
+        if not self._supervisor.pids():
+            return
         began = time.monotonic()
         self._screen.say("Stopping ...")
         self._supervisor.stop()
         self._screen.say(
             f"Everything has stopped ({time.monotonic() - began:.1f} s). Data and logs: {self._data}"
         )
+
+
+def _taken(options: Options) -> list[str]:
+    return [f"{port} ({who})" for who, port in all_ports(options).items() if not is_free(port)]
 
 
 def _base(port: int) -> str:

@@ -18,8 +18,14 @@ def test_a_second_owner_is_told_who_the_first_is(tmp_path: Path) -> None:
 
 def test_the_folder_can_be_owned_again_afterwards(tmp_path: Path) -> None:
     for _ in range(2):
-        with data_folder.owned(tmp_path / "new"):
-            assert (tmp_path / "new").is_dir()
+        with data_folder.owned(tmp_path / "new") as was_killed:
+            assert not was_killed
+
+
+def test_a_killed_owner_is_noticed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / data_folder.LOCK).write_text("4711")
+    with data_folder.owned(tmp_path) as was_killed:
+        assert was_killed
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
