@@ -97,9 +97,11 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
 
 async def _watch(follower: Follower, shutdown: Shutdown) -> None:
     """Stop the process when the reading has ended for good: it would serve ever older stones as if nothing were."""
-    while follower.failure is None:
+    while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-    shutdown.fail(follower.failure)
+        if follower.failure is not None:
+            shutdown.fail(follower.failure)
+            return
 
 
 @asynccontextmanager
