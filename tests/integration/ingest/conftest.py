@@ -156,6 +156,9 @@ class Ingest:
         _wait_for(lambda: done(self.log.read()), timeout_s, self.child)
         return self.log.facts
 
+    def wait_for_facts(self, wanted: int, timeout_s: float) -> list[Fact]:
+        return self.wait_until(lambda facts: len(facts) >= wanted, timeout_s)
+
     def wait_complete(self, timeout_s: float) -> list[Fact]:
         return self.wait_until(
             lambda facts: (
@@ -182,8 +185,11 @@ class RawLog:
         self._reader.assign([TopicPartition(topic, info.slot, 0) for info in FEEDS.values()])
 
     def read(self) -> list[Fact]:
-        while messages := self._reader.consume(500, timeout=0.3):
+        # Until it has seen the end or a time without it: a log that is being written never stands still.
+        until = time.monotonic() + 1
+        while (messages := self._reader.consume(2000, timeout=0.1)) and time.monotonic() < until:
             self.facts += map(_fact, messages)
+        self.facts += map(_fact, messages)
         return self.facts
 
     def close(self) -> None:

@@ -134,8 +134,7 @@ def test_killed_at_any_moment_a_run_resumes_with_what_is_missing(
     simulated = vendor(stones=8_000, seed=9)
     reading = ingest(simulated)
     for _ in range(3):
-        present = len(reading.log.read())
-        reading.wait_until(lambda facts, wanted=present + 10: len(facts) >= wanted, 30)
+        reading.wait_for_facts(len(reading.log.read()) + 10, 30)
         time.sleep(chance.random())
         reading.child.kill()
         reading.child.start()
