@@ -50,7 +50,6 @@ INGEST = Entry("connectors.ingest", (KafkaSettings, PostgresSettings, VendorSett
 PROCESS = Entry("streams.process", (KafkaSettings, HealthSettings))
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
 API = Entry("api.server", (KafkaSettings, PostgresSettings, ApiSettings))
-SIMULATOR = Entry("connectors.simulator.server", ())
 
 
 @app.command()
@@ -80,7 +79,11 @@ def api() -> None:
 @app.command()
 def simulate() -> None:
     """Serve a simulated vendor (settings: ADAMAS_SIM_*)."""
-    _serve("simulator", SIMULATOR)
+    from connectors.simulator.server import run
+    from connectors.simulator.settings import SimulatorSettings
+
+    settings = _prepared("simulator", (SimulatorSettings,))
+    _to_exit_code(lambda: run(settings[SimulatorSettings]))
 
 
 @app.command()

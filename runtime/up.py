@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
 import httpx
-from pydantic import SecretStr
 
 from runtime import data_folder, demo
 from runtime.embedded.kafka import EmbeddedKafka
@@ -19,7 +18,7 @@ from runtime.kafka import ensure_topics
 from runtime.logs import configure_logs
 from runtime.ports import is_free
 from runtime.screen import Screen
-from runtime.settings import KafkaSettings, LogSettings, PostgresSettings, Settings
+from runtime.settings import KafkaSettings, LogSettings
 from runtime.shutdown import Shutdown
 from runtime.stack import Options, Ports, Stack, UpFailed, all_ports, simulator_member
 from runtime.supervisor import Supervisor, in_background
@@ -138,7 +137,7 @@ class Up:
         key = self._await(database)
         self._await(topics)
         with self._screen.step("first rule set"):
-            self._await(in_background(lambda: demo.publish_first_rules(self._settings())))
+            self._await(in_background(self._publish_first_rules))
         return key
 
     def _prepare_kafka(self) -> None:
@@ -162,9 +161,9 @@ class Up:
         with self._screen.step("topics"):
             ensure_topics(KafkaSettings(bootstrap=self._kafka.bootstrap), TOPICS)
 
-    def _settings(self) -> Settings:
-        dsn = SecretStr(self._postgres.dsn_of(demo.DATABASE))
-        return Settings(KafkaSettings(bootstrap=self._kafka.bootstrap), PostgresSettings(dsn=dsn))
+    def _publish_first_rules(self) -> None:
+        kafka = KafkaSettings(bootstrap=self._kafka.bootstrap)
+        demo.publish_first_rules(self._postgres.dsn_of(demo.DATABASE), kafka)
 
     def _start_members(self, stack: Stack) -> None:
         *readers, ingest = stack.members()
