@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 SEGMENT_SHIFT: Final = 32
@@ -21,7 +22,7 @@ SEGMENT_SHIFT: Final = 32
 
 @dataclass(slots=True)
 class _Segment:
-    file: IO[bytes]
+    file: int
     size: int = 0
     stale: int = 0
 
@@ -39,6 +40,7 @@ class BodyStore:
         self._segment_bytes = segment_bytes
         self._segments: dict[int, _Segment] = {}
         self._next = 0
+        weakref.finalize(self, _close_all, self._segments)
         self._head = self._open()
 
     @property
@@ -55,7 +57,7 @@ class BodyStore:
         places = [base + offset for offset in accumulate((len(body) for body in bodies), initial=head.size)]
         joined = memoryview(b"".join(bodies))
         while joined:
-            written = os.pwrite(head.file.fileno(), joined, head.size)
+            written = os.pwrite(head.file, joined, head.size)
             head.size += written
             joined = joined[written:]
         return places[:-1]
@@ -63,7 +65,7 @@ class BodyStore:
     def read(self, place: int, length: int) -> bytes:
         """The bytes kept at a place."""
         segment = self._segments[place >> SEGMENT_SHIFT]
-        return os.pread(segment.file.fileno(), length, place & ((1 << SEGMENT_SHIFT) - 1))
+        return os.pread(segment.file, length, place & ((1 << SEGMENT_SHIFT) - 1))
 
     def drop(self, places: Iterable[int], lengths: Iterable[int]) -> None:
         """Say that what is kept there is not needed any more."""
@@ -79,16 +81,16 @@ class BodyStore:
 
     def release(self, segment: int) -> None:
         """Give a segment's space back; nothing in it may be read any more."""
-        self._segments.pop(segment).file.close()
-
-    def close(self) -> None:
-        """Give everything back."""
-        for segment in self._segments.values():
-            segment.file.close()
-        self._segments.clear()
+        os.close(self._segments.pop(segment).file)
 
     def _open(self) -> int:
         number = self._next
         self._next += 1
-        self._segments[number] = _Segment(tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115
+        with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
+            self._segments[number] = _Segment(os.dup(file.fileno()))
         return number
+
+
+def _close_all(segments: dict[int, _Segment]) -> None:
+    for segment in segments.values():
+        os.close(segment.file)

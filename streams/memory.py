@@ -16,17 +16,22 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
+import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from schemas.columns import NULL_INT, Columns, epoch_ms
-from schemas.errors import Fatal
+from schemas.errors import Invalid
 from schemas.headers import from_headers
-from schemas.stone import Position, decode_position, is_position
+from schemas.stone import Position, decode_position
 from streams.bodies import SEGMENT_SHIFT, BodyStore
+from streams.pages import UNREADABLE
 
 NO_NUMBER: Final = 2**31 - 1
 """Stands for mapper and rule number of a null: no fact of the same seq is newer than the retirement."""
+_BELOW_ALL: Final = -1
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Version(msgspec.Struct, gc=False):
@@ -107,6 +112,7 @@ class Memory:
         self._columns = Columns(_COLUMNS, _EXTRA)
         self._bodies = BodyStore(folder)
         self._in_flight: Mapping[str, Version] = {}
+        self._early: list[tuple[int, Version]] = []
         self._lock = RLock()
 
     def __len__(self) -> int:
@@ -177,13 +183,25 @@ class Memory:
             return np.flatnonzero(in_stock & (self._columns[column] < below))
 
     def expect(self, in_flight: Mapping[str, Version]) -> None:
-        """Name what this process has sent and not yet seen delivered, so that the tail need not decode it."""
-        self._in_flight = in_flight
+        """Name what this process has sent and not yet seen delivered, so that the tail need not take it in.
+
+        Called with nothing once the delivery reports are in.
+        """
+        with self._lock:
+            self._in_flight = in_flight
+            self._early.clear()
 
     def apply(self, messages: list[Message]) -> None:
         """The tail's entrance."""
         with self._lock:
             fresh = self._fresh(messages)
+            if all(version is self._in_flight.get(version.id) for _, version in fresh):
+                # Our own records, seen before their delivery reports: those bring the same, and soon.
+                self._early += fresh
+                return
+            # Somebody else's records are among them: each must meet what stands before it in the log.
+            fresh = self._early + fresh
+            self._early.clear()
             # One stone twice in a batch: the later record must meet the earlier one's effect.
             while fresh:
                 seen: set[str] = set()
@@ -197,32 +215,44 @@ class Memory:
 
     def _fresh(self, messages: list[Message]) -> list[tuple[int, Version]]:
         get = self._columns.rows.get
-        keys = [message.key().decode() for message in messages]  # type: ignore[union-attr]
+        keys = [(message.key() or b"").decode(errors="replace") for message in messages]
         rows = np.array([get(key, -1) for key in keys])
         offsets = np.array([message.offset() for message in messages])
         known = np.where(rows >= 0, self._columns.arrays["offset"][rows], -1)
         fresh = []
         for place in np.flatnonzero(offsets > known).tolist():
             message, key = messages[place], keys[place]
-            if is_position(key.encode()):
+            if key[-1:] == ":":
                 self._take_position(message)
-            else:
-                fresh.append((int(offsets[place]), self._read(key, message)))
+            elif (version := self._read(key, message)) is not None:
+                fresh.append((int(offsets[place]), version))
         return fresh
 
     def _take_position(self, message: Message) -> None:
         value = message.value()
-        if value is not None:
-            position = decode_position(value)
-            self.positions[position.feed] = position
+        try:
+            if value is not None:
+                position = decode_position(value)
+                self.positions[position.feed] = position
+        except UNREADABLE:
+            log.exception("memory.position_unreadable", offset=message.offset())
 
-    def _read(self, key: str, message: Message) -> Version:
+    def _read(self, key: str, message: Message) -> Version | None:
         value = message.value()
-        if value is None:
-            seq = from_headers(message.headers(), _NullHeaders).seq  # type: ignore[arg-type]
-            return retired(key, seq)
         mine = self._in_flight.get(key)
-        return mine if mine is not None and mine.body == value else read_version(value)
+        if mine is not None and mine.body == value and value is not None:
+            return mine
+        try:
+            if value is None:
+                return retired(key, from_headers(message.headers(), _NullHeaders).seq)  # type: ignore[arg-type]
+            version = read_version(value)
+            if version.id != key:
+                raise Invalid("id", "must be the record's key", "bad_record")
+            return version
+        except Invalid as error:
+            log.error("memory.record_unreadable", stone=key, offset=message.offset(), error=str(error))
+            # Nobody's version of a stone we know: lower than any, so that the owner appends what it knows again.
+            return retired(key, _BELOW_ALL) if key in self._columns.rows else None
 
     def observe(self, entries: Sequence[tuple[int, Version]]) -> None:
         """Take in records with their offsets: the one function by which anything is remembered.
@@ -309,12 +339,12 @@ def read_version(body: bytes) -> Version:
     """The version of a canonical record.
 
     Raises:
-        Fatal: the record is not one of ours; who goes on would price from a hole.
+        Invalid: the record is not one of ours.
     """
     try:
         record = _decode(body)
-    except msgspec.DecodeError as error:
-        raise Fatal(f"a canonical record cannot be read: {error}") from error
+    except UNREADABLE as error:
+        raise Invalid("record", f"is no canonical stone: {error}", "bad_record") from error
     return Version(
         id=record.id,
         seq=record.seq,

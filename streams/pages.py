@@ -55,6 +55,9 @@ class _Identity(msgspec.Struct):
     diamond: _Listing
 
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON, not of a form, or nested deeper than anyone means."""
+
 _decode: Final = msgspec.json.Decoder(_Reply).decode
 _decode_raw: Final = msgspec.json.Decoder(_RawReply).decode
 _decode_item: Final = msgspec.json.Decoder(Item).decode
@@ -72,7 +75,7 @@ def decode_page(page: bytes) -> list[Item | Invalid]:
     except msgspec.ValidationError:
         # Some item (or the envelope: then the split fails as well, and says so) is of an unexpected form.
         return [_item(item) for item in split_page(page)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _unreadable(error) from error
     if None in items:
         return [_NULL_ITEM if item is None else item for item in items]
@@ -89,7 +92,7 @@ def split_page(page: bytes) -> list[bytes]:
         reply = _decode_raw(page)
     except msgspec.ValidationError as error:
         raise Invalid(_path(error) or "data", _rule(error), "bad_envelope") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _unreadable(error) from error
     return [bytes(item) for item in _raw_items(reply)]
 
@@ -98,7 +101,7 @@ def vendor_stone_id(item: bytes) -> str | None:
     """The vendor's id of the stone, read from an item that may be wrong in every other way."""
     try:
         return _decode_identity(item).diamond.id or None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -116,7 +119,7 @@ def _or_invalid(decode: Callable[[bytes], Item], item: bytes) -> Item | Invalid:
         return decode(item)
     except msgspec.ValidationError as error:
         return Invalid(_path(error) or "item", _rule(error), "wrong_type")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         return Invalid("item", f"is not readable: {error}", "not_json")
 
 

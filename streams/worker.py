@@ -35,7 +35,7 @@ from streams.memory import Known, Memory, Version, retired
 from streams.normalise import Normaliser, is_plain
 from streams.outbox import Letter, Outbox
 from streams.owner import Fact, decide
-from streams.pages import decode_page, split_page, vendor_stone_id
+from streams.pages import UNREADABLE, decode_page, split_page, vendor_stone_id
 from streams.pricing import Margin, PriceBook, price_cents
 from streams.records import canonical, content_of
 
@@ -426,5 +426,5 @@ def _content_json(record: bytes) -> bytes:
 def _read(decode: Callable[[bytes], Any], value: bytes) -> Any:
     try:
         return decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Invalid("body", f"is not what its kind says: {error}", "bad_fact") from error

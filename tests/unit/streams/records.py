@@ -1,0 +1,133 @@
+"""Raw records, rule sets and workers for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from connectors.feeds.nivoda.mapping import MAPPING
+from schemas.facts import Complete, FactHeaders, Kind, Retire, RunKind, fact_key
+from schemas.feeds import FEEDS
+from schemas.headers import to_headers
+from schemas.receipt import Outcome, Receipt
+from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
+from schemas.seq import make_seq
+from schemas.stone import Stone, decode_stone, encode
+from schemas.vendor import Item
+from streams.memory import Memory, Version
+from streams.normalise import Normaliser
+from streams.outbox import Outbox
+from streams.pricing import PriceBook
+from streams.worker import RawRecord, Worker
+from tests.unit.streams.items import page
+
+FEED = "nivoda-natural"
+
+
+def book(number: int = 1, natural_bps: int = 4_000) -> PriceBook:
+    content = RuleSet(base=BaseMargins(natural_bps=natural_bps))
+    return PriceBook(
+        PublishedRuleSet(number=number, published_at=0, actor="test", reason="test", content=content)
+    )
+
+
+def raw_page(
+    *items: object,
+    seq: int,
+    run: str | None = "run-1",
+    number: int = 0,
+    offset: int | None = None,
+    value: bytes | None = None,
+    **headers: Any,
+) -> RawRecord:
+    """A page fact; its offset follows its seq unless it is named."""
+    facts = FactHeaders(
+        kind=Kind.PAGE,
+        feed=FEED,
+        epoch=1,
+        seq=make_seq(1, seq),
+        run=run,
+        partition=0,
+        page=number,
+        rows=len(items),
+    )
+    pairs = dict(to_headers(facts)) | headers
+    body = page(*items) if value is None else value
+    place = seq if offset is None else offset
+    return RawRecord(0, place, fact_key(FEED, run, 0), body, list(pairs.items()))
+
+
+def raw_complete(seq: int, watermark: int, run: str = "run-1") -> RawRecord:
+    body = Complete(run=run, feed=FEED, kind=RunKind.FULL, watermark=watermark, pages=1, rows=1)
+    facts = FactHeaders(kind=Kind.COMPLETE, feed=FEED, epoch=1, seq=make_seq(1, seq), run=run)
+    return RawRecord(0, seq, fact_key(FEED, run, None), encode(body), list(to_headers(facts)))
+
+
+def raw_retire(seq: int, below: int) -> RawRecord:
+    body = Retire(feed=FEED, run="run-1", below=make_seq(1, below), actor="test")
+    facts = FactHeaders(kind=Kind.RETIRE, feed=FEED, epoch=1, seq=make_seq(1, seq), run="run-1")
+    return RawRecord(0, seq, fact_key(FEED, "run-1", None), encode(body), list(to_headers(facts)))
+
+
+class Log:
+    """A worker with a canonical log in memory: what it writes is delivered at once.
+
+    Attributes:
+        entries: every record ever written, in order: its offset is its place.
+    """
+
+    def __init__(self, mapper: int = 1, clock: Callable[[], float] | None = None) -> None:
+        self.memory = Memory()
+        self.entries: list[Version] = []
+        self.normalisers = {info.name: Normaliser(MAPPING, mapper, info, Item) for info in FEEDS.values()}
+        self.receipted: set[int] = set()
+        self.worker = self._worker(clock)
+        self.book = book()
+        self.now_ms = 1_000
+
+    def _worker(self, clock: Callable[[], float] | None) -> Worker:
+        def receipted(_slot: int, offset: int) -> bool:
+            return offset in self.receipted
+
+        if clock is None:
+            return Worker(self.memory, self.normalisers, receipted=receipted)
+        return Worker(self.memory, self.normalisers, clock=clock, receipted=receipted)
+
+    def take(self, *records: RawRecord) -> Outbox:
+        """One batch."""
+        out = Outbox()
+        for record in records:
+            self.worker.take(record, self.book, self.now_ms, out)
+        self.deliver(out)
+        return out
+
+    def deliver(self, out: Outbox) -> None:
+        last: dict[str, tuple[int, Version]] = {}
+        for _, version in out.stones:
+            last[version.id] = (len(self.entries), version)
+            self.entries.append(version)
+        if last:
+            self.memory.observe(list(last.values()))
+
+    def append(self, version: Version) -> None:
+        """Somebody else's record, as the tail brings it."""
+        self.memory.observe([(len(self.entries), version)])
+        self.entries.append(version)
+
+    def last(self) -> dict[str, Stone | None]:
+        """What the last record of each stone says, as compaction keeps it."""
+        return {
+            version.id: None if version.body is None else decode_stone(version.body)
+            for version in self.entries
+        }
+
+
+def outcomes_of(out: Outbox) -> list[list[Outcome]]:
+    """The outcomes in each receipt, in order."""
+    return [list(receipt.outcomes) for receipt in receipts_of(out)]
+
+
+def receipts_of(out: Outbox) -> list[Receipt]:
+    return [msgspec.json.decode(letter.value, type=Receipt) for letter in out.receipts]
