@@ -1,6 +1,7 @@
 """`adamas up`: the whole platform on this machine, from an empty folder to the first searchable stone."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -44,6 +45,8 @@ class Stopped(Exception):
 def run(options: Options) -> NoReturn:
     """Start everything, show how it goes, stop everything; exit code 0 after Ctrl-C, 1 after a failure."""
     configure_logs(LogSettings(level="WARNING"), "up")
+    # What its clients try again by themselves while Kafka comes up is nothing to worry anybody with.
+    logging.getLogger("librdkafka").setLevel(logging.ERROR)
     screen = Screen()
     code = _run(options, screen)
     sys.stdout.flush()
@@ -136,8 +139,6 @@ class Up:
         topics = in_background(self._fill_kafka)
         key = self._await(database)
         self._await(topics)
-        with self._screen.step("first rule set"):
-            self._await(in_background(self._publish_first_rules))
         return key
 
     def _prepare_kafka(self) -> None:
@@ -162,16 +163,20 @@ class Up:
             ensure_topics(KafkaSettings(bootstrap=self._kafka.bootstrap), TOPICS)
 
     def _publish_first_rules(self) -> None:
-        kafka = KafkaSettings(bootstrap=self._kafka.bootstrap)
-        demo.publish_first_rules(self._postgres.dsn_of(demo.DATABASE), kafka)
+        with self._screen.step("first rule set"):
+            kafka = KafkaSettings(bootstrap=self._kafka.bootstrap)
+            demo.publish_first_rules(self._postgres.dsn_of(demo.DATABASE), kafka)
 
     def _start_members(self, stack: Stack) -> None:
+        """Readers first; while they load, the vendor and the rules they wait for come up."""
         *readers, ingest = stack.members()
         for member in readers:
             self._supervisor.start_member(member)
+        rules = in_background(self._publish_first_rules)
         with self._screen.step("vendor simulator"):
             self._await_page(f"{_base(self._ports.simulator)}/_sim/stats", "simulator")
         self._supervisor.start_member(ingest)
+        self._await(rules)
         for member in (member for member in readers if member.command == "api"):
             with self._screen.step(member.name):
                 self._await_page(f"{_base(member.port)}/health/ready", member.name)
