@@ -17,7 +17,7 @@ from starlette.routing import Route
 from . import vocabulary as words
 from .batch import Batch
 from .faults import UnknownSetting
-from .inventory import Rows
+from .inventory import Inventory, Rows
 from .life import LifeRates
 from .scenarios import ClockSetting, Player, SellOff, UnknownScenario, load
 from .vendor import Vendor
@@ -36,10 +36,10 @@ class BadRequest(Exception):
 class Door:
     """The routes of one vendor's door."""
 
-    def __init__(self, vendor: Vendor, look: Callable[[], None]) -> None:
+    def __init__(self, vendor: Vendor, look: Callable[[], None], players: list[Player]) -> None:
         self._vendor = vendor
         self._look = look
-        self.players: list[Player] = []
+        self._players = players
 
     def routes(self) -> list[Route]:
         """All routes."""
@@ -76,7 +76,7 @@ class Door:
         witness = self._vendor.witness
         return _json(
             {
-                "feeds": self._vendor.inventory.feed_sizes(),
+                "feeds": self._feeds(),
                 "available": self._available(),
                 "requests": witness.requests,
                 "most_in_a_second": witness.most_in_a_second,
@@ -96,36 +96,41 @@ class Door:
             }
         )
 
+    def _feeds(self) -> dict[str, int]:
+        """Stones in the index of each feed that is served, sold ones too."""
+        demo = {words.DEMO_FEED: self._vendor.demo.rows} if self._vendor.demo.rows else {}
+        return self._vendor.inventory.feed_sizes() | demo
+
     def _available(self) -> dict[str, int]:
         inventory = self._vendor.inventory
         sellable = inventory["availability"] == words.AVAILABLE
         labgrown = int(np.count_nonzero(sellable & inventory["lab"]))
-        return {words.NATURAL_FEED: int(np.count_nonzero(sellable)) - labgrown, words.LABGROWN_FEED: labgrown}
+        demo = int(np.count_nonzero(self._vendor.demo["availability"] == words.AVAILABLE))
+        counts = {
+            words.NATURAL_FEED: int(np.count_nonzero(sellable)) - labgrown,
+            words.LABGROWN_FEED: labgrown,
+        }
+        return counts | ({words.DEMO_FEED: demo} if self._vendor.demo.rows else {})
 
     async def _stones(self, request: Request) -> Response:
         """NDJSON; `from` counts the feed's stones (all stones without `feed`) in the order the vendor got them."""
-        rows = self._rows_of(request.query_params.get("feed"))
+        feed = request.query_params.get("feed")
+        inventory = self._vendor.demo if feed == words.DEMO_FEED else self._vendor.inventory
+        rows = _rows_of(inventory, feed)
         start = _number(request, "from", 0)
         limit = _number(request, "limit", len(rows))
-        return StreamingResponse(self._lines(rows[start : start + limit]), media_type="application/x-ndjson")
+        lines = self._lines(inventory, rows[start : start + limit])
+        return StreamingResponse(lines, media_type="application/x-ndjson")
 
-    def _rows_of(self, feed: str | None) -> Rows:
-        labgrown = self._vendor.inventory["lab"]
-        if feed is None:
-            return np.arange(len(labgrown))
-        if feed not in (words.NATURAL_FEED, words.LABGROWN_FEED):
-            raise BadRequest(f"unknown feed {feed!r}; known: {words.NATURAL_FEED}, {words.LABGROWN_FEED}")
-        return np.flatnonzero(labgrown == (feed == words.LABGROWN_FEED))
-
-    async def _lines(self, rows: Rows) -> AsyncIterator[bytes]:
+    async def _lines(self, inventory: Inventory, rows: Rows) -> AsyncIterator[bytes]:
         for start in range(0, len(rows), STONES_AT_ONCE):
             await asyncio.sleep(0)  # a listing of a million stones must not keep the vendor's buyers waiting
-            yield _encoder.encode_lines(self._truths(rows[start : start + STONES_AT_ONCE]))
+            yield _encoder.encode_lines(self._truths(inventory, rows[start : start + STONES_AT_ONCE]))
 
-    def _truths(self, rows: Rows) -> list[dict[str, Any]]:
-        batch = Batch(self._vendor.inventory, rows, affects=self._vendor.faults.affects)
+    def _truths(self, inventory: Inventory, rows: Rows) -> list[dict[str, Any]]:
+        batch = Batch(inventory, rows, affects=self._vendor.faults.affects)
         columns = {
-            "feed": [words.LABGROWN_FEED if lab else words.NATURAL_FEED for lab in batch.column("lab")],
+            "feed": [self._feed(inventory, labgrown) for labgrown in batch.column("lab")],
             "id": batch.ids,
             "cost_cents": [
                 None if fault == "null_price" else price
@@ -148,6 +153,11 @@ class Door:
             "updated_at": [_rfc3339(updated / 1000) for updated in batch.column("updated_ms")],
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def _feed(self, inventory: Inventory, labgrown: bool) -> str:
+        if inventory is self._vendor.demo:
+            return words.DEMO_FEED
+        return words.LABGROWN_FEED if labgrown else words.NATURAL_FEED
 
     async def _list_faults(self, _request: Request) -> Response:
         return _json(self._vendor.faults.listed())
@@ -184,7 +194,7 @@ class Door:
         name = (await _body(request)).get("name")
         if not isinstance(name, str):
             raise BadRequest("name: a scenario's name is missing")
-        self.players.append(Player(self._vendor, load(name)))
+        self._players.append(Player(self._vendor, load(name)))
         self._look()
         return _json({"playing": name})
 
@@ -192,6 +202,15 @@ class Door:
         self._vendor.witness.reset()
         self._vendor.operations.clear()
         return _json({"reset": True})
+
+
+def _rows_of(inventory: Inventory, feed: str | None) -> Rows:
+    labgrown = inventory["lab"]
+    if feed is None or feed == words.DEMO_FEED:
+        return np.arange(len(labgrown))
+    if feed not in words.FEEDS:
+        raise BadRequest(f"unknown feed {feed!r}; known: {', '.join(words.FEEDS)}")
+    return np.flatnonzero(labgrown == (feed == words.LABGROWN_FEED))
 
 
 def _json(body: Any, status: int = 200) -> Response:

@@ -14,7 +14,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.utils import formatdate
 from typing import Any, Final
 
 import msgspec
@@ -27,8 +26,10 @@ from starlette.routing import Route
 
 from runtime.shutdown import Shutdown
 
+from .demo import DemoVendor
 from .door import Door
 from .execute import Executor, Reply
+from .front import Front, html
 from .resolve import Asking
 from .scenarios import Player, load
 from .settings import SimulatorSettings
@@ -41,7 +42,6 @@ PATH: Final = "/api/diamonds"
 _TOKEN: Final = re.compile(rb"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 _GZIP_FROM_BYTES: Final = 1_000
 _GZIP_LEVEL: Final = 1
-_HTML: Final = "<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
 
 
 class _Body(msgspec.Struct):
@@ -53,46 +53,26 @@ class _Body(msgspec.Struct):
 class Endpoint:
     """`POST /api/diamonds`."""
 
-    def __init__(self, vendor: Vendor, door: Door) -> None:
+    def __init__(self, vendor: Vendor, front: Front) -> None:
         self._vendor = vendor
-        self._door = door
+        self._front = front
         self._executor = Executor()
-        self._banned_until_s = 0.0
-
-    def look(self) -> None:
-        """Let everything happen that is due by now."""
-        for player in self._door.players:
-            player.play()
-        self._vendor.live()
 
     async def answer(self, request: Request) -> Response:
         """Count the request by its arrival, then let faults and the vendor answer it."""
         raw = await request.body()
-        arrived_s = getattr(request.state, "arrived_s", None) or time.time()
         token = _token(request, raw)
-        over = self._vendor.witness.arrived(self._credential(token, raw), arrived_s)
-        self.look()
-        response = await self._respond(request, raw, token, over)
-        response.headers["Date"] = formatdate(self._vendor.clock.now_s(), usegmt=True)
-        return response
+        over = self._front.arrived(request, self._credential(token, raw))
+        return self._front.dated(await self._respond(request, raw, token, over))
 
     async def _respond(self, request: Request, raw: bytes, token: str | None, over: bool) -> Response:
         try:
             body = msgspec.json.decode(raw, type=_Body)
         except msgspec.DecodeError as error:
             return _json({"errors": [{"message": f"Bad request: {error}"}]}, 400)
-        faults = self._vendor.faults
-        operations = self._executor.roots(body.query)
-        faults.operations = operations
-        if refusal := self._refusal(over):
-            return refusal
-        if faults.hits("latency"):
-            await asyncio.sleep(self._latency_s())
-            faults.operations = operations
-        if faults.hits("hang"):
-            await asyncio.sleep(faults.parameter("hang", "hang_s"))
-            return _html(504, "504 Gateway Time-out")
-        if token and faults.hits("token_revoked"):
+        if stopped := await self._front.stopped(over, self._executor.roots(body.query)):
+            return stopped
+        if token and self._vendor.faults.hits("token_revoked"):
             self._vendor.tokens.revoke(token)
         return await self._execute(request, body)
 
@@ -102,47 +82,9 @@ class Endpoint:
         faults = self._vendor.faults
         if asking.mutated and faults.hits("timeout_after_mutation"):
             await asyncio.sleep(faults.parameter("timeout_after_mutation", "hang_s"))
-            return _html(504, "504 Gateway Time-out")
+            return html(504, "504 Gateway Time-out")
         unauthorized = asking.unauthenticated and faults.hits("auth_401")
         return _encoded(request, Reply(401, reply.body) if unauthorized else reply)
-
-    def _refusal(self, over: bool) -> Response | None:
-        """An answer that does not get as far as GraphQL."""
-        faults = self._vendor.faults
-        if faults.hits("outage"):
-            return _html(503, "503 Service Temporarily Unavailable")
-        if faults.hits("http_403_html"):
-            return _html(403, "403 Forbidden")
-        if faults.hits("http_429"):
-            return _too_many(faults.parameter("http_429", "retry_after_s"))
-        if faults.hits("http_5xx"):
-            return _html(int(faults.parameter("http_5xx", "status")), "Server Error")
-        if faults.hits("html_body"):
-            return _html(200, "We are back soon")
-        return self._traffic_refusal(over)
-
-    def _traffic_refusal(self, over: bool) -> Response | None:
-        settings, witness = self._vendor.settings, self._vendor.witness
-        if time.time() < self._banned_until_s:
-            return _html(403, "403 Forbidden")
-        if (
-            not over
-            or settings.violation_answer == "none"
-            or witness.violation_count <= settings.violations_allowed
-        ):
-            return None
-        if settings.violation_answer == "429":
-            return _too_many(0)
-        self._banned_until_s = time.time() + settings.ban_s
-        return _html(403, "403 Forbidden")
-
-    def _latency_s(self) -> float:
-        faults = self._vendor.faults
-        random = faults.random("latency")
-        if random.random() < faults.parameter("latency", "tail_probability"):
-            return faults.parameter("latency", "tail_ms") / 1000
-        median_ms = faults.parameter("latency", "median_ms")
-        return median_ms * random.lognormvariate(0, faults.parameter("latency", "sigma")) / 1000
 
     def _credential(self, token: str | None, raw: bytes) -> str:
         """Whose budget a request spends: the token's user, or the name in a login."""
@@ -160,11 +102,20 @@ def create_app(settings: SimulatorSettings | None = None, vendor: Vendor | None 
         UnknownScenario, pydantic.ValidationError: the scenario of the settings cannot be played.
     """
     vendor = vendor or Vendor(settings or SimulatorSettings())
-    door = Door(vendor, lambda: endpoint.look())
-    endpoint = Endpoint(vendor, door)
+    players: list[Player] = []
+
+    def look() -> None:
+        for player in players:
+            player.play()
+        vendor.live()
+
     if vendor.settings.scenario:
-        door.players.append(Player(vendor, load(vendor.settings.scenario)))
-    app = Starlette(routes=[Route(PATH, endpoint.answer, methods=["POST"]), *door.routes()])
+        players.append(Player(vendor, load(vendor.settings.scenario)))
+    front = Front(vendor, look)
+    routes = [Route(PATH, Endpoint(vendor, front).answer, methods=["POST"])]
+    app = Starlette(
+        routes=[*routes, *DemoVendor(vendor, front).routes(), *Door(vendor, look, players).routes()]
+    )
     app.state.vendor = vendor
     return app
 
@@ -241,12 +192,3 @@ def _encoded(request: Request, reply: Reply) -> Response:
 
 def _json(body: Any, status: int) -> Response:
     return Response(msgspec.json.encode(body), status, media_type="application/json")
-
-
-def _too_many(retry_after_s: float) -> Response:
-    headers = {"Retry-After": str(int(retry_after_s))} if retry_after_s > 0 else {}
-    return Response(b'{"message":"Too Many Requests"}', 429, headers, media_type="application/json")
-
-
-def _html(status: int, title: str) -> Response:
-    return Response(_HTML.format(title=title), status, media_type="text/html")

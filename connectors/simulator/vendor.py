@@ -62,6 +62,10 @@ class Vendor:
         self.tokens = Tokens(settings, self.clock)
         self.holds = Holds(self.inventory, settings.seed)
         self.life = Life(self.inventory, self.holds)
+        self.demo = Inventory(
+            settings.demo_stones, settings.seed + 10_000, settings.bad_share, huge_comments=False
+        )
+        """The stock of the second vendor, whose API has another shape; life does not reach it."""
         self.witness = RateWitness(settings.requests_per_s)
         self.operations: Counter[str] = Counter()
         self.orders: list[dict[str, Any]] = []
@@ -88,7 +92,7 @@ class Vendor:
         else:
             sorting = order or {"type": "createdAt", "direction": "ASC"}
             found = self.index.find(compiled, sorting["type"], sorting["direction"] == "DESC")
-            rows = self._sliced(found[offset : offset + limit].astype(np.int64))
+            rows = self.served(found[offset : offset + limit].astype(np.int64))
         batch = self.batch(rows, session)
         return Page(batch, self._members("null_items", rows), self._members("partial_data_with_errors", rows))
 
@@ -182,8 +186,8 @@ class Vendor:
             return np.array([], dtype=np.int64)
         return self.index.arbitrary(query, _ARBITRARY_STONES)
 
-    def _sliced(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """A page that lost some of its items, or all, after it was sliced."""
+    def served(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A page as it leaves: sometimes it lost some of its items, or all, after it was sliced."""
         if len(rows) and self.faults.hits("empty_then_more"):
             return rows[:0]
         if len(rows) > 1 and self.faults.hits("short_page"):

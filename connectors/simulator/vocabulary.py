@@ -158,7 +158,8 @@ UNKNOWN_SHAPE: Final = "SQUIRCLE"
 BAD_COLOR: Final = "D+"
 HUGE_COMMENT_CHARS: Final = 2 * 1024 * 1024
 
-NATURAL_FEED, LABGROWN_FEED, DEMO_FEED = "nivoda-natural", "nivoda-labgrown", "demo"
+FEEDS: Final = ("nivoda-natural", "nivoda-labgrown", "demo")
+NATURAL_FEED, LABGROWN_FEED, DEMO_FEED = FEEDS
 
 
 def codes(vocabulary: Sequence[str], words: Sequence[str]) -> list[int]:
