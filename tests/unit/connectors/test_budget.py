@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.budget import MARGIN_S, MAX_GRANT_AGE_S, Budget, Priority, StaleGrant
+from schemas.seq import counter_of, epoch_of
+from tests.unit.connectors.clocks import FakeClock, settle
+
+LIMIT = 25
+
+
+def most_in_a_second(times: Sequence[float]) -> int:
+    ordered = sorted(times)
+    return max(
+        (sum(1 for at in ordered if start <= at < start + 1) for start in ordered),
+        default=0,
+    )
+
+
+async def spend(
+    budget: Budget, clock: FakeClock, sent: list[float], priority: Priority = Priority.FULL
+) -> None:
+    while True:
+        with await budget.grant(priority) as grant:
+            grant.writing()
+            grant.written()
+            sent.append(clock.time())
+
+
+async def stop(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_while_work_waits_it_is_used_to_the_full() -> None:
+    clock, sent = FakeClock(), list[float]()
+    budget = Budget(1, clock=clock)
+    tasks = [asyncio.create_task(spend(budget, clock, sent)) for _ in range(3)]
+    await clock.advance(60)
+    await stop(*tasks)
+    assert most_in_a_second(sent) == LIMIT
+    assert len(sent) / 60 >= 0.98 * LIMIT
+    assert budget.use >= 0.98
+
+
+async def test_an_early_reply_frees_its_place_a_second_after_itself() -> None:
+    clock, sent = FakeClock(), list[float]()
+    budget = Budget(1, 1, clock)
+    with await budget.grant(Priority.FULL) as grant:
+        grant.writing()
+        grant.written()
+        await clock.advance(0.004)
+        grant.answered()
+    task = asyncio.create_task(spend(budget, clock, sent))
+    began = clock.time() - 0.004
+    await clock.advance(1.2)
+    await stop(task)
+    assert began + 1.004 < sent[0] < began + 1 + MARGIN_S
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    delays_ms=st.lists(
+        st.tuples(
+            st.integers(0, 400),  # from the grant to the write
+            st.integers(0, int(MARGIN_S * 1000)),  # from the write to the arrival
+            st.integers(0, 2000),  # from the arrival to the reply
+            st.sampled_from([*Priority, None]),  # none: never written
+        ),
+        min_size=30,
+        max_size=120,
+    )
+)
+def test_no_sliding_second_carries_more_than_the_limit(
+    delays_ms: list[tuple[int, int, int, Priority | None]],
+) -> None:
+    asyncio.run(_no_sliding_second_carries_more(delays_ms))
+
+
+async def _no_sliding_second_carries_more(delays_ms: list[tuple[int, int, int, Priority | None]]) -> None:
+    clock, arrivals, done = FakeClock(), list[float](), list[int]()
+    budget = Budget(1, clock=clock)
+
+    async def wait(milliseconds: int) -> None:
+        due = asyncio.Event()
+        clock.call_later(milliseconds / 1000, due.set)
+        await due.wait()
+
+    async def request(write_ms: int, way_ms: int, reply_ms: int, priority: Priority | None) -> None:
+        with await budget.grant(priority if priority is not None else Priority.FULL) as grant:
+            await wait(write_ms)
+            if priority is not None:
+                grant.writing()
+                grant.written()
+                await wait(way_ms)
+                arrivals.append(clock.time())
+                await wait(reply_ms)
+                grant.answered()
+        done.append(1)
+
+    tasks = [asyncio.create_task(request(*delays)) for delays in delays_ms]
+    while len(done) < len(tasks):
+        await clock.advance(1)
+    await asyncio.gather(*tasks)
+    assert most_in_a_second(arrivals) <= LIMIT
+
+
+async def granted(budget: Budget, priority: Priority, order: list[str], name: str) -> None:
+    with await budget.grant(priority) as grant:
+        grant.written()
+        order.append(name)
+
+
+async def test_first_in_first_out_within_a_class_and_urgent_ones_first() -> None:
+    clock, order = FakeClock(), list[str]()
+    budget = Budget(1, 1, clock)
+    await granted(budget, Priority.FULL, order, "first")
+    asked = [(Priority.FULL, "full 1"), (Priority.FULL, "full 2"), (Priority.INCREMENTAL, "incremental")]
+    asked += [(Priority.LIVE, "live 1"), (Priority.LIVE, "live 2")]
+    tasks = []
+    for priority, name in asked:
+        tasks.append(asyncio.create_task(granted(budget, priority, order, name)))
+        await settle()
+    await clock.advance(10)
+    await asyncio.gather(*tasks)
+    assert order == ["first", "live 1", "live 2", "incremental", "full 1", "full 2"]
+
+
+async def test_an_urgent_request_waits_one_step_while_a_sweep_saturates_the_budget() -> None:
+    clock, sent, waits = FakeClock(), list[float](), list[float]()
+    budget = Budget(1, clock=clock)
+    sweeps = [asyncio.create_task(spend(budget, clock, sent)) for _ in range(30)]
+    for _ in range(40):
+        await clock.advance(0.137)
+        asked_at = clock.time()
+        urgent = asyncio.create_task(granted(budget, Priority.LIVE, [], ""))
+        while not urgent.done():
+            await clock.advance(0.001)
+        waits.append(clock.time() - asked_at)
+    await stop(*sweeps)
+    assert max(waits) < 0.2
+
+
+async def test_seqs_follow_the_order_of_the_grants() -> None:
+    clock, budget_seqs = FakeClock(), list[int]()
+    budget = Budget(7, clock=clock)
+    for _ in range(3):
+        task = asyncio.create_task(budget.grant(Priority.FULL))
+        await clock.advance(1)
+        budget_seqs.append((await task).seq)
+    assert [(epoch_of(seq), counter_of(seq)) for seq in budget_seqs] == [(7, 1), (7, 2), (7, 3)]
+    assert budget.last_seq == budget_seqs[-1]
+
+
+async def test_an_unwritten_grant_keeps_its_place_until_it_is_given_back() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock)
+    held = await budget.grant(Priority.FULL)
+    second = asyncio.create_task(budget.grant(Priority.FULL))
+    await clock.advance(30)
+    assert not second.done()
+    held.close()
+    await settle()
+    assert second.done()
+
+
+async def test_a_grant_too_old_to_be_written_is_refused() -> None:
+    clock = FakeClock()
+    budget = Budget(1, clock=clock)
+    with await budget.grant(Priority.FULL) as grant:
+        await clock.advance(MAX_GRANT_AGE_S + 0.1)
+        with pytest.raises(StaleGrant):
+            grant.writing()
+    assert budget.use == 0
+
+
+async def test_a_request_that_failed_after_its_first_byte_counts() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock)
+    with await budget.grant(Priority.FULL) as grant:
+        grant.writing()
+    second = asyncio.create_task(budget.grant(Priority.FULL))
+    await clock.advance(1)
+    assert not second.done()
+    await clock.advance(MARGIN_S + 0.001)
+    assert second.done()
+
+
+@pytest.mark.parametrize("only", [None, Priority.FULL])
+async def test_a_pause_holds_back_whom_it_concerns(only: Priority | None) -> None:
+    clock = FakeClock()
+    budget = Budget(1, clock=clock)
+    budget.pause(5, "the vendor answers 429", only)
+    full = asyncio.create_task(budget.grant(Priority.FULL))
+    live = asyncio.create_task(budget.grant(Priority.LIVE))
+    await clock.advance(4)
+    assert not full.done()
+    assert live.done() is (only is not None)
+    left = budget.paused()
+    assert left is not None
+    assert left[1] == "the vendor answers 429"
+    await clock.advance(1.1)
+    assert full.done()
+    assert live.done()
+    assert budget.paused() is None
+
+
+async def test_whoever_gives_up_waiting_leaves_no_gap() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock)
+    held = await budget.grant(Priority.FULL)
+    tasks = [asyncio.create_task(budget.grant(Priority.FULL)) for _ in range(3)]
+    await clock.advance(1)
+    tasks[0].cancel()
+    await settle()
+    held.close()
+    # Its grant is on the way in this very moment.
+    tasks[1].cancel()
+    await clock.advance(1)
+    assert tasks[1].cancelled()
+    assert counter_of(tasks[2].result().seq) == 3
+    assert budget.waiting == 0
