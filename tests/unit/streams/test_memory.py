@@ -1,0 +1,208 @@
+"""The owner's memory: offsets, lower versions, nulls, and that the order of arrival does not matter."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from confluent_kafka import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.seq import make_seq
+from streams.background import Background
+from streams.bodies import BodyStore
+from streams.memory import Memory, Version, read_version, retired
+from streams.outbox import Outbox
+from tests.unit.streams.items import item
+from tests.unit.streams.records import FEED, Log, book, raw_page
+
+IDS = [f"{FEED}:{item(number)['diamond']['id']}" for number in range(1, 6)]
+
+
+def versions(count: int = 6) -> list[Version]:
+    """Version after version of stone 1, each with another price."""
+    log = Log()
+    for seq in range(1, count + 1):
+        log.take(raw_page(item(1, price=100 * seq), seq=seq, run=f"run-{seq}"))
+    return log.entries
+
+
+VERSIONS = versions()
+
+
+def message(offset: int, version: Version) -> Message:
+    headers: list[tuple[str, str | bytes | None]] | None = None
+    if version.body is None:
+        headers = [("seq", str(version.seq).encode())]
+    return Message("diamonds.canonical", 0, offset, version.id.encode(), version.body, headers)
+
+
+def test_what_was_observed_is_known_whole() -> None:
+    memory = Memory()
+    memory.observe([(0, VERSIONS[0])])
+    assert memory.latest(IDS[0]) == VERSIONS[0]
+    assert memory.body(IDS[0]) == VERSIONS[0].body
+    assert memory.lookup([None, "nobody", IDS[0]])[:2] == [None, None]
+    assert memory.latest("nobody") is None
+
+
+def test_a_record_reads_back_as_the_version_that_wrote_it() -> None:
+    assert [read_version(version.body or b"") for version in VERSIONS] == VERSIONS
+
+
+def test_an_offset_not_above_the_stones_is_ignored() -> None:
+    memory = Memory()
+    memory.observe([(5, VERSIONS[0])])
+    for offset in (5, 4):
+        memory.observe([(offset, VERSIONS[1])])
+    assert memory.latest(IDS[0]) == VERSIONS[0]
+    memory.observe([(6, VERSIONS[1])])
+    assert memory.latest(IDS[0]) == VERSIONS[1]
+
+
+def test_a_later_offset_with_a_lower_version_is_repaired_until_the_log_is_right() -> None:
+    memory = Memory()
+    memory.observe([(0, VERSIONS[3])])
+    memory.observe([(1, VERSIONS[1])])
+    assert memory.latest(IDS[0]) == VERSIONS[3]
+    assert memory.repairs == {IDS[0]}
+    memory.observe([(2, VERSIONS[2])])
+    assert memory.repairs == {IDS[0]}
+    memory.observe([(3, VERSIONS[3])])
+    assert memory.repairs == set()
+    memory.observe([(4, VERSIONS[3])])
+    assert memory.repairs == set()
+
+
+def test_a_null_keeps_lower_facts_away_and_lets_higher_ones_in() -> None:
+    memory = Memory()
+    memory.observe([(0, VERSIONS[2])])
+    memory.observe([(1, retired(IDS[0], make_seq(1, 4)))])
+    known = memory.lookup([IDS[0]])[0]
+    assert known is not None
+    assert known.retired
+    assert memory.body(IDS[0]) is None
+    memory.observe([(2, VERSIONS[2])])
+    assert memory.body(IDS[0]) is None
+    assert memory.repairs == {IDS[0]}
+    memory.observe([(3, VERSIONS[4])])
+    assert memory.body(IDS[0]) == VERSIONS[4].body
+    assert memory.repairs == set()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, len(VERSIONS) - 1), min_size=1, max_size=12),
+    st.lists(st.integers(1, 4), min_size=1, max_size=12),
+    st.data(),
+)
+def test_tail_and_reports_in_any_interleaving_give_the_same(
+    log: list[int], cuts: list[int], data: st.DataObject
+) -> None:
+    """The tail in batches of any size, and delivery reports of any records anywhere between: one result."""
+    entries = [(offset, VERSIONS[number]) for offset, number in enumerate(log)]
+    plain = Memory()
+    for entry in entries:
+        plain.observe([entry])
+    mixed, place = Memory(), 0
+    for cut in cuts:
+        # A report never overtakes the record before it: it is of the next record at most.
+        reported = data.draw(st.integers(0, min(place, len(entries) - 1)))
+        mixed.observe([entries[reported]])
+        batch = entries[place : place + cut]
+        if batch:
+            mixed.apply([message(*entry) for entry in batch])
+        place += cut
+    mixed.apply([message(*entry) for entry in entries])
+    assert mixed.latest(IDS[0]) == plain.latest(IDS[0])
+    assert mixed.repairs == plain.repairs
+
+
+def test_own_records_in_flight_are_taken_in_by_their_reports() -> None:
+    memory = Memory()
+    memory.observe([(0, VERSIONS[0])])
+    memory.expect({IDS[0]: VERSIONS[3]})
+    memory.apply([message(1, VERSIONS[3])])
+    assert memory.latest(IDS[0]) == VERSIONS[0]
+    memory.observe([(1, VERSIONS[3])])
+    memory.expect({})
+    assert memory.latest(IDS[0]) == VERSIONS[3]
+
+
+def test_an_older_record_behind_our_own_in_flight_is_repaired() -> None:
+    memory = Memory()
+    memory.expect({IDS[0]: VERSIONS[3]})
+    memory.apply([message(1, VERSIONS[3])])
+    memory.apply([message(2, VERSIONS[1])])
+    memory.observe([(1, VERSIONS[3])])
+    memory.expect({})
+    assert memory.latest(IDS[0]) == VERSIONS[3]
+    assert memory.repairs == {IDS[0]}
+
+
+def test_garbage_in_the_log_is_overwritten_where_the_stone_is_known() -> None:
+    memory = Memory()
+    memory.observe([(0, VERSIONS[0])])
+    name = IDS[0].encode()
+    for offset, value in enumerate((b"garbage", b'{"id": "another"}', VERSIONS[0].body), start=1):
+        key = name if offset < 3 else IDS[1].encode()
+        memory.apply([Message("diamonds.canonical", 0, offset, key, value, None)])
+    memory.apply([Message("diamonds.canonical", 0, 4, b"\xff", b"garbage", None)])
+    memory.apply([Message("diamonds.canonical", 0, 5, b"", b"garbage", None)])
+    memory.apply([Message("diamonds.canonical", 0, 6, b"nivoda-natural:", b"garbage", None)])
+    memory.apply([Message("diamonds.canonical", 0, 7, name, None, None)])
+    assert memory.latest(IDS[0]) == VERSIONS[0]
+    assert memory.repairs == {IDS[0]}
+
+
+def test_background_repairs_first_and_prices_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.background.SLICE", 2)
+    log = Log()
+    log.take(raw_page(*(item(number) for number in range(1, 6)), seq=5))
+    older = versions(1)[0]
+    log.append(msgspec.structs.replace(older, id=IDS[0]))
+    assert log.memory.repairs == {IDS[0]}
+    seconds = count()
+    background = Background(log.memory, log.worker, clock=lambda: float(next(seconds)))
+    newer = book(2, natural_bps=1)
+    sizes = []
+    for _ in range(6):
+        out = Outbox()
+        background.fill([FEED], newer, 2_000, out)
+        log.deliver(out)
+        sizes.append(len(out.stones))
+    assert log.memory.repairs == set()
+    assert sum(sizes) >= 6
+    assert max(sizes) <= 2
+    assert sizes[-1] == 0
+    assert {stone.rules_version for stone in log.last().values() if stone} == {2}
+    other = Outbox()
+    background.fill(["nivoda-labgrown"], book(3), 2_000, other)
+    assert other.stones == []
+
+
+def test_bodies_are_reclaimed_segment_by_segment(tmp_path: Path) -> None:
+    memory = Memory(tmp_path)
+    memory._bodies = BodyStore(tmp_path, segment_bytes=4_000)
+    log = Log()
+    log.take(raw_page(item(1), item(2), seq=1))
+    memory.observe(list(enumerate(log.entries)))
+    for round_ in range(2, 200):
+        memory.observe([(round_, msgspec.structs.replace(log.entries[0], seq=make_seq(1, round_)))])
+    assert memory._bodies.size < 20_000
+    assert memory.body(IDS[0]) == log.entries[0].body
+    assert memory.body(IDS[1]) == log.entries[1].body
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_found_by_feed(tmp_path: Path) -> None:
+    log = Log()
+    log.take(raw_page(item(1), item(2), seq=5))
+    assert len(log.memory.rows_below_rules(FEED, 2)) == 2
+    assert len(log.memory.rows_below_rules(FEED, 1)) == 0
+    assert log.memory.rows_below_rules("nivoda-labgrown", 2).dtype == np.int64
+    assert sorted(log.memory.ids_below_seq(FEED, make_seq(1, 6))) == sorted(IDS[:2])
