@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from connectors.ingest.progress import RunProgress
+from schemas.facts import FactHeaders, Kind, Plan, PlanPartition, RunKind
+
+SIZE = 50
+
+
+def progress(*estimates: int) -> RunProgress:
+    partitions = tuple(
+        PlanPartition(number=n, dollars_per_carat_from=n, dollars_per_carat_to=n, estimate=estimate)
+        for n, estimate in enumerate(estimates)
+    )
+    return RunProgress(
+        Plan(
+            run="run",
+            feed="nivoda-natural",
+            kind=RunKind.FULL,
+            watermark=0,
+            page_size=SIZE,
+            counted=sum(estimates),
+            partitions=partitions,
+        )
+    )
+
+
+def page_fact(page: int, rows: int, reread: int = 0, kind: Kind = Kind.PAGE, run: str = "run") -> FactHeaders:
+    return FactHeaders(
+        kind=kind,
+        feed="nivoda-natural",
+        epoch=1,
+        seq=1,
+        run=run,
+        partition=0,
+        page=page,
+        rows=rows,
+        reread=reread,
+    )
+
+
+def read_all(run: RunProgress, *answers: dict[int, list[int]]) -> list[list[tuple[int, int]]]:
+    """Read to the end; `answers` gives, per partition and page, the rows of each read. Returns the reads made."""
+    made: list[list[tuple[int, int]]] = [[] for _ in answers]
+    while (read := run.next_read()) is not None:
+        rows = answers[read.partition].get(read.page, [0])
+        earlier = sum(1 for page, _ in made[read.partition] if page == read.page)
+        made[read.partition].append((read.page, read.reread))
+        run.partitions[read.partition].done(read.page, rows[min(earlier, len(rows) - 1)])
+    assert all(partition.ended for partition in run.partitions.values())
+    return made
+
+
+def test_full_pages_are_read_once_and_the_end_is_confirmed() -> None:
+    (made,) = read_all(progress(100), {0: [50], 1: [50]})
+    assert made == [(0, 0), (1, 0), (2, 0), (3, 0), (2, 1)]
+
+
+def test_a_short_last_page_and_what_follows_it_are_read_again() -> None:
+    (made,) = read_all(progress(70), {0: [50], 1: [20]})
+    assert made == [(0, 0), (1, 0), (2, 0), (3, 0), (1, 1), (2, 1)]
+
+
+def test_a_short_page_in_mid_stream_and_its_successor_are_read_again() -> None:
+    run = progress(200)
+    (made,) = read_all(run, {0: [50], 1: [35, 50], 2: [50], 3: [50]})
+    assert made.count((1, 1)) == made.count((2, 1)) == 1
+    assert (3, 1) not in made
+    assert run.rows == 200
+
+
+def test_an_empty_page_with_more_behind_it_is_no_end() -> None:
+    run = progress(150)
+    read_all(run, {0: [50], 1: [0, 50], 2: [50]})
+    assert run.rows == 150
+    run = progress(100)
+    read_all(run, {0: [50], 1: [50], 2: [0, 40]})
+    assert run.rows == 140
+
+
+def test_a_count_that_is_far_too_low_or_too_high_ends_nothing() -> None:
+    run = progress(10)
+    read_all(run, {page: [50] for page in range(9)} | {9: [3]})
+    assert run.rows == 453
+    run = progress(450)
+    read_all(run, {0: [50], 1: [2]})
+    assert run.rows == 52
+
+
+def test_an_empty_partition_is_looked_at() -> None:
+    run = progress(0)
+    (made,) = read_all(run, {})
+    assert made == [(0, 0), (1, 0), (0, 1)]
+
+
+def test_pages_are_handed_out_side_by_side_and_doubtful_ones_only_when_none_is_under_way() -> None:
+    run = progress(150)
+    reads = [run.next_read() for _ in range(4)]
+    assert [read.page if read else None for read in reads] == [0, 1, 2, None]
+    partition = run.partitions[0]
+    partition.done(0, 30)
+    partition.done(1, 50)
+    assert run.next_read() is not None  # page 3: one behind the last with items
+    assert not partition.ended
+
+
+def test_a_resumed_run_reads_only_what_is_missing() -> None:
+    run = progress(200)
+    run.replay(
+        [
+            page_fact(0, 50),
+            page_fact(2, 50),
+            page_fact(2, 50),
+            page_fact(3, 20),
+            page_fact(9, 50, run="other"),
+        ]
+    )
+    (made,) = read_all(run, {1: [50], 3: [20], 4: [0]})
+    assert made == [(1, 0), (4, 0), (5, 0), (3, 1), (4, 1)]
+    assert run.rows == 170
+
+
+def test_an_end_in_the_log_closes_a_partition() -> None:
+    run = progress(50)
+    run.replay([page_fact(0, 50), page_fact(1, 0, kind=Kind.EMPTY)])
+    assert run.complete
+    assert run.next_read() is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_the_vendor_does_once_every_page_comes_whole(seed: int) -> None:
+    chance = random.Random(seed)
+    stones = chance.randrange(0, 900)
+    pages = -(-stones // SIZE)
+    run = progress(int(stones * chance.uniform(0.5, 1.5)))
+    true = {page: min(SIZE, stones - page * SIZE) for page in range(pages)}
+    # Each page fails at most once in any way, and never the same way at its second read.
+    answers = {page: [chance.choice([rows, rows, 0, max(0, rows - 5)]), rows] for page, rows in true.items()}
+    # A false empty page right at the end, with nothing visible behind it, is caught by its own second read.
+    read_all(run, answers)
+    assert run.rows == stones
