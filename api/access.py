@@ -45,7 +45,7 @@ class Access:
 
         async def traced(message: Message) -> None:
             if message["type"] == "http.response.start":
-                access["status"] = message["status"]
+                access["status"] = int(message["status"])
                 message["headers"] = [*message.get("headers", ()), (TRACE_HEADER, trace_id.encode())]
             await send(message)
 

@@ -40,6 +40,7 @@ class Field:
         kind: how it is filtered.
         meaning: what the parameter's documentation says.
         values: the values known beforehand, in their sorting order for grades; more may come with the stones.
+        closed: whether there are no other values.
         sortable: whether `sort` takes it.
     """
 
@@ -47,6 +48,7 @@ class Field:
     kind: Kind
     meaning: str
     values: tuple[str, ...] = ()
+    closed: bool = False
     sortable: bool = True
 
     @property
@@ -65,11 +67,11 @@ LABS: Final = ("GIA", "IGI", "HRD", "GCAL", "AGS")
 
 
 def _graded(name: str, meaning: str) -> Field:
-    return Field(name, Kind.LIST, meaning, GRADES[name])
+    return Field(name, Kind.LIST, meaning, GRADES[name], closed=True)
 
 
 _FIELDS: Final = (
-    Field("feed", Kind.LIST, "where the stone comes from", tuple(FEEDS)),
+    Field("feed", Kind.LIST, "where the stone comes from", tuple(FEEDS), closed=True),
     Field("shape", Kind.LIST, "shape, upper case", SHAPES),
     Field("carat", Kind.DECIMAL, "weight in carats"),
     _graded("color", "color grade, colorless first"),
@@ -81,7 +83,7 @@ _FIELDS: Final = (
     Field("lab", Kind.LIST, "who graded the stone", LABS),
     Field("certificate_number", Kind.EXACT, "number of the grading report", sortable=False),
     Field("lab_grown", Kind.FLAG, "whether the stone is lab-grown", sortable=False),
-    Field("lab_grown_type", Kind.LIST, "how a lab-grown stone was made", LAB_GROWN_TYPES),
+    Field("lab_grown_type", Kind.LIST, "how a lab-grown stone was made", LAB_GROWN_TYPES, closed=True),
     Field("fancy_color", Kind.LIST, "hue of a fancy-colored stone"),
     _graded("fancy_intensity", "intensity of a fancy color, weakest first"),
     Field("price_cents", Kind.INTEGER, "our price in integer US cents"),

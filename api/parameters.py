@@ -218,13 +218,11 @@ def _filter_doc(name: str, field: Field, role: str) -> dict[str, Any]:
         number = "integer" if field.kind is Kind.INTEGER else "number"
         end = "at least" if role == "min" else "at most"
         return _doc(name, f"{field.meaning}: {end}", {"type": number, "minimum": 0, "maximum": MAX_NUMBER})
-    known = f"; known: {', '.join(field.values)}" if field.values else ""
-    schema: dict[str, Any] = {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": MAX_VALUES,
-        "items": {"type": "string", "minLength": 1, "maxLength": MAX_VALUE_CHARS},
-    }
+    items: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_VALUE_CHARS}
+    if field.closed:
+        items = {"type": "string", "enum": list(field.values)}
+    known = f"; among them {', '.join(field.values)}" if field.values and not field.closed else ""
+    schema: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": MAX_VALUES, "items": items}
     return _doc(name, f"{field.meaning}; any of the values, with commas{known}", schema)
 
 
@@ -248,7 +246,7 @@ _PAGE_DOCS: Final = (
         {
             "type": "array",
             "minItems": 1,
-            "items": {"enum": [f"{sign}{name}" for name in SORTABLE for sign in ("", "-")]},
+            "items": {"type": "string", "enum": [f"{sign}{name}" for name in SORTABLE for sign in ("", "-")]},
         },
     ),
     _doc(

@@ -83,10 +83,6 @@ class PlainIndex:
             rows, order = rows[later], [ranks[later] for ranks in order]
         return self._page(query, rows, order, total)
 
-    def close(self) -> None:
-        """Give the records' files back."""
-        self._bodies.close()
-
     def _put(self, stones: list[Searchable], records: list[bytes]) -> None:
         columns, arrays = self._columns, self._columns.arrays
         used = columns.used

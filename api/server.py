@@ -71,7 +71,6 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
         health.add("canonical", follower.check_ready, on=[Aspect.READY])
         health.add("canonical", follower.check_live, on=[Aspect.LIVE, Aspect.STARTUP])
         async with AsyncExitStack() as stack:
-            stack.callback(index.close)
             stack.push_async_callback(keys.close)
             follower.start()
             stack.push_async_callback(follower.stop)
