@@ -9,6 +9,7 @@ did to it in between is lost, as are holds. Tokens stay valid.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 import zlib
@@ -128,6 +129,7 @@ def run(settings: SimulatorSettings) -> None:
         started_s = time.monotonic()
         app = create_app(settings)
         server = _Server(_config(app))
+        logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
         shutdown.on_request(server.stop)
         log.info(
             "simulator.listening",
@@ -154,6 +156,11 @@ def _config(app: Starlette) -> uvicorn.Config:
         timeout_keep_alive=60,
         timeout_graceful_shutdown=2,
     )
+
+
+def _not_cancelled(record: logging.LogRecord) -> bool:
+    """Answers that still slept at the end (latency, hang) are cancelled; that is no error worth a traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 class _Server(uvicorn.Server):

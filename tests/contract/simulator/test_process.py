@@ -24,14 +24,16 @@ run(SimulatorSettings(port=int(sys.argv[1]), stones=500, requests_per_s=1))
 
 @contextmanager
 def simulator(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", _START, str(port)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _START, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         wait_until_open(port, process)
         yield process
     finally:
         process.send_signal(signal.SIGCONT)
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -56,6 +58,17 @@ def test_it_ends_cleanly_on_sigterm(port: int) -> None:
     with simulator(port) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_it_ends_in_time_and_quietly_while_an_answer_sleeps(port: int) -> None:
+    with simulator(port) as process, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        client.post("/_sim/faults", json={"hang": {"hang_s": 60}}).raise_for_status()
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/api/diamonds", json={"query": COUNT}, timeout=httpx.Timeout(5, read=0.2))
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=8)
+        assert process.returncode == 0
+        assert b"Traceback" not in errors
 
 
 def test_killed_and_started_again_it_serves_the_same_stones(port: int) -> None:
