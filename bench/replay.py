@@ -175,7 +175,7 @@ def _plain(stage: Stage, pages: list[tuple[str, bytes]]) -> float:
         check=False,
     )
     # Faust writes what a program prints as log lines of its own.
-    found = re.search(r'\{"stones".*\}', done.stdout)
+    found = re.search(r'\{"stones".*\}', done.stdout + done.stderr)
     if found is None:
         raise RuntimeError(f"the plain pipeline failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     result = json.loads(found.group())
