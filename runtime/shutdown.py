@@ -12,6 +12,7 @@ that takes longer than the grace time, or a second signal, ends the process on t
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event, Lock, Thread, Timer
@@ -24,6 +25,9 @@ log = structlog.stdlib.get_logger(__name__)
 
 EXIT_DRAIN_TIMED_OUT = 70
 
+SAME_SIGNAL_S = 1.0
+"""A process group is often told twice in a moment: by whoever stops the group, and by `make`, which passes it on."""
+
 
 class Shutdown:
     """The one stop event of a process. Enter it in the main thread, where Python delivers signals."""
@@ -31,7 +35,7 @@ class Shutdown:
     def __init__(self, grace_s: float = 10.0) -> None:
         self._grace_s = grace_s
         self._event = Event()
-        self._signalled = False
+        self._signalled_at: float | None = None
         self._lock = Lock()
         self._callbacks: list[Callable[[], object]] = []
         self._closers = ExitStack()
@@ -106,9 +110,13 @@ class Shutdown:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._signalled:
+        now = time.monotonic()
+        if self._signalled_at is None:
+            self._signalled_at = now
+        elif now - self._signalled_at < SAME_SIGNAL_S:
+            return
+        else:
             self._leave(128 + number)
-        self._signalled = True
         # On another thread: the one that was interrupted may hold the very locks that `request` needs.
         Thread(target=self.request, args=(signal.Signals(number).name,), daemon=True).start()
 

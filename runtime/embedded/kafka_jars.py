@@ -27,8 +27,8 @@ MAVEN_CENTRAL: Final = "https://repo.maven.apache.org/maven2"
 LOCK_FILE: Final = Path(__file__).with_name("kafka_jars.lock")
 
 CONNECTIONS: Final = 8
-SILENCE_TIMEOUT_S: Final = 20
-ATTEMPTS: Final = 3
+SILENCE_TIMEOUT_S: Final = 15
+ATTEMPTS: Final = 2
 
 
 class DownloadFailed(Retriable):
@@ -73,7 +73,7 @@ def fetch(folder: Path | None = None, progress: Callable[[int, int], None] | Non
         progress: called with (jars there, jars in all) after each.
 
     Raises:
-        DownloadFailed: after three attempts at one jar, or when its content is not what is pinned.
+        DownloadFailed: after two attempts at one jar, or when its content is not what is pinned.
     """
     target, jars = folder or default_folder(), pinned()
     wanted = missing(target, jars)

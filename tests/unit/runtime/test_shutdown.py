@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from runtime.shutdown import EXIT_DRAIN_TIMED_OUT, Shutdown
+from runtime.shutdown import EXIT_DRAIN_TIMED_OUT, SAME_SIGNAL_S, Shutdown
 
 
 def test_a_signal_requests_the_stop_and_closers_run_backwards() -> None:
@@ -74,6 +74,13 @@ def test_a_drain_that_hangs_is_cut_off() -> None:
 def test_a_second_signal_leaves_at_once() -> None:
     child = _hanging(grace_s=60)
     child.terminate()
-    time.sleep(0.3)
+    time.sleep(SAME_SIGNAL_S + 0.1)
     child.terminate()
     assert child.wait(10) == 128 + signal.SIGTERM
+
+
+def test_one_stop_that_arrives_twice_is_one_stop() -> None:
+    child = _hanging(grace_s=0.5)
+    child.terminate()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == EXIT_DRAIN_TIMED_OUT
