@@ -50,3 +50,8 @@ def slot_of(stone: str) -> int:
         KeyError: no such feed.
     """
     return FEEDS[stone.partition(":")[0]].slot
+
+
+def feeds_of(slot: int) -> list[str]:
+    """The feeds that own a partition; none for a slot nobody has."""
+    return [feed.name for feed in FEEDS.values() if feed.slot == slot]

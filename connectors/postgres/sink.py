@@ -11,6 +11,7 @@ import asyncio
 import gc
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Final, TypeVar
@@ -36,6 +37,7 @@ from runtime.kafka import admin, consumer, producer, topic_id
 from runtime.settings import KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal, Retriable
+from schemas.feeds import feeds_of
 from schemas.topics import CANONICAL
 
 log = structlog.stdlib.get_logger(__name__)
@@ -180,13 +182,18 @@ class Sink:
             )
 
     def _on_assign(self, reader: Consumer, partitions: list[TopicPartition]) -> None:
-        standings = self._patiently(lambda: asyncio.run(_standings(self._dsn, self._topic_id)))
         ends = self._patiently(lambda: _ends(reader, partitions))
+        known = self._patiently(lambda: asyncio.run(_standings(self._dsn, self._topic_id)))
+        standings = {slot: standing for slot, standing in known.items() if slot in ends}
+        for slot in [slot for slot, standing in standings.items() if standing.next_offset > ends[slot][1]]:
+            log.error("sink.kafka_lost_records", partition=slot, written_to=standings[slot].next_offset)
+            self._patiently(partial(_rewind, self._dsn, self._topic_id, slot))
+            del standings[slot]
         assigned = {}
         for place in partitions:
             standing = standings.get(place.partition)
-            place.offset = standing.next_offset if standing else OFFSET_BEGINNING
             begin, end = ends[place.partition]
+            place.offset = standing.next_offset if standing else OFFSET_BEGINNING
             assigned[place.partition] = Partition(
                 goal=end,
                 next_offset=max(begin, standing.next_offset if standing else 0),
@@ -258,3 +265,14 @@ async def _standings(dsn: str, topic: UUID) -> dict[int, Standing]:
         return await store.standings()
     finally:
         await store.close()
+
+
+def _rewind(dsn: str, topic: UUID, slot: int) -> None:
+    async def rewind() -> None:
+        store = Store(dsn, topic)
+        try:
+            await store.rewind(slot, feeds_of(slot))
+        finally:
+            await store.close()
+
+    asyncio.run(rewind())

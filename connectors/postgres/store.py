@@ -95,6 +95,15 @@ ON CONFLICT (kafka_partition) DO UPDATE
 SET settled_topic_id = $2, topic_id = $2, next_offset = CASE WHEN p.topic_id = $2 THEN p.next_offset ELSE $3 END"""
 
 
+_REWIND: Final = (
+    "UPDATE diamonds SET canonical_offset = -1 WHERE topic_id = $1 AND feed = ANY($2)",
+    "UPDATE feed_positions SET canonical_offset = -1 WHERE topic_id = $1 AND feed = ANY($2)",
+)
+_REWIND_POSITION: Final = (
+    "UPDATE sink_positions SET next_offset = 0 WHERE topic_id = $1 AND kafka_partition = $2"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a partition of the present topic was written.
@@ -140,6 +149,10 @@ class Store:
             lambda link: self._settle(link, slot, list(feeds), next_offset)
         )
         return retired
+
+    async def rewind(self, slot: int, feeds: Iterable[str]) -> None:
+        """Forget how far a slot was written: Kafka has lost records, and its offsets begin to repeat."""
+        await self._within_transaction(lambda link: self._rewind(link, slot, list(feeds)))
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -246,6 +259,11 @@ class Store:
         retired = _affected(await link.execute(_SETTLE, self._topic_id, feeds))
         await link.execute(_SETTLED, slot, self._topic_id, next_offset)
         return retired
+
+    async def _rewind(self, link: asyncpg.Connection, slot: int, feeds: list[str]) -> None:
+        for statement in _REWIND:
+            await link.execute(statement, self._topic_id, feeds)
+        await link.execute(_REWIND_POSITION, self._topic_id, slot)
 
 
 async def _write_history(link: asyncpg.Connection, history: list[Row]) -> None:

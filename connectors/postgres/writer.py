@@ -20,7 +20,7 @@ from connectors.postgres.progress import REFUSED, ROWS, Progress
 from connectors.postgres.rejects import send_refused
 from connectors.postgres.store import Store
 from runtime.shutdown import Shutdown
-from schemas.feeds import FEEDS
+from schemas.feeds import feeds_of
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -135,8 +135,7 @@ class Writer:
 
     def _settle(self, loop: asyncio.Runner) -> None:
         for slot, next_offset in self._progress.unsettled().items():
-            feeds = [feed.name for feed in FEEDS.values() if feed.slot == slot]
-            retired = self._patiently(partial(self._settle_one, loop, slot, feeds, next_offset))
+            retired = self._patiently(partial(self._settle_one, loop, slot, feeds_of(slot), next_offset))
             self._progress.settled(slot)
             if retired:
                 log.warning("sink.former_topic_retired", partition=slot, stones=retired)

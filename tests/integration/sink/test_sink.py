@@ -180,6 +180,21 @@ def test_a_database_restored_from_an_older_state_catches_up(
     assert query(database, "SELECT count(*) AS n FROM diamonds") == [{"n": 10}]
 
 
+def test_offsets_that_kafka_lost_and_gives_again_are_written(
+    settings: Settings, topic: Topic, database: str
+) -> None:
+    send(settings, topic, map(of, some_stones(4)))
+    sink_to_end(settings, topic)
+    # What a Kafka that lost its last hundred records looks like from here.
+    query(database, "UPDATE sink_positions SET next_offset = 104")
+    query(database, "UPDATE diamonds SET canonical_offset = canonical_offset + 100, price_cents = 1")
+    sink_to_end(settings, topic)
+    rows = query(database, "SELECT canonical_offset, price_cents FROM diamonds ORDER BY id")
+    assert [(row["canonical_offset"], row["price_cents"]) for row in rows] == [
+        (n, 1000 + n) for n in range(4)
+    ]
+
+
 def test_what_is_no_stone_goes_to_the_dead_letters(settings: Settings, topic: Topic, database: str) -> None:
     stone = make_stone(id="nivoda-natural:fine")
     send(settings, topic, [(b"nivoda-natural:html", b"<html>"), of(stone)])
