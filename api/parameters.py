@@ -25,6 +25,7 @@ ValuesOf = Callable[[str], Iterable[str]]
 
 _QUALITIES: Final = ("cut", "polish", "symmetry")
 _RANGED: Final = (Kind.INTEGER, Kind.DECIMAL)
+_VALUES_SHOWN: Final = 40
 _FLAGS: Final = {"true": True, "false": False}
 
 
@@ -115,7 +116,9 @@ def _known(field: Field, texts: tuple[str, ...], values_of: ValuesOf) -> tuple[s
         value = known.get(_fold(text))
         if value is None:
             near = _nearest(_fold(text), known)
-            rule = f"has no value {_shown(text)}; there are {', '.join(sorted(set(known.values())))}"
+            values = list(dict.fromkeys(known.values()))
+            others = ", …" if len(values) > _VALUES_SHOWN else ""
+            rule = f"has no value {_shown(text)}; there are {', '.join(values[:_VALUES_SHOWN])}{others}"
             raise BadParameter(field.name, rule, None if near is None else known[near])
         chosen.append(value)
     return tuple(dict.fromkeys(chosen))

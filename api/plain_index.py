@@ -23,6 +23,7 @@ _HASHED: Final = "certificate_number"
 _COLUMNS: Final = tuple(name for name in FIELDS if name != _HASHED)
 _SIGN: Final = np.uint64(1 << 63)
 _WORD: Final = 8
+_MOVED_AT_ONCE: Final = 400
 
 Rows = NDArray[np.intp]
 
@@ -42,6 +43,7 @@ class PlainIndex:
         self._ranker = Ranker(self._columns)
         self._ids: list[str] = []
         self._positions: dict[str, int] = {}
+        self._moving: tuple[int, Rows] | None = None
 
     def __len__(self) -> int:
         """Stones held, available or not."""
@@ -65,10 +67,9 @@ class PlainIndex:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
         if batch.stones:
             self._put(batch.stones, batch.records)
-        for stone_id in batch.removed:
-            row = self._columns.remove(stone_id)
-            if row is not None:
-                self._drop_bodies(np.array([row]))
+        gone = [row for row in map(self._columns.remove, batch.removed) if row is not None]
+        if gone:
+            self._drop_bodies(np.array(gone))
         self._positions.update(batch.positions)
         self._reclaim()
 
@@ -107,14 +108,23 @@ class PlainIndex:
         arrays["length"][held] = 0
 
     def _reclaim(self) -> None:
-        segment = self._bodies.wasteful()
-        if segment is None:
-            return
+        """Move a few records out of a segment that is mostly stale; a whole one would hold up the event loop."""
         arrays = self._columns.arrays
-        rows = np.flatnonzero((arrays["length"] > 0) & (arrays["place"] >> SEGMENT_SHIFT == segment))
-        if len(rows):
-            arrays["place"][rows] = self._bodies.append([self._record(row) for row in rows.tolist()])
-        self._bodies.release(segment)
+        if self._moving is None:
+            wasteful = self._bodies.wasteful()
+            if wasteful is None:
+                return
+            held = (arrays["length"] > 0) & (arrays["place"] >> SEGMENT_SHIFT == wasteful)
+            self._moving = wasteful, np.flatnonzero(held)
+        segment, rows = self._moving
+        step, rest = rows[:_MOVED_AT_ONCE], rows[_MOVED_AT_ONCE:]
+        # Since they were listed, some may have been overwritten or removed.
+        here = step[(arrays["length"][step] > 0) & (arrays["place"][step] >> SEGMENT_SHIFT == segment)]
+        if len(here):
+            arrays["place"][here] = self._bodies.append([self._record(row) for row in here.tolist()])
+        self._moving = (segment, rest) if len(rest) else None
+        if self._moving is None:
+            self._bodies.release(segment)
 
     def _record(self, row: int) -> bytes:
         arrays = self._columns.arrays

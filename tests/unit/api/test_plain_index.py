@@ -112,7 +112,10 @@ def test_grades_sort_by_grade_and_unknown_comes_last_in_both_directions(index: P
     assert order(True) == ["FANCY", "Z", "O-P", "N", "E", "D", None]
 
 
-def test_records_are_found_again_after_their_space_was_reclaimed(index: PlainIndex) -> None:
+def test_records_are_found_again_after_their_space_was_reclaimed(
+    index: PlainIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.plain_index._MOVED_AT_ONCE", 3)
     index._bodies._segment_bytes = 10_000
     for version in range(30):
         index.apply(
