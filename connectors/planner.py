@@ -30,8 +30,8 @@ CEILING: Final = 50_000
 """The vendor's largest offset: no partition may reach it."""
 TOLERANCE: Final = 0.15
 """How far a cut may lie from its share, as a share of a partition."""
-CROWDED: Final = 1.5
-"""A single dollar holding this many times the target is cut by carats."""
+CROWDED: Final = 1.2
+"""A span holding more than this many times the target is cut again: by price, or by carats where it is one dollar."""
 
 CARAT_STEPS: Final = 1_000
 """Steps in a carat on the second axis."""
@@ -87,9 +87,9 @@ async def plan_partitions(
 
 async def cut(count: Callable[[int, int], Awaitable[int]], span: _Span, target: int) -> list[_Span]:
     """Cut a span into near-equal ones of about `target` stones; halves are searched side by side."""
-    pieces = round(span.stones / target)
-    if pieces < 2 or span.low == span.high:
+    if span.stones <= CROWDED * target or span.low == span.high:
         return [span]
+    pieces = max(2, round(span.stones / target))
     left, right = await _cut_in_two(count, span, (pieces // 2) / pieces, TOLERANCE * target)
     halves = await asyncio.gather(*(cut(count, half, target) for half in (left, right)))
     return [piece for half in halves for piece in half]

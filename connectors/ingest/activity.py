@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from runtime.health import Check
@@ -14,11 +15,15 @@ LOST_BEAT_S: Final = 30.0
 
 
 class Activity:
-    """What the process did last and what it waits for; written by its event loop, read by the health server."""
+    """What each part of the process did last and what it waits for; written by its event loop, read by the health
+    server's thread.
+    """
 
     def __init__(self) -> None:
-        self._progress_at = self._beat_at = time.monotonic()
+        self._beat_at = time.monotonic()
+        self._progress_at: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
+        self._pause: Callable[[], tuple[float, str] | None] = lambda: None
 
     def beat(self) -> None:
         """The event loop runs."""
@@ -26,19 +31,30 @@ class Activity:
 
     def progressed(self, who: str) -> None:
         """Something was done: `who` waits for nothing."""
-        self._progress_at = time.monotonic()
+        self._progress_at[who] = time.monotonic()
         self._reasons.pop(who, None)
 
     def waits(self, who: str, reason: str) -> None:
         """`who` waits for this until it progresses."""
         self._reasons[who] = reason
 
+    def done(self, who: str) -> None:
+        """Nothing more is expected of `who`."""
+        self._progress_at.pop(who, None)
+        self._reasons.pop(who, None)
+
+    def pauses_for(self, pause: Callable[[], tuple[float, str] | None]) -> None:
+        """While `pause` gives seconds and a reason, everybody waits for that."""
+        self._pause = pause
+
     def live(self) -> Check:
-        """Whether the process does what it should or says what it waits for."""
+        """Whether everybody does what they should or says what they wait for."""
         now = time.monotonic()
         if now - self._beat_at > LOST_BEAT_S:
             return Check(False, f"the event loop has stood still for {now - self._beat_at:.0f} s")
-        silent_s = now - self._progress_at
-        if silent_s > SILENCE_S and not self._reasons:
-            return Check(False, f"nothing done for {silent_s:.0f} s, and nothing waited for")
-        return Check(True, dict(self._reasons) or f"last progress {silent_s:.0f} s ago")
+        reasons = dict(self._reasons)
+        if pause := self._pause():
+            return Check(True, {**reasons, "budget": f"paused for {pause[0]:.0f} s: {pause[1]}"})
+        silent = {who: now - at for who, at in [*self._progress_at.items()] if who not in reasons}
+        hanging = [f"{who} has done nothing for {s:.0f} s" for who, s in silent.items() if s > SILENCE_S]
+        return Check(not hanging, "; ".join(hanging) or reasons or "busy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -53,7 +53,7 @@ class Asker:
                 return result
         raise AssertionError("there is no last attempt")
 
-    def _attempts(self) -> stamina._core._RetryContextIterator:
+    def _attempts(self) -> AsyncIterable[stamina.Attempt]:
         return stamina.retry_context(
             on=self._pause_after,
             attempts=None,

@@ -77,6 +77,11 @@ class PartitionProgress:
         self._under_way.add(page)
         return Read(self.plan.number, page, self._reads.get(page, 0))
 
+    def abandon(self) -> None:
+        """Whatever was under way will not come."""
+        self._under_way.clear()
+        self._unread_from = 0
+
     def done(self, page: int, rows: int) -> None:
         """A read of this page is in the log (or was empty, and is not)."""
         self._under_way.discard(page)
@@ -135,6 +140,11 @@ class RunProgress:
             if page is not None:
                 return partition.begin(page)
         return None
+
+    def abandon(self) -> None:
+        """Whatever was under way will not come: it is due again."""
+        for partition in self.partitions.values():
+            partition.abandon()
 
     def replay(self, facts: Iterable[FactHeaders]) -> None:
         """Take over what the log already holds of this run."""

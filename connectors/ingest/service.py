@@ -114,7 +114,7 @@ async def _hold_and_serve(settings: Settings, raw: str, activity: Activity) -> N
             await _announce(publisher, holding)
             if holding.epoch > 1:
                 await asyncio.sleep(taken_at + PREDECESSOR_S + WINDOW_S + MARGIN_S - time.monotonic())
-            activity.progressed("start")
+            activity.done("start")
             await _serve(settings, activity, holding, publisher, histories)
 
 
@@ -137,6 +137,7 @@ async def _serve(
 ) -> None:
     budget = Budget(holding.epoch, settings.vendor.requests_per_second)
     metrics.BUDGET_USED.set_function(lambda: budget.use)
+    activity.pauses_for(budget.paused)
     async with open_feeds(settings.vendor, budget) as feeds, asyncio.TaskGroup() as tasks:
         tasks.create_task(holding.watch())
         for feed in feeds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -16,7 +16,6 @@ from connectors.ingest import metrics
 from connectors.ingest.asking import Asker
 from connectors.ingest.progress import PartitionProgress, Read, RunProgress
 from connectors.planner import plan_partitions
-from connectors.publisher import Publisher
 from schemas.facts import Complete, FactHeaders, Kind, Plan, RunKind
 from schemas.seq import Seq, epoch_of
 
@@ -28,13 +27,20 @@ PARTIAL_READS: Final = 3
 """A page that names errors beside its items is asked for this often before it is taken as it is."""
 
 
+class Log(Protocol):
+    """Where facts go: the publisher, or a test's memory."""
+
+    async def publish(self, headers: FactHeaders, value: bytes) -> None:
+        """Return when the fact is kept; raises `Retriable` when it may not be."""
+
+
 @dataclass(frozen=True, slots=True)
 class FactWriter:
     """Writes one feed's facts; returns when each is in the log."""
 
     feed: Feed
     asker: Asker
-    publisher: Publisher
+    log: Log
 
     async def write(
         self, kind: Kind, seq: Seq, value: bytes, run: str, read: Read | None = None, rows: int | None = None
@@ -52,7 +58,7 @@ class FactWriter:
             reread=read.reread if read else 0,
             rows=rows,
         )
-        await self.asker.until_done(lambda: self.publisher.publish(headers, value))
+        await self.asker.until_done(lambda: self.log.publish(headers, value))
 
 
 async def plan_run(writer: FactWriter, kind: RunKind) -> RunProgress:
@@ -116,6 +122,7 @@ class Sweep:
         Raises:
             ExceptionGroup: of `Invalid` or `Fatal`, as the feed's calls raise them.
         """
+        self._progress.abandon()
         async with asyncio.TaskGroup() as reads:
             while (read := await self._next_read()) is not None:
                 # The grant is taken before the task: as many are under way as the vendor's latency asks for.

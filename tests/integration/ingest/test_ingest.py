@@ -141,6 +141,7 @@ def test_killed_at_any_moment_a_run_resumes_with_what_is_missing(
 ) -> None:
     chance = random.Random(9)
     simulated = vendor(stones=8_000, seed=9)
+    simulated.set_faults(FAULTS)
     reading = ingest(simulated)
     for _ in range(3):
         reading.wait_for_facts(len(reading.log.read()) + 10, 30)
