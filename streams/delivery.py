@@ -59,14 +59,20 @@ class Delivery:
         self._offsets: defaultdict[int, list[int]] = defaultdict(list)
         self._reports: dict[int, Report] = {}
 
+    async def feed(self, out: Outbox) -> None:
+        """Produce the stones that were added since the last call, while the rest of the batch is being decided."""
+        self._memory.expect(out.overlay)
+        stones = out.stones[out.fed :]
+        out.fed = len(out.stones)
+        await self._produce_stones(stones)
+
     async def send(self, out: Outbox) -> None:
         """Produce everything and wait for it; afterwards the memory knows of it.
 
         Raises:
             DeliveryFailed: a record was refused, or not taken within the delivery time-out.
         """
-        self._memory.expect(out.overlay)
-        await self._produce_stones(out.stones)
+        await self.feed(out)
         await self._produce(self._topics.dead, out.dead)
         await self._produce(self._topics.receipts, out.receipts)
         await self._delivered()

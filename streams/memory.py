@@ -188,8 +188,9 @@ class Memory:
         Called with nothing once the delivery reports are in.
         """
         with self._lock:
-            self._in_flight = in_flight
-            self._early.clear()
+            if in_flight is not self._in_flight:
+                self._in_flight = in_flight
+                self._early.clear()
 
     def apply(self, messages: list[Message]) -> None:
         """The tail's entrance."""

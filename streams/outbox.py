@@ -27,6 +27,7 @@ class Outbox:
         stones: versions with their slot; a version without a body is a null.
         overlay: the last version of each stone in `stones`.
         positions: canonical positions; sent only after everything else was delivered.
+        fed: how many of `stones` have been produced already.
         outcomes: by feed and outcome, for the metrics.
     """
 
@@ -35,6 +36,7 @@ class Outbox:
     dead: list[Letter] = field(default_factory=list)
     receipts: list[Letter] = field(default_factory=list)
     positions: list[Letter] = field(default_factory=list)
+    fed: int = 0
     outcomes: dict[tuple[str, Outcome], int] = field(default_factory=dict)
 
     def add(self, slot: int, version: Version) -> None:

@@ -45,6 +45,7 @@ SETTINGS: Final = (DataSettings,)
 
 BATCH_PAGES: Final = 64
 BATCH_WITHIN_S: Final = 0.05
+FEED_STONES: Final = 400
 EXIT_UNDELIVERED: Final = 71
 GRACE_S: Final = 12.0
 _STALLED_S: Final = 60.0
@@ -194,22 +195,22 @@ class Process:
         async with self._one_at_a_time:
             if self._assigned_anew:
                 await self._catch_up()
-            out = await self._decided([_raw_record(event.message) for event in events])
+            out = Outbox()
+            await self._decide([_raw_record(event.message) for event in events], out)
             await self.delivery.send(out)
         for (feed, outcome), count in out.outcomes.items():
             figures.ITEMS.labels(feed, outcome).inc(count)
         for event in events:
             self._next_offsets[event.message.partition] = event.message.offset + 1
 
-    async def _decided(self, records: list[RawRecord]) -> Outbox:
-        out = Outbox()
+    async def _decide(self, records: list[RawRecord], out: Outbox) -> None:
         book = self._book()
         now_ms = int(time.time() * 1000)
         for record in records:
             self.worker.take(record, book, now_ms, out)
-            # Heartbeats and fetches go on between pages.
-            await asyncio.sleep(0)
-        return out
+            if len(out.stones) - out.fed >= FEED_STONES:
+                # The client compresses and sends these on threads of its own meanwhile; heartbeats go on as well.
+                await self.delivery.feed(out)
 
     def _book(self) -> PriceBook:
         if self.rules.book is None:
