@@ -11,18 +11,24 @@ from rich.text import Text
 from runtime.gauges import Reading
 
 
+class _Console(Console):
+    """Goes on in silence when nobody reads any more, as in `make up | head`: the stack must still stop cleanly."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Screen:
     """Prints for people on a terminal, and plainly everywhere else."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or _Console(highlight=False, soft_wrap=True)
         self._started = time.monotonic()
         self._live: Live | None = None
 
     def say(self, text: str) -> None:
         """Print a line, above the live one if there is one."""
         self._console.print(Text(text))
-        self._console.file.flush()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
