@@ -104,8 +104,8 @@ class EmbeddedKafka:
                 "kafka.tools.StorageTool",
                 "format",
                 "--ignore-formatted",
-                "--cluster-id",
-                cluster,
+                # One word: an id may begin with a dash.
+                f"--cluster-id={cluster}",
             ]
             command = [*self._java(), *format_storage, "--config", str(self._properties_file)]
             run_to_end("Formatting Kafka's data folder", command, START_TIMEOUT_S)
