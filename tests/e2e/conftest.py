@@ -1,0 +1,121 @@
+"""The whole stack, as `make up` starts it, once for the session."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from runtime.ports import is_free
+from runtime.stack import PORT_SPAN, Options, all_ports
+
+STONES = 3_000
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 15
+
+
+@dataclass
+class Running:
+    """A running stack and how to ask it."""
+
+    api: str
+    simulator: str
+    kafka: str
+    postgres: str
+    key: str
+    pids: dict[str, int]
+    output: Path
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """A JSON answer of the API, with the demo key."""
+        reply = httpx.get(self.api + path, params=parameters, headers={"X-API-Key": self.key}, timeout=10)
+        reply.raise_for_status()
+        return reply.json()
+
+    def walk(self) -> Iterator[dict[str, Any]]:
+        """Every available stone, page by page."""
+        cursor: dict[str, str] = {}
+        while True:
+            page = self.get("/v1/diamonds", limit=250, **cursor)
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            cursor = {"cursor": page["next"]}
+
+    async def fetch(self, query: str) -> list[asyncpg.Record]:
+        """Rows from Postgres."""
+        connection = await asyncpg.connect(self.postgres)
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(query)
+        finally:
+            await connection.close()
+        return rows
+
+    def adamas(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command against this stack."""
+        settings = {"ADAMAS_KAFKA_BOOTSTRAP": self.kafka, "ADAMAS_POSTGRES_DSN": self.postgres}
+        return subprocess.run(
+            [sys.executable, "-m", "runtime.cli", *arguments],
+            env=os.environ | settings,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def _free_port_base() -> int:
+    options = Options(STONES, 5, False, 0, 1, 1, Path())
+    for base in range(21_000, 60_000, PORT_SPAN):
+        if all(map(is_free, all_ports(replace(options, port_base=base)).values())):
+            return base
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    data = tmp_path_factory.mktemp("up")
+    output = data / "screen.txt"
+    command = ["up", "--stones", str(STONES), "--seed", "5", "--port-base", str(_free_port_base())]
+    with output.open("w") as screen:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "runtime.cli", *command, "--data", str(data / "data")],
+            stdout=screen,
+            stderr=screen,
+        )
+    try:
+        stack = _wait_ready(up, data / "data" / "up.json", output)
+        _wait_complete(stack)
+        yield stack
+    finally:
+        up.send_signal(signal.SIGINT)
+        try:
+            up.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            up.kill()
+            raise
+
+
+def _wait_ready(up: "subprocess.Popen[bytes]", file: Path, output: Path) -> Running:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not file.exists():
+        assert up.poll() is None, f"`adamas up` ended:\n{output.read_text()}"
+        assert time.monotonic() < deadline, f"`adamas up` was not ready in time:\n{output.read_text()}"
+        time.sleep(0.1)
+    return Running(**json.loads(file.read_text()), output=output)
+
+
+def _wait_complete(stack: Running) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while stack.get("/v1/diamonds", limit=1)["as_of"] is None:
+        assert time.monotonic() < deadline, stack.output.read_text()
+        time.sleep(0.2)
