@@ -3,8 +3,8 @@
 What ends a partition, and what makes a page trustworthy, is decided here:
 
 - pages within the vendor's count are read side by side, at a fixed stride;
-- a page with fewer items than its size, and the page after it, are read a second time, one after the other: vendors
-  filter after slicing, and such a page may only look like the end;
+- a page with fewer stones than its size is read again until a read brings nothing that the earlier ones had not, and
+  the page after it once more, one after the other: vendors filter after slicing, and lose now these, now those;
 - a partition ends behind its last page with items when the next page was empty twice and the one after it is empty
   too: an empty page with more behind it is a fault of the vendor, not an end.
 """
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from schemas.facts import FactHeaders, Kind, Plan, PlanPartition
 
-MIDDLE_READS = 3
-"""Reads of a page that stays empty although a later one has items."""
+MOST_READS = 5
+"""Reads of a page that brings something else each time, or stays empty although a later one has items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class PartitionProgress:
     _reads: dict[int, int] = field(default_factory=dict)
     _rows: dict[int, int] = field(default_factory=dict)
     _short: set[int] = field(default_factory=set)
+    _stones: dict[int, set[str]] = field(default_factory=dict)
+    _agreed: set[int] = field(default_factory=set)
     _under_way: set[int] = field(default_factory=set)
     _last: int = -1
     _unread_from: int = 0
@@ -82,15 +84,24 @@ class PartitionProgress:
         self._under_way.clear()
         self._unread_from = 0
 
-    def done(self, page: int, rows: int) -> None:
-        """A read of this page is in the log (or was empty, and is not)."""
+    def done(self, page: int, rows: int, ids: Iterable[str | None] | None = None) -> None:
+        """A read of this page is in the log (or was empty, and is not); `ids` are unknown of one found in the log."""
+        stones = None if ids is None else {stone for stone in ids if stone is not None}
         self._under_way.discard(page)
         self._reads[page] = self._reads.get(page, 0) + 1
         self._rows[page] = max(rows, self._rows.get(page, 0))
-        if rows < self.page_size:
+        if (rows if stones is None else len(stones)) < self.page_size:
             self._short.add(page)
+        if stones is not None:
+            self._compare(page, stones)
         if rows:
             self._last = max(self._last, page)
+
+    def _compare(self, page: int, stones: set[str]) -> None:
+        known = self._stones.get(page)
+        if len(stones) == self.page_size or (known is not None and stones <= known):
+            self._agreed.add(page)
+        self._stones[page] = stones | (known or set())
 
     def _next_unread(self) -> int | None:
         planned = -(-self.plan.estimate // self.page_size)
@@ -104,9 +115,13 @@ class PartitionProgress:
 
     def _is_doubtful(self, page: int) -> bool:
         reads = self._reads.get(page, 0)
+        if reads >= MOST_READS:
+            return False
         if page < self._last and self._rows.get(page, 0) == 0:
-            return reads < MIDDLE_READS
-        return reads < 2 and (page in self._short or page - 1 in self._short)
+            return True
+        if page in self._short:
+            return page not in self._agreed
+        return reads < 2 and page - 1 in self._short
 
 
 class RunProgress:

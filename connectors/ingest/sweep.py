@@ -149,7 +149,7 @@ class Sweep:
             metrics.STONES.labels(self._feed.name).inc(page.rows)
         else:
             self._empty[read.partition] = (page, seq)
-        partition.done(read.page, page.rows)
+        partition.done(read.page, page.rows, page.ids)
         if partition.ended:
             await self._end(partition)
         self._in_flight.release()
