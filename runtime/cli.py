@@ -77,13 +77,19 @@ def api() -> None:
 
 
 @app.command()
-def simulate() -> None:
+def simulate(
+    scenario: Annotated[
+        str | None, typer.Option(help="Faults and life over time: a name, or the path of a YAML file.")
+    ] = None,
+) -> None:
     """Serve a simulated vendor (settings: ADAMAS_SIM_*)."""
     from connectors.simulator.server import run
     from connectors.simulator.settings import SimulatorSettings
 
-    settings = _prepared("simulator", (SimulatorSettings,))
-    _to_exit_code(lambda: run(settings[SimulatorSettings]))
+    simulator = _prepared("simulator", (SimulatorSettings,))[SimulatorSettings]
+    if scenario is not None:
+        simulator = simulator.model_copy(update={"scenario": scenario})
+    _to_exit_code(lambda: run(simulator))
 
 
 @app.command()
@@ -131,9 +137,10 @@ def show_settings() -> None:
 @app.command()
 def docs() -> None:
     """Write the pages of `docs/` that are generated from code."""
-    from schemas.export import export
+    from migrations.page import sql_page
+    from schemas.export import documents, export
 
-    for path in export(Path("docs")):
+    for path in export(Path("docs"), documents() | {"reference/sql.md": sql_page()}):
         typer.echo(f"wrote {path}")
 
 
@@ -172,10 +179,10 @@ def _prepared(name: str, groups: Sequence[type[Group]]) -> Settings:
         _refuse(error.problems)
     from runtime.logs import configure_logs
     from runtime.telemetry import configure_telemetry
-    from runtime.version import running_version
+    from runtime.version import VERSION
 
     configure_logs(settings.log, name)
-    configure_telemetry(settings.telemetry, name, running_version())
+    configure_telemetry(settings.telemetry, name, VERSION)
     return settings
 
 

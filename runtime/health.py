@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import REGISTRY, exposition
 
 from runtime.settings import HealthSettings
-from runtime.version import running_version
+from runtime.version import VERSION
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -45,7 +45,7 @@ Probe = Callable[[], Check]
 class Health:
     """The probes of one process. Probes run on every request and must answer at once."""
 
-    version: str = field(default_factory=running_version)
+    version: str = VERSION
     _probes: dict[Aspect, dict[str, Probe]] = field(default_factory=lambda: {aspect: {} for aspect in Aspect})
 
     def add(self, name: str, probe: Probe, on: Iterable[Aspect] = (Aspect.READY,)) -> None:

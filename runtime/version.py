@@ -1,13 +1,5 @@
-"""The version that runs."""
+"""The version that runs; the distribution's metadata is made from it."""
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import Final
 
-UNINSTALLED = "0.0.0+checkout"
-
-
-def running_version() -> str:
-    """The installed distribution's version; a checkout that was never installed names itself so."""
-    try:
-        return version("adamas")
-    except PackageNotFoundError:
-        return UNINSTALLED
+VERSION: Final = "0.1.0"

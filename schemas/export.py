@@ -7,6 +7,7 @@ its stored records would not survive; the version is raised instead (`schemas.co
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,14 +53,14 @@ def documents() -> dict[str, str]:
     return files
 
 
-def export(docs: Path) -> list[Path]:
-    """Write the documents that differ from what is under `docs`; the paths written.
+def export(docs: Path, files: Mapping[str, str]) -> list[Path]:
+    """Write the documents (path below `docs`: text) that differ from what is there; the paths written.
 
     Raises:
         Invalid: a record changed incompatibly under an unchanged version.
     """
     written = []
-    for name, text in documents().items():
+    for name, text in files.items():
         path = docs / name
         if path.exists():
             if path.read_text() == text:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from migrations.page import sql_page
 from schemas.compatibility import incompatibilities
 from schemas.errors import Invalid
 from schemas.export import documents, export, json_schema
@@ -19,6 +20,10 @@ DOCS = Path(__file__).parents[3] / "docs"
 @pytest.mark.parametrize("name", documents())
 def test_a_generated_document_is_current(name: str) -> None:
     assert (DOCS / name).read_text() == documents()[name], "run `make docs` and commit what it writes"
+
+
+def test_the_page_of_the_sql_schema_is_current() -> None:
+    assert (DOCS / "reference/sql.md").read_text() == sql_page(), "run `make docs` and commit what it writes"
 
 
 def _stone_schema() -> dict[str, Any]:
@@ -60,13 +65,13 @@ def test_an_optional_field_may_be_added() -> None:
 
 
 def test_export_refuses_to_overwrite_a_version_incompatibly(tmp_path: Path) -> None:
-    export(tmp_path)
+    export(tmp_path, documents())
     path = next((tmp_path / "schemas").glob("stone.v*.json"))
     before = json.loads(path.read_text())
     before["$defs"]["Stone"]["properties"]["sparkle"] = {"type": "string"}
     path.write_text(json.dumps(before))
     with pytest.raises(Invalid, match="sparkle was removed"):
-        export(tmp_path)
+        export(tmp_path, documents())
 
 
 def test_run_kinds_are_documented() -> None:
