@@ -99,7 +99,9 @@ class PartitionProgress:
 
     def _compare(self, page: int, stones: set[str]) -> None:
         known = self._stones.get(page)
-        if len(stones) == self.page_size or (known is not None and stones <= known):
+        # An empty read agrees with an empty one only: of a page with stones it is the vendor's fault, not its news.
+        says_something = bool(stones) or not known
+        if len(stones) == self.page_size or (known is not None and stones <= known and says_something):
             self._agreed.add(page)
         self._stones[page] = stones | (known or set())
 

@@ -86,6 +86,12 @@ def test_a_page_that_loses_other_stones_each_time_is_read_until_nothing_new_come
     assert reads == 4
 
 
+def test_an_empty_second_read_confirms_no_short_page() -> None:
+    run = progress(100)
+    read_all(run, {0: [45, 0, 50], 1: [50]})
+    assert run.rows == 100
+
+
 def test_an_item_without_an_id_makes_a_page_short() -> None:
     run = progress(50)
     partition = run.partitions[0]
