@@ -95,9 +95,10 @@ def _lists(given: Mapping[str, str], values_of: ValuesOf) -> dict[str, tuple[str
 
 
 def _texts(name: str, text: str) -> tuple[str, ...]:
-    texts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    texts = tuple(part.strip() for part in text.split(","))
     if len(texts) > MAX_VALUES:
         raise BadParameter(name, f"has {len(texts)} values; at most {MAX_VALUES} are taken")
+    texts = tuple(dict.fromkeys(texts))
     for part in texts:
         if not part:
             raise BadParameter(name, "has an empty value")

@@ -7,7 +7,7 @@ that was written. So each record has its report counted, and any failed one rais
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -56,15 +56,21 @@ class Delivery:
         self._sent = 0
         self._reported = 0
         self._failure: KafkaError | None = None
-        self._offsets: defaultdict[int, list[int]] = defaultdict(list)
+        self._offsets: defaultdict[int, deque[int]] = defaultdict(deque)
         self._reports: dict[int, Report] = {}
 
     async def feed(self, out: Outbox) -> None:
-        """Produce the stones that were added since the last call, while the rest of the batch is being decided."""
+        """Produce what was added since the last call and remember what has been delivered meanwhile.
+
+        The client compresses and sends on threads of its own, so that the rest of a batch is decided while its
+        beginning travels; and what has been remembered is let go, which keeps the work within the processor's caches.
+        """
         self._memory.expect(out.overlay)
-        stones = out.stones[out.fed :]
+        await self._produce_stones(out.stones[out.fed :])
         out.fed = len(out.stones)
-        await self._produce_stones(stones)
+        self._producer.poll(0)
+        self._raise_failure()
+        self._remember(out)
 
     async def send(self, out: Outbox) -> None:
         """Produce everything and wait for it; afterwards the memory knows of it.
@@ -76,7 +82,8 @@ class Delivery:
         await self._produce(self._topics.dead, out.dead)
         await self._produce(self._topics.receipts, out.receipts)
         await self._delivered()
-        self._remember(out.stones)
+        self._remember(out)
+        self._memory.expect({})
         # A position says that everything before it has been delivered: so it is sent only now.
         await self._produce(self._topics.canonical, out.positions)
         await self._delivered()
@@ -130,29 +137,36 @@ class Delivery:
 
     def _report_of(self, slot: int) -> Report:
         offsets = self._offsets[slot]
+        last = -1
 
         def report(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self._failure = error
+            nonlocal last
+            offset = message.offset()
+            if error is not None or offset is None:
+                self._failure = error or KafkaError(KafkaError._FAIL)
+                return
+            if offset <= last:
+                self._failure = KafkaError(KafkaError._FAIL, "reports of one partition came out of order")
+            last = offset
             self._reported += 1
-            offsets.append(message.offset())  # type: ignore[arg-type]
+            offsets.append(offset)
 
         self._reports[slot] = report
         return report
 
-    def _remember(self, stones: list[tuple[int, Version]]) -> None:
+    def _remember(self, out: Outbox) -> None:
+        """Hand the delivered beginning of an outbox to the memory."""
         # Reports of a partition come in the order of its records: an idempotent producer never swaps them.
-        places = {slot: iter(offsets) for slot, offsets in self._offsets.items()}
         last: dict[str, tuple[int, Version]] = {}
-        for slot, version in stones:
-            last[version.id] = (next(places[slot]), version)
-        for offsets in self._offsets.values():
-            if offsets != sorted(offsets):
-                raise DeliveryFailed("delivery reports of one partition came out of order")
-            offsets.clear()
+        delivered = 0
+        for slot, version in out.stones:
+            if not self._offsets[slot]:
+                break
+            last[version.id] = (self._offsets[slot].popleft(), version)
+            delivered += 1
         if last:
             self._memory.observe(list(last.values()))
-        self._memory.expect({})
+            out.let_go(delivered)
 
 
 def _null_headers(version: Version) -> list[tuple[str, str | bytes | None]]:

@@ -188,9 +188,9 @@ class Memory:
         Called with nothing once the delivery reports are in.
         """
         with self._lock:
-            if in_flight is not self._in_flight:
-                self._in_flight = in_flight
-                self._early.clear()
+            self._in_flight = in_flight
+            # What is not in flight any more has been remembered.
+            self._early = [entry for entry in self._early if in_flight.get(entry[1].id) is entry[1]]
 
     def apply(self, messages: list[Message]) -> None:
         """The tail's entrance."""

@@ -44,6 +44,14 @@ class Outbox:
         self.stones.append((slot, version))
         self.overlay[version.id] = version
 
+    def let_go(self, delivered: int) -> None:
+        """Drop the first stones: they were delivered, and the memory knows them now."""
+        for _, version in self.stones[:delivered]:
+            if self.overlay.get(version.id) is version:
+                del self.overlay[version.id]
+        del self.stones[:delivered]
+        self.fed -= delivered
+
     def count(self, feed: str, outcomes: list[Outcome]) -> None:
         """Count the outcomes of a page."""
         for outcome in set(outcomes):

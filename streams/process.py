@@ -209,7 +209,6 @@ class Process:
         for record in records:
             self.worker.take(record, book, now_ms, out)
             if len(out.stones) - out.fed >= FEED_STONES:
-                # The client compresses and sends these on threads of its own meanwhile; heartbeats go on as well.
                 await self.delivery.feed(out)
 
     def _book(self) -> PriceBook:
@@ -267,8 +266,9 @@ class Process:
                 return False
             out = Outbox()
             self._background.fill(self._owned(), self._book(), int(time.time() * 1000), out)
+            wrote = bool(out.stones)
             await self.delivery.send(out)
-            return bool(out.stones)
+            return wrote
 
     def _show_figures(self) -> None:
         figures.KNOWN_STONES.set(len(self.memory))

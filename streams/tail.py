@@ -30,6 +30,9 @@ Apply = Callable[[list[Message]], None]
 
 _BATCH: Final = 2000
 _WAIT_S: Final = 0.25
+_FLOW: Final = 100
+"""A batch larger than this says that more is on its way: the next one is then waited for, to be worth its overhead."""
+_GATHER_S: Final = 0.05
 _RETRY_S: Final = 1.0
 _ASK_TIMEOUT_S: Final = 10.0
 # Kafka away is no reason to stop reading: the client reconnects by itself, and the data's age tells readers.
@@ -153,12 +156,14 @@ class Tail:
         self._ends = ends
 
     def _follow(self, reader: Consumer) -> None:
+        gather_s = 0.0
         while not self._stop.is_set():
             # The first message is waited for, the rest is what lies ready: `consume` with a time-out would hold
             # back a lone message for all of it.
             batch = reader.consume(1, _WAIT_S)
             if batch:
-                batch += reader.consume(_BATCH - 1, 0)
+                batch += reader.consume(_BATCH - 1, gather_s)
+                gather_s = _GATHER_S if len(batch) > _FLOW else 0.0
                 self._hand_over(batch)
 
     def _hand_over(self, batch: list[Message]) -> None:

@@ -9,6 +9,7 @@ make_topic      makes such a topic, by default a small one with one partition
 """
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Protocol
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 
 from migrations import runner
@@ -27,6 +29,11 @@ from runtime.kafka import ensure_topics
 from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from schemas.topics import Topic
+
+# Here every run looks for new examples; where a change is judged, chance must not.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 # A test's data need not survive the machine, and tests wait for the cleaner.
 FAST_POSTGRES = {

@@ -152,6 +152,8 @@ class EmbeddedKafka:
         return [
             str(JAVA),
             HEAP,
+            # The second compiler takes longer to make the broker fast than most of our brokers live.
+            "-XX:TieredStopAtLevel=1",
             # Half a gigabyte is collected in milliseconds by one thread; the other collectors keep several.
             "-XX:+UseSerialGC",
             f"{simple_logger}.defaultLogLevel=warn",

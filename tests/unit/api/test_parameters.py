@@ -82,6 +82,7 @@ def test_every_kind_of_parameter_is_read() -> None:
         ("shape=", "shape", None),
         ("shape=ROUND,", "shape", None),
         ("shape=" + ",".join(map(str, range(101))), "shape", None),
+        ("color=" + ",".join(["D"] * 101), "color", None),
         ("shape=" + "R" * 201, "shape", None),
         ("shape=ROUND&shape=OVAL", "shape", None),
         ("clarity=VVS3", "clarity", "VVS2"),
