@@ -30,6 +30,7 @@ PAGES_PER_S: Final = 40
 KILLS_OF_TWO: Final = 20
 KILLS_OF_ONE: Final = 5
 TAKEOVER_GOAL_S: Final = 45
+ITEMS: Final = "adamas_process_items_total"
 
 
 class Flow:
@@ -59,8 +60,10 @@ class Flow:
 
 def kill_one_of_two(stage: Stage, names: list[str], draw: random.Random) -> float:
     """Kill a worker, wait until the other has caught up with what was in the log, bring the first one back."""
-    time.sleep(draw.uniform(0.2, 3.0))
     victim = draw.choice(names)
+    # A worker that owns nothing yet would be missed by nobody.
+    stage.wait(lambda: stage.metric(victim, ITEMS) > 0, 60, f"{victim} to own a feed", victim)
+    time.sleep(draw.uniform(0.2, 3.0))
     stage.children[victim].process.send_signal(signal.SIGKILL)
     took_s = caught_up_after_s(stage)
     print(f"killed {victim}: caught up after {took_s:.1f} s")

@@ -19,7 +19,7 @@ from typing import Final
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from drills.outcome import last_values, outcome
-from drills.process_kill import Flow, caught_up_after_s, compare
+from drills.process_kill import ITEMS, Flow, caught_up_after_s, compare
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from drills.traffic import Traffic
@@ -68,6 +68,7 @@ def compact_now(stage: Stage) -> int:
 def pause_one(stage: Stage, names: list[str], draw: random.Random) -> float:
     """Stop a busy worker for longer than the session time-out and wake it; seconds until the other caught up."""
     victim = draw.choice(names)
+    stage.wait(lambda: stage.metric(victim, ITEMS) > 0, 60, f"{victim} to own a feed", victim)
     time.sleep(draw.uniform(0.5, 2.0))
     process = stage.children[victim].process
     process.send_signal(signal.SIGSTOP)
