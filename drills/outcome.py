@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from runtime.settings import KafkaSettings
 from schemas.dead_letter import DeadLetter
 from schemas.headers import Headers, from_headers
-from schemas.stone import is_position
+from schemas.stone import decode_version, is_position
 from schemas.topics import CANONICAL, DEAD
 from streams.tail import Tail
 
@@ -50,6 +50,26 @@ def last_values(kafka: KafkaSettings) -> dict[str, dict[str, Any]]:
 
     _read(kafka, CANONICAL.name, fold)
     return {stone: _plain(json.loads(value)) for stone, value in found.items() if value is not None}
+
+
+def late_records(kafka: KafkaSettings) -> int:
+    """Records of the canonical topic that carry a lower version than one before them: what a woken worker wrote."""
+    highest: dict[str, tuple[int, int, int]] = {}
+    late = 0
+
+    def compare(messages: list[Message]) -> None:
+        nonlocal late
+        for message in messages:
+            key, value = message.key(), message.value()
+            if key is None or value is None or is_position(key):
+                continue
+            stone = decode_version(value)
+            version = (stone.seq, stone.mapper_version, stone.rules_version)
+            late += version < highest.get(key.decode(), version)
+            highest[key.decode()] = max(version, highest.get(key.decode(), version))
+
+    _read(kafka, CANONICAL.name, compare)
+    return late
 
 
 def dead_letters(kafka: KafkaSettings) -> set[tuple[int, int, int | None]]:

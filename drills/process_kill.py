@@ -14,7 +14,9 @@ import asyncio
 import random
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from threading import Event
 from typing import Final
 
@@ -39,6 +41,7 @@ class Flow:
     def __init__(self, traffic: Traffic, pages_per_s: float) -> None:
         self._traffic = traffic
         self._pause_s = 1 / pages_per_s
+        self._hurry = Event()
         self._stop = Event()
         self._running: Future[None] | None = None
 
@@ -54,8 +57,15 @@ class Flow:
     def _run(self) -> None:
         while not self._stop.is_set():
             for _ in self._traffic.sweep():
-                if not self._stop.is_set():
+                if not (self._stop.is_set() or self._hurry.is_set()):
                     time.sleep(self._pause_s)
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """As fast as it goes, so that the workers always have a batch in hand."""
+        self._hurry.set()
+        yield
+        self._hurry.clear()
 
 
 def kill_one_of_two(stage: Stage, names: list[str], draw: random.Random) -> float:
