@@ -35,7 +35,8 @@ from schemas.topics import CANONICAL, RAW, TOPICS
 from streams.rules_store import ensure_default
 from streams.tail import Tail
 
-POLL_S: Final = 0.05
+POLL_S: Final = 0.2
+"""Asking a process for its metrics costs it milliseconds; oftener would disturb what is measured."""
 
 
 class Stage:
