@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.feeds import FEEDS
 from streams import figures
 from streams.memory import Memory
 from streams.outbox import Outbox
@@ -73,8 +72,3 @@ class Background:
             return rows
         self._looked[feed] = (number, self._clock())
         return self._memory.rows_below_rules(feed, number)
-
-
-def feeds_of(slots: Collection[int]) -> list[str]:
-    """The feeds whose partitions these are."""
-    return [info.name for info in FEEDS.values() if info.slot in slots]

@@ -24,11 +24,11 @@ from runtime.kafka import consumer, producer
 from runtime.settings import DataSettings, KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, feeds_of
 from schemas.vendor import Item
 from streams import figures
 from streams.app import GROUP, make_app, raw_topic
-from streams.background import Background, feeds_of
+from streams.background import Background
 from streams.delivery import Delivery, DeliveryFailed, TopicNames
 from streams.memory import Memory
 from streams.normalise import Normaliser
@@ -46,6 +46,7 @@ SETTINGS: Final = (DataSettings,)
 BATCH_PAGES: Final = 64
 BATCH_WITHIN_S: Final = 0.05
 FEED_STONES: Final = 400
+"""Stones decided before they are produced: few enough to stay in the caches, many enough to be worth a turn."""
 EXIT_UNDELIVERED: Final = 71
 GRACE_S: Final = 12.0
 _STALLED_S: Final = 60.0
@@ -253,7 +254,7 @@ class Process:
         return {place.partition for place in assigned if place.topic == self.topics.raw}
 
     def _owned(self) -> list[str]:
-        return feeds_of(self._owned_slots())
+        return [feed for slot in self._owned_slots() for feed in feeds_of(slot)]
 
     async def _in_background(self) -> None:
         while True:
