@@ -7,15 +7,26 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from api.access import Access
 from api.items import ITEM_SCHEMA, PAGE_SCHEMA
-from api.problems import SCHEMA, Problem, on_http_exception, on_problem
+from api.problems import (
+    SCHEMA,
+    Problem,
+    on_bad_request,
+    on_http_exception,
+    on_invalid,
+    on_problem,
+    on_retriable,
+)
 from api.routes.diamonds import diamonds_router
 from api.routes.health import health_router
+from api.routes.jobs import jobs_router
 from api.service import KEY_HEADER, Service
+from schemas.errors import Invalid, Retriable
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -29,8 +40,12 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
         title=_TITLE, summary=_SUMMARY, version=service.health.version, lifespan=lifespan, redoc_url=None
     )
     app.include_router(diamonds_router(service))
+    app.include_router(jobs_router(service))
     app.include_router(health_router(service))
     app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(Invalid, on_invalid)
+    app.add_exception_handler(Retriable, on_retriable)
+    app.add_exception_handler(RequestValidationError, on_bad_request)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_middleware(Access, position=service.as_of)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

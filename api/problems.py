@@ -8,8 +8,11 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+
+from schemas.errors import Invalid
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -78,6 +81,14 @@ class NotReady(Problem):
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+_INVALID: Final = {
+    "unknown": (HTTPStatus.NOT_FOUND, NotFound.kind),
+    "busy": (HTTPStatus.CONFLICT, "conflict"),
+    "ended": (HTTPStatus.CONFLICT, "conflict"),
+}
+"""Codes of `Invalid` that are answered otherwise than with 422."""
+
+
 def document(
     kind: str, status: int, detail: str, instance: str, trace_id: str | None, **members: Any
 ) -> dict[str, Any]:
@@ -105,6 +116,31 @@ async def on_problem(request: Request, problem: Exception) -> Response:
         **problem.members,
     )
     return _response(body, problem.headers)
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Answer an `Invalid` of the core: 422 with field and rule, 404 where there is no such thing, 409 where it is busy."""
+    assert isinstance(error, Invalid)
+    status, kind = _INVALID.get(error.code, (HTTPStatus.UNPROCESSABLE_ENTITY, BadParameter.kind))
+    body = document(
+        *(kind, status, str(error), request.url.path, request.scope.get("trace_id")),
+        field=error.field,
+        rule=error.rule,
+    )
+    return _response(body, {})
+
+
+async def on_retriable(request: Request, error: Exception) -> Response:
+    """Answer a `Retriable`: 503."""
+    return await on_problem(request, NotReady(str(error)))
+
+
+async def on_bad_request(request: Request, error: Exception) -> Response:
+    """Answer what FastAPI finds wrong with a path, a query or a body: 422 with the first field and rule."""
+    assert isinstance(error, RequestValidationError)
+    first: Any = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    return await on_problem(request, BadParameter(field, str(first["msg"])))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -142,3 +178,13 @@ SCHEMA: Final = {
     },
 }
 """JSON Schema of a problem document."""
+
+
+def answers(schema: Mapping[str, Any], *problems: int) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses` for OpenAPI: JSON of a schema, the refusals every route with a key has, and `problems`."""
+    refusal = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": "Refused", **refusal} for status in (401, 403, *problems, 503)
+    }
+    found[200] = {"description": "Answered", "content": {"application/json": {"schema": dict(schema)}}}
+    return found

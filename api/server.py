@@ -20,6 +20,7 @@ from api.plain_index import PlainIndex
 from api.service import Service
 from api.standing import replica_group, tell_standing
 from runtime.health import Aspect, Health
+from runtime.postgres import Database
 from runtime.settings import Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
@@ -61,7 +62,8 @@ class _Server(uvicorn.Server):
 
 def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config:
     index = PlainIndex()
-    keys = KeyRing(settings.postgres.dsn.get_secret_value())
+    dsn = settings.postgres.dsn.get_secret_value()
+    keys, database = KeyRing(dsn), Database(dsn, "adamas-api-operator")
     health = Health()
     health.add("keys", keys.check, on=[Aspect.STARTUP, Aspect.READY])
 
@@ -72,6 +74,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
         health.add("canonical", follower.check_live, on=[Aspect.LIVE, Aspect.STARTUP])
         async with AsyncExitStack() as stack:
             stack.push_async_callback(keys.close)
+            stack.push_async_callback(database.close)
             follower.start()
             stack.push_async_callback(follower.stop)
             for work in (
@@ -83,7 +86,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             log.info("api.started", port=port)
             yield
 
-    app = create_app(Service(index, keys, health), lifespan)
+    app = create_app(Service(index, keys, health, database=database), lifespan)
     return uvicorn.Config(
         app,
         loop="uvloop",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,6 +14,8 @@ from api.keyring import Caller, Keys
 from api.keys import Scope
 from api.problems import NotAllowed, NotAuthenticated, NotReady
 from runtime.health import Health
+from runtime.postgres import Database, Link
+from schemas.errors import Retriable
 from schemas.feeds import FEEDS
 
 KEY_HEADER = "X-API-Key"
@@ -27,12 +30,22 @@ class Service:
         keys: who may ask.
         health: how the process is.
         feeds: the feeds that must all have a position before the data has an age.
+        database: for what operators see and do; reads of stones never need it.
     """
 
     index: Index
     keys: Keys
     health: Health = field(default_factory=Health)
     feeds: Sequence[str] = tuple(FEEDS)
+    database: Database | None = None
+
+    @asynccontextmanager
+    async def postgres(self) -> AsyncIterator[Link]:
+        """A connection for an operator's route. Raises `Retriable`, answered as 503, when Postgres is away."""
+        if self.database is None:
+            raise Retriable("this service has no Postgres")
+        async with self.database.link() as link:
+            yield link
 
     def as_of(self) -> str | None:
         """The age of the data, RFC 3339; None while a feed has not been read through."""

@@ -159,6 +159,12 @@ def keys(context: typer.Context) -> None:
     _sub_command("api.keys_command", "adamas keys", context.args)
 
 
+@app.command(context_settings=PASS_ON)
+def jobs(context: typer.Context) -> None:
+    """Show and cancel long actions."""
+    _sub_command("runtime.jobs_command", "adamas jobs", context.args)
+
+
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)

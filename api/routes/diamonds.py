@@ -11,7 +11,7 @@ from api.cursors import to_cursor
 from api.items import item, page
 from api.keys import Scope
 from api.parameters import parameter_docs, parse_query
-from api.problems import MEDIA_TYPE, NotFound
+from api.problems import NotFound, answers
 from api.service import Service
 
 JSON: Final = "application/json"
@@ -19,15 +19,7 @@ AS_OF_HEADER: Final = "X-As-Of"
 
 
 def _answers(schema: str, *problems: int) -> dict[int | str, dict[str, Any]]:
-    refusal = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-    found: dict[int | str, dict[str, Any]] = {
-        status: {"description": "Refused", **refusal} for status in (401, 403, *problems, 503)
-    }
-    found[200] = {
-        "description": "Answered",
-        "content": {JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
-    }
-    return found
+    return answers({"$ref": f"#/components/schemas/{schema}"}, *problems)
 
 
 _ID_PARAMETER: Final = {
