@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka import Message
 from prometheus_client import Counter, Gauge
 
+from api.fragments import frame
 from api.index import Batch, Index, Searchable
 from runtime.health import Check
 from runtime.settings import KafkaSettings
@@ -41,7 +42,8 @@ def fold(messages: Sequence[Message]) -> tuple[Batch, int]:
     for key, value in last.items():
         try:
             _take(key or b"", value, batch)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        # ValueError: bytes without a record's stretches, or a key that is not text.
+        except (msgspec.MsgspecError, ValueError) as error:
             unreadable += 1
             log.warning("api.record_unreadable", stone=str(key), error=str(error))
     return batch, unreadable
@@ -55,8 +57,9 @@ def _take(key: bytes, value: bytes | None, batch: Batch) -> None:
     elif value is None:
         batch.removed.append(key.decode())
     else:
-        batch.stones.append(decode_searchable(value))
-        batch.records.append(value)
+        stone, framed = decode_searchable(value), frame(value)
+        batch.stones.append(stone)
+        batch.records.append(framed)
 
 
 class Follower:

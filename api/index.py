@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from api.fragments import Fragments
 from api.query import After, Query
 
 
@@ -45,7 +46,7 @@ class Batch:
 
     Attributes:
         stones: new or changed stones.
-        records: the canonical record of each, in the same order.
+        records: the canonical record of each, framed by `api.fragments.frame`, in the same order.
         removed: ids of stones that are gone.
         positions: feed to the time (epoch ms, vendor's clock) until which its changes are in.
     """
@@ -61,12 +62,12 @@ class Page:
     """An answer.
 
     Attributes:
-        records: canonical records of the page's stones, in order.
+        rows: where the page's stones are in `Index.fragments`, in order, until the next batch is applied.
         total: how many stones match, exactly, whatever the page.
         last: where the next page begins; None when this is the last one.
     """
 
-    records: Sequence[bytes]
+    rows: Sequence[int]
     total: int
     last: After | None
 
@@ -83,8 +84,12 @@ class Index(Protocol):
     def search(self, query: Query) -> Page:
         """One page, and the exact total."""
 
-    def get(self, stone_id: str) -> bytes | None:
-        """The canonical record of one stone, or None if there is none."""
+    def row(self, stone_id: str) -> int | None:
+        """Where a stone is in `fragments`, or None if there is none."""
+
+    @property
+    def fragments(self) -> Fragments:
+        """The canonical record and the item of each row."""
 
     def values(self, name: str) -> Sequence[str]:
         """The values that stones ever had of a listed attribute."""

@@ -1,4 +1,4 @@
-"""From canonical records to what a caller gets: slices of bytes, nothing decoded."""
+"""From fragments to what a caller gets: a join of bytes, nothing decoded."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.stone import PUBLIC_FIELDS, Stone, public_part
+from schemas.stone import PUBLIC_FIELDS, Stone
 
 _COST: Final = "cost_cents"
-_BEHIND_COST: Final = b',"offer_id":'
 
 
-def item(record: bytes, *, with_cost: bool) -> bytes:
-    """The item of a record, as JSON; the cost stands first in a record and so can be sliced as well."""
-    public = public_part(record)
-    if not with_cost:
-        return public
-    return record[: record.index(_BEHIND_COST)] + b"," + public[1:]
+def item(fragment: bytes) -> bytes:
+    """One item, as JSON."""
+    return b"{" + fragment + b"}"
 
 
-def page(
-    records: list[bytes], total: int, cursor: str | None, as_of: str | None, *, with_cost: bool
-) -> bytes:
+def page(fragments: list[bytes], total: int, cursor: str | None, as_of: str | None) -> bytes:
     """The answer to a search, as JSON."""
-    items = b",".join(item(record, with_cost=with_cost) for record in records)
+    items = b"{" + b"},{".join(fragments) + b"}" if fragments else b""
     end = msgspec.json.encode({"total": total, "next": cursor, "as_of": as_of})
     return b'{"items":[' + items + b"]," + end[1:]
 

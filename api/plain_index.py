@@ -1,6 +1,6 @@
 """The plain search index: numpy masks over columns. Slow by the standards of a better one, and easy to trust.
 
-Records are bytes in a `BodyStore` beside the columns; nothing but what a search looks at is decoded.
+Records are in `Fragments` beside the columns; nothing but what a search looks at is decoded.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.fields import FIELDS, Kind
+from api.fragments import Fragments
 from api.index import Batch, Page, Searchable
 from api.query import After, Query, Range, SortKey
 from api.ranks import Ranker, Ranks
 from schemas.columns import NULL_BOOL, NULL_INT, Columns
-from streams.bodies import SEGMENT_SHIFT, BodyStore
 
 _HASHED: Final = "certificate_number"
 _COLUMNS: Final = tuple(name for name in FIELDS if name != _HASHED)
 _SIGN: Final = np.uint64(1 << 63)
 _WORD: Final = 8
-_MOVED_AT_ONCE: Final = 400
 
 Rows = NDArray[np.intp]
 
@@ -38,12 +37,11 @@ class PlainIndex:
     def __init__(self, folder: Path | None = None) -> None:
         # Nearly every certificate number is another text: a dictionary of them would weigh more than all columns,
         # so their hashes are kept (64 bits, of this process).
-        self._columns = Columns(_COLUMNS, extra=("place", "length", "certificate", "id_high", "id_low"))
-        self._bodies = BodyStore(folder)
+        self._columns = Columns(_COLUMNS, extra=("certificate", "id_high", "id_low"))
+        self._fragments = Fragments(folder)
         self._ranker = Ranker(self._columns)
         self._ids: list[str] = []
         self._positions: dict[str, int] = {}
-        self._moving: tuple[int, Rows] | None = None
 
     def __len__(self) -> int:
         """Stones held, available or not."""
@@ -58,10 +56,14 @@ class PlainIndex:
         """The values that stones ever had of a listed attribute."""
         return [text for text in self._columns.codes[name].texts if text is not None]
 
-    def get(self, stone_id: str) -> bytes | None:
-        """The canonical record of one stone, or None if there is none."""
-        row = self._columns.rows.get(stone_id)
-        return None if row is None else self._record(row)
+    @property
+    def fragments(self) -> Fragments:
+        """The canonical record and the item of each row."""
+        return self._fragments
+
+    def row(self, stone_id: str) -> int | None:
+        """Where a stone is in `fragments`, or None if there is none."""
+        return self._columns.rows.get(stone_id)
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
@@ -69,9 +71,9 @@ class PlainIndex:
             self._put(batch.stones, batch.records)
         gone = [row for row in map(self._columns.remove, batch.removed) if row is not None]
         if gone:
-            self._drop_bodies(np.array(gone))
+            self._fragments.drop(np.array(gone))
         self._positions.update(batch.positions)
-        self._reclaim()
+        self._fragments.reclaim()
 
     def search(self, query: Query) -> Page:
         """One page, and the exact total."""
@@ -85,13 +87,10 @@ class PlainIndex:
         return self._page(query, rows, order, total)
 
     def _put(self, stones: list[Searchable], records: list[bytes]) -> None:
-        columns, arrays = self._columns, self._columns.arrays
-        used = columns.used
+        columns = self._columns
         rows = np.array(columns.put(stones))
-        self._drop_bodies(rows[rows < used])
+        self._fragments.put(rows, records)
         arrays = columns.arrays
-        arrays["place"][rows] = self._bodies.append(records)
-        arrays["length"][rows] = [len(record) for record in records]
         arrays["certificate"][rows] = [
             NULL_INT if stone.certificate_number is None else hash(stone.certificate_number)
             for stone in stones
@@ -100,35 +99,6 @@ class PlainIndex:
         self._ids.extend([""] * (columns.used - len(self._ids)))
         for row, stone in zip(rows.tolist(), stones, strict=True):
             self._ids[row] = stone.id
-
-    def _drop_bodies(self, rows: NDArray[Any]) -> None:
-        arrays = self._columns.arrays
-        held = rows[arrays["length"][rows] > 0]
-        self._bodies.drop(arrays["place"][held].tolist(), arrays["length"][held].tolist())
-        arrays["length"][held] = 0
-
-    def _reclaim(self) -> None:
-        """Move a few records out of a segment that is mostly stale; a whole one would hold up the event loop."""
-        arrays = self._columns.arrays
-        if self._moving is None:
-            wasteful = self._bodies.wasteful()
-            if wasteful is None:
-                return
-            held = (arrays["length"] > 0) & (arrays["place"] >> SEGMENT_SHIFT == wasteful)
-            self._moving = wasteful, np.flatnonzero(held)
-        segment, rows = self._moving
-        step, rest = rows[:_MOVED_AT_ONCE], rows[_MOVED_AT_ONCE:]
-        # Since they were listed, some may have been overwritten or removed.
-        here = step[(arrays["length"][step] > 0) & (arrays["place"][step] >> SEGMENT_SHIFT == segment)]
-        if len(here):
-            arrays["place"][here] = self._bodies.append([self._record(row) for row in here.tolist()])
-        self._moving = (segment, rest) if len(rest) else None
-        if self._moving is None:
-            self._bodies.release(segment)
-
-    def _record(self, row: int) -> bytes:
-        arrays = self._columns.arrays
-        return self._bodies.read(int(arrays["place"][row]), int(arrays["length"][row]))
 
     def _mask(self, query: Query) -> NDArray[np.bool_]:
         mask = self._columns.live[: self._columns.used].copy()
@@ -203,7 +173,7 @@ class PlainIndex:
         chosen = [entry[-1] for entry in ranked[: query.limit]]
         more = len(ranked) > query.limit
         return Page(
-            records=[self._record(row) for row in chosen],
+            rows=chosen,
             total=total,
             last=self._after(query, chosen[-1]) if more else None,
         )

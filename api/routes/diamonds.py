@@ -46,12 +46,12 @@ def diamonds_router(service: Service) -> APIRouter:
         caller = await service.authorise(request, Scope.READ_DIAMONDS)
         query = parse_query(request.scope["query_string"], service.index.values)
         found = service.index.search(query)
+        with_cost = Scope.READ_COST in caller.scopes
         body = page(
-            list(found.records),
+            service.index.fragments.items(found.rows, with_cost=with_cost),
             found.total,
             None if found.last is None else to_cursor(found.last, query.sort),
             service.as_of(),
-            with_cost=Scope.READ_COST in caller.scopes,
         )
         return Response(body, media_type=JSON)
 
@@ -65,10 +65,11 @@ def diamonds_router(service: Service) -> APIRouter:
     async def get(request: Request) -> Response:
         caller = await service.authorise(request, Scope.READ_DIAMONDS)
         stone_id: str = request.path_params["id"]
-        record = service.index.get(stone_id)
-        if record is None:
+        row = service.index.row(stone_id)
+        if row is None:
             raise NotFound("there is no stone of this id, or no longer", field="id")
-        body = item(record, with_cost=Scope.READ_COST in caller.scopes)
+        (fragment,) = service.index.fragments.items([row], with_cost=Scope.READ_COST in caller.scopes)
+        body = item(fragment)
         return Response(body, media_type=JSON, headers={AS_OF_HEADER: service.as_of() or "unknown"})
 
     return router

@@ -17,6 +17,7 @@ from schemas.errors import Invalid
 from schemas.stone import Position, Stone, decode_stone, encode, position_key
 from schemas.topics import CANONICAL, Topic
 from tests.conftest import TopicMaker
+from tests.unit.api.stock import record_of, records_of
 from tests.unit.schemas.stones import make_stone
 
 
@@ -71,15 +72,15 @@ async def test_the_index_ends_as_the_topic_does(
     await wait_for(lambda: follower.check_ready().ok)
     # One was retired, and the one that cannot be read keeps its former record if that came in an earlier batch.
     assert len(index) in (len(stones) - 2, len(stones) - 1)
-    changed = index.get(dearer.id)
+    changed = record_of(index, dearer.id)
     assert changed is not None
     assert decode_stone(changed).price_cents == 99_999
-    assert index.get(stones[6].id) is None
+    assert record_of(index, stones[6].id) is None
     assert index.positions == {"nivoda-natural": 123}
 
     send(kafka_settings, topic, [of(make_stone(id="nivoda-natural:late", price_cents=0))])
-    await wait_for(lambda: index.get("nivoda-natural:late"))
-    assert index.search(Query(limit=1)).records[0] in (
+    await wait_for(lambda: record_of(index, "nivoda-natural:late"))
+    assert records_of(index, index.search(Query(limit=1)))[0] in (
         encode(stones[0]),
         encode(make_stone(id="nivoda-natural:late", price_cents=0)),
     )

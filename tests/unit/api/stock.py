@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from api.fields import FIELDS, Kind
 from api.follower import decode_searchable
-from api.index import Batch
+from api.fragments import frame
+from api.index import Batch, Index, Page
 from api.query import After, Query, SortKey
 from schemas.columns import epoch_ms
 from schemas.grades import CLARITIES, COLORS, FANCY_INTENSITIES, FLUORESCENCES, QUALITIES
@@ -49,7 +50,19 @@ def _stone(feed: str, vendor_id: str, **changes: Any) -> Stone:
 
 def batch_of(*changed: Stone, removed: tuple[str, ...] = (), **positions: int) -> Batch:
     records = [encode(stone) for stone in changed]
-    return Batch([decode_searchable(r) for r in records], records, list(removed), positions)
+    framed = [frame(record) for record in records]
+    return Batch([decode_searchable(r) for r in records], framed, list(removed), positions)
+
+
+def records_of(index: Index, page: Page) -> list[bytes]:
+    """The canonical records of a page's stones."""
+    return [index.fragments.record(row) for row in page.rows]
+
+
+def record_of(index: Index, stone_id: str) -> bytes | None:
+    """The canonical record of a stone, if there is one."""
+    row = index.row(stone_id)
+    return None if row is None else index.fragments.record(row)
 
 
 def naive_search(stock: list[Stone], query: Query) -> tuple[list[Stone], int]:

@@ -1,0 +1,288 @@
+"""Canonical records by row, in mapped files beside the memory, laid out so that an item is one slice of them.
+
+A record stands behind a header that says where its public stretch begins and ends (`schemas.stone`), so that a page is
+a join of slices and nothing is searched or decoded. The files only grow: what was written stays where it is until its
+segment is released, and therefore a snapshot of the rows' places needs no copy of the records.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEGMENT_BYTES: Final = 64 * 1024 * 1024
+"""A segment is closed once the next records do not fit; one record larger than this gets a segment of its own."""
+
+NOWHERE: Final = -1
+"""The place of a row without a record."""
+
+_SHIFT: Final = 32
+_OFFSET: Final = (1 << _SHIFT) - 1
+_HEADER: Final = struct.Struct("<III")
+_MOVED_AT_ONCE: Final = 400
+_NAME: Final = "records-{:06}"
+_PATTERN: Final = "records-*"
+_PUBLIC_BEGIN: Final = b'"id":"'
+_PUBLIC_END: Final = b',"seq":'
+_BEHIND_COST: Final = b',"offer_id":'
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(slots=True)
+class _Segment:
+    file: int
+    map: mmap.mmap
+    path: Path | None
+    size: int = 0
+    stale: int = 0
+    synced: int = 0
+
+
+class Fragments:
+    """The record of each row. One thread owns an instance; others may read while nobody writes.
+
+    Args:
+        folder: where the files are kept, for a snapshot to name them; without one they are temporary and unlinked.
+        segment_bytes: size of one file.
+    """
+
+    def __init__(self, folder: Path | None = None, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._segments: dict[int, _Segment] = {}
+        self._places: NDArray[np.int64] = np.full(1024, NOWHERE, dtype=np.int64)
+        self._moving: tuple[int, Rows] | None = None
+        # A snapshot may still need what lies in the folder: nothing there is written over.
+        self._next = 1 + max(map(_number_of, folder.glob(_PATTERN)), default=-1) if folder else 0
+        self._head: int | None = None
+        weakref.finalize(self, _close_all, self._segments)
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes in the files, stale ones too."""
+        return sum(segment.size for segment in self._segments.values())
+
+    def put(self, rows: Rows, framed: Sequence[bytes]) -> None:
+        """Keep the framed records (`frame`) of these rows, in the same order; each row once.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if len(rows):
+            self._reach(int(rows.max()) + 1)
+            self._drop(rows)
+            self._places[rows] = self._append(framed)
+
+    def drop(self, rows: Rows) -> None:
+        """Forget the records of these rows."""
+        self._drop(rows)
+        self._places[rows[rows < len(self._places)]] = NOWHERE
+
+    def record(self, row: int) -> bytes:
+        """The whole record of a row that has one."""
+        return self._framed(row)[_HEADER.size :]
+
+    def items(self, rows: Iterable[int], *, with_cost: bool = False) -> list[bytes]:
+        """The item of each row as JSON without its braces, e.g. `"id":"…",…`."""
+        places, segments, read = self._places, self._segments, _HEADER.unpack_from
+        found: list[bytes] = []
+        for row in rows:
+            place = int(places[row])
+            data = segments[place >> _SHIFT].map
+            offset = place & _OFFSET
+            _, begin, end = read(data, offset)
+            offset += _HEADER.size
+            item = data[offset + begin : offset + end]
+            if with_cost:
+                # The cost stands first in a record.
+                item = data[offset + 1 : data.find(_BEHIND_COST, offset)] + b"," + item
+            found.append(item)
+        return found
+
+    def reclaim(self) -> None:
+        """Move a few records out of a segment that is mostly stale; a whole one would hold up the event loop."""
+        if self._moving is None:
+            wasteful = self._wasteful()
+            if wasteful is None:
+                return
+            held = (self._places >> _SHIFT == wasteful) & (self._places != NOWHERE)
+            self._moving = wasteful, np.flatnonzero(held)
+        segment, rows = self._moving
+        step, rest = rows[:_MOVED_AT_ONCE], rows[_MOVED_AT_ONCE:]
+        # Since they were listed, some may have been overwritten or dropped.
+        here = step[(self._places[step] >> _SHIFT == segment) & (self._places[step] != NOWHERE)]
+        if len(here):
+            self.put(here, [self._framed(row) for row in here.tolist()])
+        self._moving = (segment, rest) if len(rest) else None
+        if self._moving is None:
+            self._release(segment)
+
+    def renumber(self, old_rows: Rows) -> None:
+        """Give the rows new numbers: row n is from now on what `old_rows[n]` was."""
+        self._reach(int(old_rows.max()) + 1 if len(old_rows) else 0)
+        self._places = self._places[old_rows]
+        self._moving = None
+
+    def places(self, rows: int) -> NDArray[np.int64]:
+        """Where the records of the first rows are; what a snapshot keeps."""
+        self._reach(rows)
+        return self._places[:rows]
+
+    def manifest(self) -> dict[str, int]:
+        """Name and size of every file that the places refer to."""
+        return {s.path.name: s.size for s in self._segments.values() if s.path is not None}
+
+    def sync(self) -> None:
+        """Bring the files to the disk. May run in another thread while records are added."""
+        for segment in list(self._segments.values()):
+            size = segment.size
+            if segment.synced < size:
+                os.fsync(segment.file)
+                segment.synced = size
+
+    def restore(self, places: NDArray[np.int64], manifest: Mapping[str, int]) -> None:
+        """Take over what a snapshot kept, in place of everything held; other files in the folder are removed.
+
+        Raises:
+            OSError: a file is missing or shorter than it was.
+        """
+        assert self._folder is not None
+        for number in list(self._segments):
+            self._release(number)
+        for name, size in sorted(manifest.items()):
+            self._reopen(self._folder / name, size)
+        self._places = places.astype(np.int64)
+        self._moving = None
+        used = np.unique(self._places[self._places != NOWHERE] >> _SHIFT)
+        if not set(used.tolist()) <= set(self._segments):
+            raise OSError("the snapshot's places name a file that is not there")
+        self._head = None
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove files that nothing refers to any more; only once the last snapshot does not need them."""
+        if self._folder is not None:
+            known = {segment.path for segment in self._segments.values()}
+            for path in self._folder.glob(_PATTERN):
+                if path not in known:
+                    path.unlink(missing_ok=True)
+
+    def touch(self) -> int:
+        """Read every page of the files once, so that the first answers need not wait for the disk; bytes read."""
+        read = 0
+        for segment in list(self._segments.values()):
+            # numpy lets other threads run while it adds; a loop over the mapping would not.
+            pages = np.frombuffer(segment.map, dtype=np.uint8, count=segment.size)[:: mmap.PAGESIZE]
+            int(np.add.reduce(pages, dtype=np.int64))
+            read += segment.size
+        return read
+
+    def _framed(self, row: int) -> bytes:
+        place = int(self._places[row])
+        data, offset = self._segments[place >> _SHIFT].map, place & _OFFSET
+        (length, _, _) = _HEADER.unpack_from(data, offset)
+        return data[offset : offset + _HEADER.size + length]
+
+    def _append(self, framed: Sequence[bytes]) -> list[int]:
+        places: list[int] = []
+        while len(places) < len(framed):
+            if self._head is None:
+                self._head = self._open(max(self._segment_bytes, len(framed[len(places)])))
+            start, head = len(places), self._segments[self._head]
+            end = head.size
+            for record in framed[start:]:
+                if end + len(record) > len(head.map):
+                    break
+                places.append(self._head << _SHIFT | end)
+                end += len(record)
+            _write(head, b"".join(framed[start : len(places)]))
+            if len(places) < len(framed):
+                self._head = None
+        return places
+
+    def _drop(self, rows: Rows) -> None:
+        places = self._places[rows[rows < len(self._places)]]
+        for place in places[places != NOWHERE].tolist():
+            segment = self._segments[place >> _SHIFT]
+            segment.stale += _HEADER.size + _HEADER.unpack_from(segment.map, place & _OFFSET)[0]
+
+    def _reach(self, rows: int) -> None:
+        if rows > len(self._places):
+            grown = np.full(max(rows, len(self._places) * 5 // 4), NOWHERE, dtype=np.int64)
+            grown[: len(self._places)] = self._places
+            self._places = grown
+
+    def _wasteful(self) -> int | None:
+        for number, segment in self._segments.items():
+            if number != self._head and 2 * segment.stale > segment.size:
+                return number
+        return None
+
+    def _open(self, size: int) -> int:
+        number = self._next
+        self._next += 1
+        if self._folder is None:
+            with tempfile.TemporaryFile(buffering=0) as file:
+                self._map(number, os.dup(file.fileno()), None, size)
+        else:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / _NAME.format(number)
+            self._map(number, os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), path, size)
+        return number
+
+    def _reopen(self, path: Path, size: int) -> None:
+        file = os.open(path, os.O_RDWR)
+        held = os.fstat(file).st_size
+        if held < size:
+            os.close(file)
+            raise OSError(f"{path.name} has {held} bytes; its snapshot needs {size}")
+        number = _number_of(path)
+        self._map(number, file, path, held)
+        self._segments[number].size = self._segments[number].synced = size
+        self._next = max(self._next, number + 1)
+
+    def _map(self, number: int, file: int, path: Path | None, size: int) -> None:
+        os.ftruncate(file, size)
+        self._segments[number] = _Segment(file, mmap.mmap(file, size, prot=mmap.PROT_READ), path)
+
+    def _release(self, number: int) -> None:
+        # The mapping goes with its last reader; the file, if it has a name, when no snapshot needs it (`tidy`).
+        os.close(self._segments.pop(number).file)
+
+
+def frame(record: bytes) -> bytes:
+    """A canonical record behind its header.
+
+    Raises:
+        ValueError: it has no public stretch, and therefore is no canonical record.
+    """
+    # A quote inside a JSON string is always escaped, so neither marker can occur within a value.
+    return _HEADER.pack(len(record), record.index(_PUBLIC_BEGIN), record.rindex(_PUBLIC_END)) + record
+
+
+def _number_of(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
+
+
+def _write(segment: _Segment, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        written = os.pwrite(segment.file, left, segment.size)
+        segment.size += written
+        left = left[written:]
+
+
+def _close_all(segments: dict[int, Any]) -> None:
+    for segment in segments.values():
+        os.close(segment.file)
