@@ -14,11 +14,11 @@ from typing import Final
 import msgspec
 import structlog
 from confluent_kafka import Message
-from prometheus_client import Counter, Gauge
 
 from api.fragments import frame
 from api.index import Batch, Index, Searchable
 from runtime.health import Check
+from runtime.metrics import counter, gauge
 from runtime.settings import KafkaSettings
 from schemas.stone import decode_position, is_position
 from schemas.topics import CANONICAL
@@ -26,8 +26,8 @@ from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 
-STONES: Final = Gauge("adamas_api_stones", "Stones in memory, available or not")
-UNREADABLE: Final = Counter("adamas_api_unreadable", "Records of the canonical topic that were skipped")
+STONES: Final = gauge("adamas_api_stones")
+UNREADABLE: Final = counter("adamas_api_unreadable_total")
 
 SLICE: Final = 400
 """Stones applied before the event loop may answer a request: 2 to 4 ms."""

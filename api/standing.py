@@ -12,16 +12,16 @@ from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from prometheus_client import Gauge
 
 from api.follower import Follower
 from runtime.kafka import consumer
+from runtime.metrics import gauge
 from runtime.settings import KafkaSettings
 from schemas.topics import CANONICAL
 
 log = structlog.stdlib.get_logger(__name__)
 
-LAG: Final = Gauge("adamas_api_lag_records", "Records of the canonical topic not yet in memory")
+LAG: Final = gauge("adamas_api_lag_records")
 
 _EVERY_S: Final = 5.0
 _TIMEOUT_S: Final = 4.0

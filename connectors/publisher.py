@@ -14,9 +14,9 @@ from typing import Final, Self
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from opentelemetry.instrumentation.confluent_kafka import ConfluentKafkaInstrumentor
-from prometheus_client import Counter
 
 from runtime.kafka import producer
+from runtime.metrics import counter
 from runtime.settings import KafkaSettings
 from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.errors import AdamasError, Fatal, Retriable
@@ -27,9 +27,7 @@ from schemas.topics import DEAD, RAW
 
 log = structlog.stdlib.get_logger(__name__)
 
-TOO_LARGE: Final = Counter(
-    "adamas_ingest_pages_too_large_total", "Pages over Kafka's record limit.", ["feed"]
-)
+TOO_LARGE: Final = counter("adamas_ingest_pages_too_large_total")
 FLUSH_S: Final = 8.0
 
 

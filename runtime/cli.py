@@ -18,6 +18,7 @@ from runtime.settings import (
     HealthSettings,
     KafkaSettings,
     LogSettings,
+    MonitorSettings,
     PostgresSettings,
     Settings,
     TelemetrySettings,
@@ -50,6 +51,7 @@ INGEST = Entry("connectors.ingest", (KafkaSettings, PostgresSettings, VendorSett
 PROCESS = Entry("streams.process", (KafkaSettings, HealthSettings))
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
 API = Entry("api.server", (KafkaSettings, PostgresSettings, ApiSettings))
+MONITOR = Entry("monitor.service", (KafkaSettings, PostgresSettings, MonitorSettings))
 
 
 @app.command()
@@ -74,6 +76,12 @@ def sink() -> None:
 def api() -> None:
     """Answer storefronts from memory."""
     _serve("api", API)
+
+
+@app.command()
+def monitor() -> None:
+    """Watch lag, freshness and health; tell people; serve the board."""
+    _serve("monitor", MONITOR)
 
 
 @app.command()

@@ -108,6 +108,32 @@ class HealthSettings(Group):
     port: Port = 9464
 
 
+class MonitorSettings(Group):
+    """Where `monitor` serves the board, and whose `/metrics` it reads: `name=base URL`, several with commas."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_MONITOR_")
+    host: str = "127.0.0.1"
+    port: Port = 3016
+    members: str = ""
+    cluster: str = "adamas"
+
+    @field_validator("members")
+    @classmethod
+    def _name_urls(cls, members: str) -> str:
+        for member in filter(None, members.split(",")):
+            name, _, url = member.partition("=")
+            if not name or not url:
+                raise ValueError("must be name=URL, several with commas")
+            _http_url(url)
+        return members
+
+    @property
+    def member_urls(self) -> dict[str, str]:
+        """Base URL of each process by its name."""
+        pairs = (member.partition("=") for member in self.members.split(",") if member)
+        return {name: url.rstrip("/") for name, _, url in pairs}
+
+
 class LogSettings(Group):
     """`auto` writes for people on a terminal and JSON lines everywhere else."""
 
@@ -156,6 +182,7 @@ class Settings:
         VendorSettings,
         ApiSettings,
         HealthSettings,
+        MonitorSettings,
         LogSettings,
         TelemetrySettings,
         DataSettings,
@@ -200,6 +227,11 @@ class Settings:
     def health(self) -> HealthSettings:
         """Where health and metrics are served."""
         return self[HealthSettings]
+
+    @property
+    def monitor(self) -> MonitorSettings:
+        """Where the board is served and what it watches."""
+        return self[MonitorSettings]
 
     @property
     def log(self) -> LogSettings:

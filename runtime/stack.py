@@ -94,6 +94,11 @@ class Ports:
         """Health and metrics of `sink`."""
         return self.base + 15
 
+    @property
+    def monitor(self) -> int:
+        """The board, and health and metrics of `monitor`."""
+        return self.base + 16
+
     def process(self, replica: int) -> int:
         """Health and metrics of a `process` worker, counted from 1."""
         return self.base + 20 + replica - 1
@@ -132,6 +137,15 @@ class Stack:
         for replica in range(1, self.options.process + 1):
             yield self._member("process", replica, self.ports.process(replica))
         yield self._member("ingest", 1, self.ports.ingest)
+
+    def monitor(self) -> Member:
+        """The process that watches the others."""
+        urls = {member.name: f"http://127.0.0.1:{member.port}" for member in self.members()}
+        own = {
+            "ADAMAS_MONITOR_PORT": str(self.ports.monitor),
+            "ADAMAS_MONITOR_MEMBERS": ",".join(f"{name}={url}" for name, url in urls.items()),
+        }
+        return self._member("monitor", 1, self.ports.monitor, own)
 
     def _member(self, command: str, replica: int, port: int, own: Mapping[str, str] | None = None) -> Member:
         name = command if replica == 1 else f"{command}-{replica}"
@@ -174,5 +188,6 @@ def all_ports(options: Options) -> dict[str, int]:
         "Postgres": ports.postgres,
         "ingest": ports.ingest,
         "sink": ports.sink,
+        "monitor": ports.monitor,
         **{f"process {replica}": ports.process(replica) for replica in range(1, options.process + 1)},
     }

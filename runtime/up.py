@@ -176,8 +176,9 @@ class Up:
         with self._screen.step("vendor simulator"):
             self._await_page(f"{_base(self._ports.simulator)}/_sim/stats", "simulator")
         self._supervisor.start_member(ingest)
+        self._supervisor.start_member(stack.monitor())
         self._await(rules)
-        for member in (member for member in readers if member.command == "api"):
+        for member in [*(member for member in readers if member.command == "api"), stack.monitor()]:
             with self._screen.step(member.name):
                 self._await_page(f"{_base(member.port)}/health/ready", member.name)
 
@@ -206,6 +207,7 @@ class Up:
         """The contract other programs read; there only while the stack is up."""
         state = {
             "api": _base(self._ports.api(1)),
+            "monitor": _base(self._ports.monitor),
             "simulator": _base(self._ports.simulator),
             "kafka": stack.kafka,
             "postgres": stack.postgres,
@@ -234,6 +236,7 @@ class Up:
         self._screen.say(
             f"\nThe first stones are searchable, {self._screen.elapsed_s:.1f} s after the start.\n"
             f"  API       {base}   (its pages: {base}/docs)\n"
+            f"  board     {_base(self._ports.monitor)}\n"
             f"  demo key  {key}\n"
             f"  try       curl -H 'X-API-Key: {key}' \\\n"
             f"              '{base}/v1/diamonds?shape=ROUND&carat_min=1&sort=price_cents&limit=3'\n"

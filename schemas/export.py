@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from schemas import dead_letter, facts, receipt, ruleset, stone, vendor
 from schemas.compatibility import incompatibilities
 from schemas.errors import Invalid
+from schemas.metrics import metrics_page
 from schemas.topics import TOPICS
 
 RECORDS: Final[dict[str, tuple[type[msgspec.Struct] | type[BaseModel], int]]] = {
@@ -50,6 +51,7 @@ def documents() -> dict[str, str]:
         for name, (record, version) in RECORDS.items()
     }
     files["reference/topics.md"] = topics_page()
+    files["reference/metrics.md"] = metrics_page()
     return files
 
 

@@ -2,13 +2,11 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge
+from runtime.metrics import counter, gauge
 
-STONES: Final = Counter("adamas_ingest_stones", "Items in pages that are in the raw log.", ["feed"])
-PAGES: Final = Counter("adamas_ingest_pages", "Pages that are in the raw log.", ["feed"])
-BUDGET_USED: Final = Gauge("adamas_budget_used_ratio", "Share of the vendor budget used in the last 10 s.")
-EXPECTED: Final = Gauge(
-    "adamas_ingest_expected_stones", "Stones the vendor counted for the last plan.", ["feed"]
-)
-RUN_ACTIVE: Final = Gauge("adamas_ingest_run_active", "1 while a run of the feed is under way.", ["feed"])
-RETRIES: Final = Counter("adamas_ingest_retries", "Requests and deliveries tried again.", ["feed", "cause"])
+STONES: Final = counter("adamas_ingest_stones_total")
+PAGES: Final = counter("adamas_ingest_pages_total")
+BUDGET_USED: Final = gauge("adamas_budget_used_ratio")
+EXPECTED: Final = gauge("adamas_ingest_expected_stones")
+RUN_ACTIVE: Final = gauge("adamas_ingest_run_active")
+RETRIES: Final = counter("adamas_ingest_retries_total")

@@ -7,17 +7,14 @@ from threading import Lock
 from time import monotonic
 from typing import Final
 
-from prometheus_client import Counter, Gauge
-
 from runtime.health import Check
+from runtime.metrics import counter, gauge
 
 STALLED_AFTER_S: Final = 60.0
 
-ROWS: Final = Counter("adamas_sink_rows", "Rows inserted, changed or retired in Postgres")
-REFUSED: Final = Counter(
-    "adamas_sink_refused", "Records of the canonical topic that went to the dead letters"
-)
-LAG: Final = Gauge("adamas_sink_lag_records", "Records of the canonical topic not yet in Postgres")
+ROWS: Final = counter("adamas_sink_rows_total")
+REFUSED: Final = counter("adamas_sink_refused_total")
+LAG: Final = gauge("adamas_sink_lag_records")
 
 
 @dataclass(slots=True)

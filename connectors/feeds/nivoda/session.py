@@ -16,18 +16,18 @@ from typing import Any, Final
 import httpx
 import msgspec
 import structlog
-from prometheus_client import Counter
 
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.feeds.nivoda.pauses import GrowingPause
 from connectors.feeds.protocol import Banned, NotLoggedIn
+from runtime.metrics import counter
 from runtime.settings import VendorSettings
 from schemas.errors import Fatal, Invalid, Retriable, SlowDown
 
 log = structlog.stdlib.get_logger(__name__)
 
-REQUESTS: Final = Counter("adamas_vendor_requests_total", "Requests written to the vendor.", ["operation"])
-TROUBLE: Final = Counter("adamas_vendor_trouble_total", "Vendor replies that were no answer.", ["cause"])
+REQUESTS: Final = counter("adamas_vendor_requests_total")
+TROUBLE: Final = counter("adamas_vendor_trouble_total")
 
 # The vendor's cold reads take over 30 s.
 TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=10, pool=60)

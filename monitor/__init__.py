@@ -1,0 +1,1 @@
+"""Monitor: what an operator sees, and what people are told of."""

@@ -1,0 +1,83 @@
+"""An ASGI application on a port of a process that stops the way all of ours do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from runtime.shutdown import Shutdown
+from schemas.errors import Fatal
+
+DRAIN_S: Final = 5
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: `Shutdown` is told of signals, once for the whole process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+def serve(app: ASGIApp, listener: socket.socket, shutdown: Shutdown) -> None:
+    """Answer on `listener` until a stop is requested and the requests in flight are answered.
+
+    Raises:
+        Fatal: the application's lifespan failed.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    server = _Server(config)
+    shutdown.on_request(server.stop)
+    server.run(sockets=[listener])
+    if not server.started:
+        shutdown.fail(Fatal("the server did not start; the lines above say why"))
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A bound socket. Raises `Fatal` when the port is taken."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Fatal(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[Any, Any, None], shutdown: Shutdown) -> AsyncIterator[None]:
+    """Run a side task; when it dies the process stops."""
+    task = asyncio.create_task(work)
+
+    def _look(done: asyncio.Task[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            shutdown.fail(error)
+
+    task.add_done_callback(_look)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

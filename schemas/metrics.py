@@ -1,0 +1,175 @@
+"""The one list of metrics. Modules make theirs by name from it (`runtime.metrics`); boards, rules and docs read it.
+
+Names are those that stand at `/metrics`. No stone, run or key is ever a label: a label has a handful of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Type(StrEnum):
+    """Prometheus' metric types that we use."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        name: as at `/metrics`; a counter's ends in `_total`.
+        type: what it does over time.
+        unit: what is counted or measured.
+        meaning: in a sentence.
+        labels: its labels.
+        buckets: upper bounds of a histogram's buckets, in its unit.
+    """
+
+    name: str
+    type: Type
+    unit: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def process(self) -> str:
+        """Who tells it: the name's second word; what Kafka's own dashboards call otherwise is the monitor's."""
+        prefix, word, _ = self.name.split("_", 2)
+        return _PROCESSES.get(word, word) if prefix == "adamas" else "monitor"
+
+
+_PROCESSES: Final = {"budget": "ingest", "vendor": "ingest", "http": "api"}
+_PLACE: Final = ("cluster_name", "group", "topic", "partition")
+
+
+def _counter(name: str, unit: str, meaning: str, *labels: str) -> Metric:
+    return Metric(name, Type.COUNTER, unit, meaning, labels)
+
+
+def _gauge(name: str, unit: str, meaning: str, *labels: str) -> Metric:
+    return Metric(name, Type.GAUGE, unit, meaning, labels)
+
+
+_INGEST: Final = (
+    _counter("adamas_ingest_stones_total", "items", "Items in pages that are in the raw log.", "feed"),
+    _counter("adamas_ingest_pages_total", "pages", "Pages that are in the raw log.", "feed"),
+    _gauge("adamas_ingest_expected_stones", "stones", "Stones the vendor counted for the last plan.", "feed"),
+    _gauge("adamas_ingest_run_active", "0 or 1", "1 while a run of the feed is under way.", "feed"),
+    _counter("adamas_ingest_retries_total", "calls", "Requests and deliveries tried again.", "feed", "cause"),
+    _counter("adamas_ingest_pages_too_large_total", "pages", "Pages over Kafka's record limit.", "feed"),
+    _gauge("adamas_budget_used_ratio", "0 to 1", "Share of the vendor budget used in the last 10 s."),
+    _counter("adamas_vendor_requests_total", "requests", "Requests written to the vendor.", "operation"),
+    _counter("adamas_vendor_trouble_total", "replies", "Vendor replies that were no answer.", "cause"),
+)
+_PROCESS: Final = (
+    _counter(
+        "adamas_process_items_total",
+        "items",
+        "Items of pages that the worker is done with.",
+        "feed",
+        "outcome",
+    ),
+    _gauge(
+        "adamas_process_lag_records", "records", "Raw records of owned feeds that are not acknowledged yet."
+    ),
+    _gauge("adamas_process_rules_version", "number", "The rule set that new prices are made under."),
+    _counter("adamas_process_delivery_failures_total", "records", "Records that Kafka did not take."),
+    _counter(
+        "adamas_process_repriced_total", "stones", "Stones written again under a newer rule set.", "feed"
+    ),
+    _counter(
+        "adamas_process_repaired_total",
+        "stones",
+        "Stones appended again after an older record overtook them.",
+    ),
+    _gauge(
+        "adamas_process_unknown_values",
+        "values",
+        "Values outside the vendor's vocabulary so far.",
+        "feed",
+        "field",
+    ),
+    _gauge("adamas_process_known_stones", "stones", "Stones in the owner's memory."),
+)
+_SINK: Final = (
+    _counter("adamas_sink_rows_total", "rows", "Rows inserted, changed or retired in Postgres."),
+    _counter("adamas_sink_refused_total", "records", "Canonical records that went to the dead letters."),
+    _gauge("adamas_sink_lag_records", "records", "Canonical records not yet in Postgres."),
+)
+_API: Final = (
+    _gauge("adamas_api_stones", "stones", "Stones in memory, available or not."),
+    _counter("adamas_api_unreadable_total", "records", "Canonical records that were skipped."),
+    _gauge("adamas_api_lag_records", "records", "Canonical records not yet in memory."),
+)
+_MONITOR: Final = (
+    _gauge("kafka_consumergroup_group_offset", "offset", "The group's committed offset.", *_PLACE),
+    _gauge(
+        "kafka_partition_latest_offset",
+        "offset",
+        "The partition's end offset.",
+        "cluster_name",
+        "topic",
+        "partition",
+    ),
+    _gauge(
+        "kafka_consumergroup_group_lag", "records", "Records behind the group's committed offset.", *_PLACE
+    ),
+    _gauge(
+        "kafka_consumergroup_group_lag_seconds",
+        "seconds",
+        "Age of the oldest record not read, by the record's own timestamp; 0 without lag.",
+        *_PLACE,
+    ),
+    _gauge(
+        "kafka_consumergroup_group_max_lag",
+        "records",
+        "The group's largest lag of a partition.",
+        "cluster_name",
+        "group",
+    ),
+    _gauge(
+        "kafka_consumergroup_group_max_lag_seconds",
+        "seconds",
+        "The group's largest lag of a partition in seconds.",
+        "cluster_name",
+        "group",
+    ),
+    _gauge(
+        "kafka_consumergroup_group_sum_lag",
+        "records",
+        "The group's lag over all partitions.",
+        "cluster_name",
+        "group",
+    ),
+)
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric for metric in (*_INGEST, *_PROCESS, *_SINK, *_API, *_MONITOR)
+}
+"""Every metric by its name."""
+
+
+def metrics_page(metrics: Iterable[Metric] = METRICS.values()) -> str:
+    """The list as a Markdown page."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated from `schemas/metrics.py` by `make docs`. Every process serves its own at `/metrics`.",
+        "",
+        "| metric | process | type | unit | labels | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
+    for metric in metrics:
+        labels = ", ".join(metric.labels)
+        lines.append(
+            f"| `{metric.name}` | {metric.process} | {metric.type} | {metric.unit} | {labels} | {metric.meaning} |"
+        )
+    return "\n".join(lines) + "\n"
