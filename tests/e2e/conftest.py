@@ -28,6 +28,7 @@ class Running:
     """A running stack and how to ask it."""
 
     api: str
+    monitor: str
     simulator: str
     kafka: str
     postgres: str

@@ -91,9 +91,10 @@ def _stop(stack: "subprocess.Popen[str]", data: Path, state: dict[str, Any]) -> 
 def test_a_first_start_a_clean_stop_and_a_second_start_with_the_kept_data(data: Path, port_base: int) -> None:
     with _up(data, port_base, "--api", "2", "--process", "2") as stack:
         first = _state(stack, data)
-        assert set(first) == {"api", "simulator", "kafka", "postgres", "key", "pids"}
+        assert set(first) == {"api", "monitor", "simulator", "kafka", "postgres", "key", "pids"}
         assert set(first["pids"]) == {
             "kafka", "postgres", "simulator", "ingest", "sink", "process", "process-2", "api", "api-2",
+            "monitor",
         }  # fmt: skip
         _await_stones(first)
         _stop(stack, data, first)
