@@ -56,7 +56,8 @@ class Job:
         result: what came of it.
         failure: why it failed.
         runner: who does it.
-        began_at_done: `done` when this runner began.
+        paced_from: when this runner's first progress was seen.
+        paced_done: how much was done then.
         moved_at: when `done` last changed.
         beat_at: the runner's last sign of life.
         cancelled_by: who asked it to stop.
@@ -77,21 +78,23 @@ class Job:
     runner: str | None
     created_at: datetime
     started_at: datetime | None
-    began_at_done: int
+    paced_from: datetime | None
+    paced_done: int
     moved_at: datetime | None
     beat_at: datetime | None
     finished_at: datetime | None
     cancelled_by: str | None
 
     def eta_s(self, now: datetime | None = None) -> float | None:
-        """Seconds until it is done at the pace so far; null where that cannot be told."""
-        if self.state is not State.RUNNING or self.total is None or self.started_at is None:
+        """Seconds until it is done at the pace so far, from the last report on; null where that cannot be told."""
+        if self.state is not State.RUNNING or self.total is None or not (self.paced_from and self.moved_at):
             return None
-        made = self.done - self.began_at_done
-        elapsed_s = ((now or datetime.now(UTC)) - self.started_at).total_seconds()
+        made = self.done - self.paced_done
+        elapsed_s = (self.moved_at - self.paced_from).total_seconds()
         if made <= 0 or elapsed_s <= 0:
             return None
-        return max(0.0, (self.total - self.done) * elapsed_s / made)
+        since_s = ((now or datetime.now(UTC)) - self.moved_at).total_seconds()
+        return max(0.0, (self.total - self.done) * elapsed_s / made - since_s)
 
     def notice(self, now: datetime | None = None) -> str | None:
         """What an operator should know: that it waits for somebody to do it, stalls, or has lost its runner."""
@@ -116,7 +119,7 @@ INSERT INTO jobs (kind, subject, request, actor, unit, total) VALUES ($1, $2, $3
 
 _CLAIM: Final = f"""
 UPDATE jobs
-SET state = 'running', runner = $1, began_at_done = done,
+SET state = 'running', runner = $1, paced_from = NULL, paced_done = done,
     started_at = clock_timestamp(), moved_at = clock_timestamp(), beat_at = clock_timestamp()
 WHERE id = (
     SELECT id FROM jobs
@@ -128,6 +131,8 @@ RETURNING {_ROW}"""
 _REPORT: Final = """
 UPDATE jobs
 SET moved_at = CASE WHEN done = $3 THEN moved_at ELSE clock_timestamp() END,
+    paced_from = CASE WHEN done = $3 THEN paced_from ELSE coalesce(paced_from, clock_timestamp()) END,
+    paced_done = CASE WHEN paced_from IS NULL THEN $3 ELSE paced_done END,
     done = $3, total = coalesce($4, total), checkpoint = coalesce($5, checkpoint), beat_at = clock_timestamp()
 WHERE id = $1 AND runner = $2 AND state = 'running'
 RETURNING cancelled_by"""

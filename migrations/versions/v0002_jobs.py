@@ -25,8 +25,9 @@ CREATE TABLE jobs (
     runner text,
     created_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
-    -- What was done already when the present runner began: the pace is its own.
-    began_at_done bigint NOT NULL DEFAULT 0,
+    -- When and where the present runner's first progress was seen: joining and loading are no part of the pace.
+    paced_from timestamptz,
+    paced_done bigint NOT NULL DEFAULT 0,
     moved_at timestamptz,
     beat_at timestamptz,
     finished_at timestamptz,

@@ -108,7 +108,7 @@ async def test_the_job_of_a_silent_runner_goes_on_from_its_checkpoint(db: Databa
         assert "dead has been silent" in (await jobs.get(link, job.id)).notice()  # type: ignore[operator]
         heir = await jobs.claim(link, "two", ["count"])
         assert heir is not None
-        assert (heir.done, heir.began_at_done, heir.checkpoint) == (2, 2, {"next": 2})
+        assert (heir.done, heir.paced_done, heir.checkpoint) == (2, 2, {"next": 2})
         with pytest.raises(Lost):
             await jobs.report(link, dead, 3, None, None)
         with pytest.raises(Lost):
@@ -149,15 +149,20 @@ async def test_a_runner_takes_only_what_it_can_do(db: Database) -> None:
         assert await jobs.claim(link, "one", ["replay"], ["feed-a"]) is not None
 
 
-async def test_the_pace_since_the_runner_began_tells_when_it_is_done(db: Database) -> None:
+async def test_the_pace_since_the_first_progress_tells_when_it_is_done(db: Database) -> None:
     await submitted(db)
     job = await claimed(db)
     async with db.link() as link:
-        await jobs.report(link, job, 1, 4, None)
+        # The first progress begins the pace: what came before it was joining and loading.
+        await jobs.report(link, job, 1, 7, None)
+        assert (await jobs.get(link, job.id)).eta_s() is None
+        await link.execute("UPDATE jobs SET paced_from = paced_from - interval '10 s'")
+        await jobs.report(link, job, 3, None, None)
         now = await jobs.get(link, job.id)
-    assert now.started_at is not None
-    assert now.eta_s(now.started_at + timedelta(seconds=10)) == pytest.approx(30)
-    assert now.notice(now.started_at + timedelta(seconds=jobs.RUNNER_LOST_AFTER_S - 1)) is None
+    assert now.moved_at is not None
+    assert now.eta_s(now.moved_at) == pytest.approx(20, abs=1)
+    assert now.eta_s(now.moved_at + timedelta(seconds=5)) == pytest.approx(15, abs=1)
+    assert now.notice(now.moved_at + timedelta(seconds=jobs.RUNNER_LOST_AFTER_S - 1)) is None
 
 
 async def test_postgres_away_is_retriable() -> None:
