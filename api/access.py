@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.freshness import Freshness
 from api.problems import internal_error
 
 log = structlog.stdlib.get_logger(__name__)
@@ -26,12 +26,12 @@ class Access:
 
     Args:
         app: what answers.
-        position: tells the age of the data.
+        freshness: which state the data is in.
     """
 
-    def __init__(self, app: ASGIApp, position: Callable[[], str | None]) -> None:
+    def __init__(self, app: ASGIApp, freshness: Freshness) -> None:
         self._app = app
-        self._position = position
+        self._freshness = freshness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -66,7 +66,7 @@ class Access:
             key=access.get("key"),
             status=access.get("status"),
             ms=round(took_ms, 2),
-            as_of=self._position(),
+            as_of=self._freshness.as_of,
             trace_id=scope["trace_id"],
         )
 

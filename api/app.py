@@ -47,7 +47,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.add_exception_handler(Retriable, on_retriable)
     app.add_exception_handler(RequestValidationError, on_bad_request)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_middleware(Access, position=service.as_of)
+    app.add_middleware(Access, freshness=service.freshness)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

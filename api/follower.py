@@ -1,26 +1,34 @@
-"""Brings the canonical topic into the index: decoded in the tail's thread, applied by the serving thread in slices.
+"""Brings the canonical topic into the index: folded in the tail's thread, applied by the serving thread in slices.
 
-The tail waits until its batch is applied, so that batches never pile up. The last offset of a stone wins; a record that
-cannot be read is counted and skipped.
+The tail waits until its batch is applied, so that batches never pile up. It begins at the offsets of a snapshot, where
+there is one to be trusted, and has a new one written now and then; no batch is applied meanwhile, requests are answered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable
 from concurrent.futures import CancelledError
+from threading import Thread
+from time import monotonic, perf_counter
 from typing import Final
 
-import msgspec
 import structlog
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from api.fragments import frame
-from api.index import Batch, Index, Searchable
+from api.folding import Folded, fold
+from api.freshness import Freshness, version_of
+from api.index import Batch, Index
+from api.snapshot import Manifest, Snapshots
 from runtime.health import Check
+from runtime.kafka import REQUEST_TIMEOUT_S, admin, topic_id
 from runtime.metrics import counter, gauge
 from runtime.settings import KafkaSettings
-from schemas.stone import decode_position, is_position
+from runtime.version import VERSION
+from schemas.errors import Retriable
+from schemas.stone import STONE_VERSION
 from schemas.topics import CANONICAL
 from streams.tail import Tail
 
@@ -29,95 +37,237 @@ log = structlog.stdlib.get_logger(__name__)
 STONES: Final = gauge("adamas_api_stones")
 UNREADABLE: Final = counter("adamas_api_unreadable_total")
 
-SLICE: Final = 400
-"""Stones applied before the event loop may answer a request: 2 to 4 ms."""
+SNAPSHOT_EVERY_S: Final = 600.0
 
-decode_searchable = msgspec.json.Decoder(Searchable).decode
-
-
-def fold(messages: Sequence[Message]) -> tuple[Batch, int]:
-    """The last record of each key, decoded; and how many of them cannot be read."""
-    last = {message.key(): message.value() for message in messages}
-    batch, unreadable = Batch([], [], [], {}), 0
-    for key, value in last.items():
-        try:
-            _take(key or b"", value, batch)
-        # ValueError: bytes without a record's stretches, or a key that is not text.
-        except (msgspec.MsgspecError, ValueError) as error:
-            unreadable += 1
-            log.warning("api.record_unreadable", stone=str(key), error=str(error))
-    return batch, unreadable
-
-
-def _take(key: bytes, value: bytes | None, batch: Batch) -> None:
-    if is_position(key):
-        if value is not None:
-            position = decode_position(value)
-            batch.positions[position.feed] = position.as_of
-    elif value is None:
-        batch.removed.append(key.decode())
-    else:
-        stone, framed = decode_searchable(value), frame(value)
-        batch.stones.append(stone)
-        batch.records.append(framed)
+_SLICE_S: Final = 0.002
+"""The event loop answers requests between two slices of about this length; it must never be held for 5 ms."""
+_FIRST_SLICE: Final = 200
+_SLICES: Final = (20, 4000)
+_RETRY_S: Final = 1.0
 
 
 class Follower:
-    """Keeps an index up to date with a topic. To be made in the thread whose running loop owns the index."""
+    """Keeps an index up to date with a topic. To be made in the thread whose running loop owns the index.
 
-    def __init__(self, kafka: KafkaSettings, index: Index, topic: str = CANONICAL.name) -> None:
+    Args:
+        kafka: where Kafka is.
+        index: an empty one.
+        freshness: told of every new state.
+        topic: the topic's name.
+        snapshots: where to begin and what to write for the next start; without it, the topic is read whole.
+    """
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        index: Index,
+        freshness: Freshness,
+        topic: str = CANONICAL.name,
+        snapshots: Snapshots | None = None,
+    ) -> None:
+        self._kafka = kafka
         self._index = index
+        self._freshness = freshness
+        self._topic = topic
+        self._snapshots = snapshots
         self._loop = asyncio.get_running_loop()
-        self._tail = Tail(kafka, topic, self._apply)
+        self._tail: Tail | None = None
+        self._beginning: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._topic_id = ""
+        self._offsets: dict[int, int] = {}
+        self._changed: dict[int, int] = {}
+        # A state between two batches, or on the way to the topic's end, is no other replica's state.
+        self._own = secrets.token_hex(4)
+        self._states = 0
+        self._slice = _FIRST_SLICE
+        self._started_at = monotonic()
+        self._snapshot_due = monotonic()
+        self._publishing: Thread | None = None
 
     def start(self) -> None:
         """Begin to read; returns at once."""
-        self._tail.start()
+        self._beginning = asyncio.create_task(self._begin())
+        self._beginning.add_done_callback(self._note_end)
 
     async def stop(self) -> None:
-        """Stop reading, once the batch in flight is applied."""
-        # Not in this thread: the tail may be waiting for this very loop.
-        await asyncio.to_thread(self._tail.stop)
+        """Stop reading, once the batch in flight is applied, and write a last snapshot."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.wait([self._beginning])
+        if self._tail is not None:
+            # Not in this thread: the tail may be waiting for this very loop.
+            await asyncio.to_thread(self._tail.stop)
+            await asyncio.to_thread(self._write_snapshot)
+            if self._publishing is not None:
+                await asyncio.to_thread(self._publishing.join)
 
     @property
     def positions(self) -> dict[int, int]:
         """The next offset to be applied, by partition."""
-        return self._tail.positions
+        return {} if self._tail is None else self._tail.positions
 
     @property
     def failure(self) -> BaseException | None:
         """What ended the reading, if something did."""
-        return self._tail.failure
+        return self._failure or (None if self._tail is None else self._tail.failure)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the end offsets taken at start were reached. Never goes back."""
+        return self._tail is not None and self._tail.caught_up
 
     def check_ready(self) -> Check:
         """Ready once the end offsets taken at start were reached."""
+        progress = 0.0 if self._tail is None else self._tail.progress
+        elapsed_s = monotonic() - self._started_at
         detail = {
-            "percent": round(100 * self._tail.progress, 1),
+            "percent": round(100 * progress, 1),
+            "eta_s": 0
+            if self.caught_up
+            else round(elapsed_s / progress - elapsed_s, 1)
+            if progress
+            else None,
             "stones": len(self._index),
-            "positions": self._tail.positions,
+            "positions": self.positions,
             "as_of_ms": dict(self._index.positions),
         }
-        return Check(self._tail.caught_up, detail)
+        return Check(self.caught_up, detail)
 
     def check_live(self) -> Check:
         """Alive as long as the reading goes on; Kafka may be away."""
-        failure = self._tail.failure
-        return Check(failure is None, "reads" if failure is None else type(failure).__name__)
+        return Check(self.failure is None, "reads" if self.failure is None else type(self.failure).__name__)
+
+    async def _begin(self) -> None:
+        self._topic_id, ends = await self._ask_kafka()
+        if self._snapshots is not None:
+            # On this loop, which owns the index: it is not ready yet, so nobody is kept waiting.
+            manifest = self._snapshots.load(self._index, self._topic_id, ends)
+            if manifest is None:
+                self._index.fragments.tidy()
+            else:
+                self._go_on_from(manifest)
+        self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
+        self._started_at = monotonic()
+        self._tail = Tail(self._kafka, self._topic, self._apply, start=dict(self._offsets))
+        self._tail.start()
+
+    def _go_on_from(self, manifest: Manifest) -> None:
+        self._offsets, self._changed = dict(manifest.offsets), dict(manifest.changed)
+        self._freshness.note(self._private_version(), self._index.positions)
+        STONES.set(len(self._index))
+        # The first answers shall not wait for the disk.
+        Thread(target=self._index.fragments.touch, name="touch-records", daemon=True).start()
+
+    async def _ask_kafka(self) -> tuple[str, dict[int, int]]:
+        client = admin(self._kafka)
+        while True:
+            try:
+                return await asyncio.to_thread(_ask, client, self._topic)
+            except (Retriable, TimeoutError) as error:
+                log.warning("api.kafka_away", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._failure = task.exception()
 
     def _apply(self, messages: list[Message]) -> None:
-        batch, unreadable = fold(messages)
-        UNREADABLE.inc(unreadable)
-        applied = asyncio.run_coroutine_threadsafe(self._apply_in_slices(batch), self._loop)
+        folded = fold(messages, self._content_of if self.caught_up else None)
+        UNREADABLE.inc(folded.unreadable)
         try:
-            applied.result()
+            asyncio.run_coroutine_threadsafe(self._apply_in_slices(folded), self._loop).result()
         except CancelledError:
             log.info("api.batch_cancelled")
+            return
+        self._offsets |= folded.next_offsets
+        if monotonic() > self._snapshot_due:
+            self._write_snapshot()
 
-    async def _apply_in_slices(self, batch: Batch) -> None:
-        for start in range(0, len(batch.stones), SLICE):
-            end = start + SLICE
-            self._index.apply(Batch(batch.stones[start:end], batch.records[start:end], [], {}))
+    def _content_of(self, stone_id: str) -> bytes | None:
+        # In the tail's thread: only its own batches ever change the index, and none is being applied now.
+        row = self._index.row(stone_id)
+        return None if row is None else self._index.fragments.content(row)
+
+    async def _apply_in_slices(self, folded: Folded) -> None:
+        batch, version = folded.batch, self._private_version()
+        done = 0
+        while done < len(batch.stones):
+            end = done + self._slice
+            self._apply_slice(
+                Batch(batch.stones[done:end], batch.records[done:end], [], {}), self._slice, version
+            )
+            done = end
+            await asyncio.sleep(0)
+        for start in range(0, len(batch.removed), _FIRST_SLICE):
+            self._apply_slice(
+                Batch([], [], batch.removed[start : start + _FIRST_SLICE], {}), _FIRST_SLICE, version
+            )
             await asyncio.sleep(0)
         # Positions last: they promise that everything before them is in.
-        self._index.apply(Batch([], [], batch.removed, batch.positions))
+        if batch.positions:
+            self._index.apply(Batch([], [], [], batch.positions))
+        if folded.changed or batch.positions:
+            self._note_state(folded.changed)
+
+    def _apply_slice(self, batch: Batch, size: int, version: str) -> None:
+        started = perf_counter()
+        self._freshness.note(version, self._index.positions)
+        self._index.apply(batch)
+        taken_s = perf_counter() - started
+        if len(batch.stones) == size:
+            low, high = _SLICES
+            self._slice = min(max(int(size * _SLICE_S / taken_s), low, size // 2), high, 2 * size)
+
+    def _note_state(self, changed: dict[int, int]) -> None:
+        self._changed |= changed
+        version = (
+            version_of(self._topic_id, STONE_VERSION, VERSION, sorted(self._changed.items()))
+            if self.caught_up
+            else self._private_version()
+        )
+        self._freshness.note(version, self._index.positions)
         STONES.set(len(self._index))
+
+    def _private_version(self) -> str:
+        self._states += 1
+        return f"{self._own}-{self._states}"
+
+    def _write_snapshot(self) -> None:
+        """In the tail's thread or after it: nobody applies a batch meanwhile."""
+        if self._snapshots is None or not self.caught_up:
+            return
+        if self._publishing is not None:
+            self._publishing.join()
+        self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
+        started = perf_counter()
+        try:
+            self._snapshots.write(self._index, self._topic_id, self._offsets, self._changed)
+        except OSError as error:
+            log.warning("api.snapshot_failed", error=str(error))
+            return
+        log.info("api.snapshot_written", stones=len(self._index), seconds=round(perf_counter() - started, 2))
+        self._publishing = Thread(target=self._publish, args=(self._snapshots.publish,), name="snapshot")
+        self._publishing.start()
+
+    def _publish(self, publish: Callable[[Index], None]) -> None:
+        try:
+            publish(self._index)
+        except OSError as error:
+            log.warning("api.snapshot_failed", error=str(error))
+
+
+def _ask(client: AdminClient, topic: str) -> tuple[str, dict[int, int]]:
+    """The topic's id and its end offsets."""
+    try:
+        found = topic_id(client, topic)
+        slots = client.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        futures = client.list_offsets({TopicPartition(topic, slot): latest for slot in slots})
+        return found, {
+            place.partition: future.result(REQUEST_TIMEOUT_S).offset for place, future in futures.items()
+        }
+    except KafkaException as error:
+        if error.args[0].retriable():
+            raise Retriable(str(error.args[0])) from error
+        raise

@@ -93,6 +93,11 @@ class Fragments:
         """The whole record of a row that has one."""
         return self._framed(row)[_HEADER.size :]
 
+    def content(self, row: int) -> bytes:
+        """The record of a row that has one, up to its provenance: all that a search or an item could show."""
+        framed = self._framed(row)
+        return framed[_HEADER.size : _HEADER.size + _HEADER.unpack_from(framed)[2]]
+
     def items(self, rows: Iterable[int], *, with_cost: bool = False) -> list[bytes]:
         """The item of each row as JSON without its braces, e.g. `"id":"…",…`."""
         places, segments, read = self._places, self._segments, _HEADER.unpack_from

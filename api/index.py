@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -38,6 +39,9 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
     lab_grown_type: str | None = None
     fancy_color: str | None = None
     fancy_intensity: str | None = None
+
+
+decode_searchable = msgspec.json.Decoder(Searchable).decode
 
 
 @dataclass(slots=True)
@@ -90,6 +94,22 @@ class Index(Protocol):
     @property
     def fragments(self) -> Fragments:
         """The canonical record and the item of each row."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the records into files in an empty folder, for `load`. Raises `OSError`."""
+
+    def load(self, folder: Path, records: Mapping[str, int]) -> None:
+        """Take over what was saved, in place of what is held.
+
+        Args:
+            folder: where it was saved.
+            records: the manifest of `fragments` at that time.
+
+        Raises:
+            Invalid: it was saved by another version.
+            OSError: a file is missing.
+            ValueError: a file is damaged.
+        """
 
     def values(self, name: str) -> Sequence[str]:
         """The values that stones ever had of a listed attribute."""

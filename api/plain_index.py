@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from api.fields import FIELDS, Kind
 from api.fragments import Fragments
-from api.index import Batch, Page, Searchable
+from api.index import Batch, Page, Searchable, decode_searchable
 from api.query import After, Query, Range, SortKey
 from api.ranks import Ranker, Ranks
 from schemas.columns import NULL_BOOL, NULL_INT, Columns
@@ -68,12 +69,32 @@ class PlainIndex:
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
         if batch.stones:
-            self._put(batch.stones, batch.records)
+            self._fragments.put(self._describe(batch.stones), batch.records)
         gone = [row for row in map(self._columns.remove, batch.removed) if row is not None]
         if gone:
             self._fragments.drop(np.array(gone))
         self._positions.update(batch.positions)
         self._fragments.reclaim()
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the records into files in an empty folder, for `load`. Raises `OSError`."""
+        places = self._fragments.places(self._columns.used)
+        np.save(folder / "places.npy", places[self._columns.live[: self._columns.used]])
+        (folder / "positions.json").write_bytes(msgspec.json.encode(self._positions))
+
+    def load(self, folder: Path, records: Mapping[str, int]) -> None:
+        """Fill an empty index with what was saved, by reading the records again.
+
+        Raises:
+            OSError: a file is missing.
+            ValueError: a file is damaged.
+        """
+        places = np.load(folder / "places.npy")
+        self._fragments.restore(places, records)
+        stones = [decode_searchable(self._fragments.record(row)) for row in range(len(places))]
+        if stones:
+            self._describe(stones)
+        self._positions = msgspec.json.decode((folder / "positions.json").read_bytes(), type=dict[str, int])
 
     def search(self, query: Query) -> Page:
         """One page, and the exact total."""
@@ -86,10 +107,10 @@ class PlainIndex:
             rows, order = rows[later], [ranks[later] for ranks in order]
         return self._page(query, rows, order, total)
 
-    def _put(self, stones: list[Searchable], records: list[bytes]) -> None:
+    def _describe(self, stones: list[Searchable]) -> Rows:
+        """Put stones into the columns; their rows."""
         columns = self._columns
         rows = np.array(columns.put(stones))
-        self._fragments.put(rows, records)
         arrays = columns.arrays
         arrays["certificate"][rows] = [
             NULL_INT if stone.certificate_number is None else hash(stone.certificate_number)
@@ -99,6 +120,7 @@ class PlainIndex:
         self._ids.extend([""] * (columns.used - len(self._ids)))
         for row, stone in zip(rows.tolist(), stones, strict=True):
             self._ids[row] = stone.id
+        return rows
 
     def _mask(self, query: Query) -> NDArray[np.bool_]:
         mask = self._columns.live[: self._columns.used].copy()

@@ -15,15 +15,18 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.follower import Follower
+from api.freshness import Freshness
 from api.keyring import KeyRing
 from api.plain_index import PlainIndex
 from api.service import Service
+from api.snapshot import Snapshots, own_folder
 from api.standing import replica_group, tell_standing
 from runtime.health import Aspect, Health
 from runtime.postgres import Database
 from runtime.settings import Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
+from schemas.feeds import FEEDS
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -61,7 +64,12 @@ class _Server(uvicorn.Server):
 
 
 def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config:
-    index = PlainIndex()
+    folder = settings.data.dir / f"api-{port}"
+    mine = own_folder(folder)
+    if not mine:
+        log.warning("api.folder_taken", folder=str(folder))
+    index, freshness = PlainIndex(folder if mine else None), Freshness(tuple(FEEDS))
+    snapshots = Snapshots(folder) if mine else None
     dsn = settings.postgres.dsn.get_secret_value()
     keys, database = KeyRing(dsn), Database(dsn, "adamas-api-operator")
     health = Health()
@@ -69,7 +77,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        follower = Follower(settings.kafka, index)
+        follower = Follower(settings.kafka, index, freshness, snapshots=snapshots)
         health.add("canonical", follower.check_ready, on=[Aspect.READY])
         health.add("canonical", follower.check_live, on=[Aspect.LIVE, Aspect.STARTUP])
         async with AsyncExitStack() as stack:
@@ -86,7 +94,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             log.info("api.started", port=port)
             yield
 
-    app = create_app(Service(index, keys, health, database=database), lifespan)
+    app = create_app(Service(index, keys, health, freshness, database), lifespan)
     return uvicorn.Config(
         app,
         loop="uvloop",

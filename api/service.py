@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from fastapi import Request
 
-from api.index import Index, as_of
+from api.freshness import Freshness
+from api.index import Index
 from api.keyring import Caller, Keys
 from api.keys import Scope
 from api.problems import NotAllowed, NotAuthenticated, NotReady
@@ -29,14 +29,14 @@ class Service:
         index: the stones.
         keys: who may ask.
         health: how the process is.
-        feeds: the feeds that must all have a position before the data has an age.
+        freshness: which state the data is in.
         database: for what operators see and do; reads of stones never need it.
     """
 
     index: Index
     keys: Keys
     health: Health = field(default_factory=Health)
-    feeds: Sequence[str] = tuple(FEEDS)
+    freshness: Freshness = field(default_factory=lambda: Freshness(tuple(FEEDS)))
     database: Database | None = None
 
     @asynccontextmanager
@@ -46,11 +46,6 @@ class Service:
             raise Retriable("this service has no Postgres")
         async with self.database.link() as link:
             yield link
-
-    def as_of(self) -> str | None:
-        """The age of the data, RFC 3339; None while a feed has not been read through."""
-        at_ms = as_of(self.index.positions, self.feeds)
-        return None if at_ms is None else rfc3339(at_ms)
 
     async def authorise(self, request: Request, scope: Scope) -> Caller:
         """Who asks, if they may.
@@ -72,9 +67,3 @@ class Service:
         if scope not in caller.scopes:
             raise NotAllowed(f"the key {caller.name} lacks the scope {scope}", scope=scope)
         return caller
-
-
-def rfc3339(epoch_ms: int) -> str:
-    """A time with milliseconds, in UTC."""
-    moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

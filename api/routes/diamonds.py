@@ -51,7 +51,7 @@ def diamonds_router(service: Service) -> APIRouter:
             service.index.fragments.items(found.rows, with_cost=with_cost),
             found.total,
             None if found.last is None else to_cursor(found.last, query.sort),
-            service.as_of(),
+            service.freshness.as_of,
         )
         return Response(body, media_type=JSON)
 
@@ -70,6 +70,6 @@ def diamonds_router(service: Service) -> APIRouter:
             raise NotFound("there is no stone of this id, or no longer", field="id")
         (fragment,) = service.index.fragments.items([row], with_cost=Scope.READ_COST in caller.scopes)
         body = item(fragment)
-        return Response(body, media_type=JSON, headers={AS_OF_HEADER: service.as_of() or "unknown"})
+        return Response(body, media_type=JSON, headers={AS_OF_HEADER: service.freshness.as_of or "unknown"})
 
     return router

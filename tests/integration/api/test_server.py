@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic, sleep
 
 import httpx
@@ -20,11 +21,12 @@ from tests.unit.schemas.stones import make_stone
 
 
 @pytest.fixture
-def environment(kafka_settings: KafkaSettings, database: str) -> dict[str, str]:
+def environment(kafka_settings: KafkaSettings, database: str, tmp_path: Path) -> dict[str, str]:
     ensure_topics(kafka_settings, [CANONICAL])
     return os.environ | {
         "ADAMAS_KAFKA_BOOTSTRAP": kafka_settings.bootstrap,
         "ADAMAS_POSTGRES_DSN": database,
+        "ADAMAS_DATA_DIR": str(tmp_path),
         "ADAMAS_API_PORT": str(free_ports(1)[0]),
     }
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.freshness import Freshness
 from api.index import Batch
 from api.keyring import Caller
 from api.keys import ALL_SCOPES, Scope
@@ -37,4 +38,6 @@ def app_of(stones: Iterable[Stone], **positions: int) -> FastAPI:
     index = PlainIndex()
     index.apply(batch_of(*stones))
     index.apply(Batch([], [], [], positions))
-    return create_app(Service(index, FixedKeys(), feeds=("a", "b")))
+    freshness = Freshness(("a", "b"))
+    freshness.note("first", index.positions)
+    return create_app(Service(index, FixedKeys(), freshness=freshness))

@@ -7,9 +7,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from api.fields import FIELDS, Kind
-from api.follower import decode_searchable
 from api.fragments import frame
-from api.index import Batch, Index, Page
+from api.index import Batch, Index, Page, decode_searchable
 from api.query import After, Query, SortKey
 from schemas.columns import epoch_ms
 from schemas.grades import CLARITIES, COLORS, FANCY_INTENSITIES, FLUORESCENCES, QUALITIES
