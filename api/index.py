@@ -1,12 +1,13 @@
 """What the service asks of a search index, whichever engine stands behind it. No Kafka, no HTTP.
 
-One thread owns an index: it applies batches and searches, one after the other.
+One thread owns an index: it applies batches and searches, one after the other. Only `prepare` may run in another
+thread (one at a time), so that reading and encoding a batch costs the owner nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -14,11 +15,12 @@ from typing import Protocol
 import msgspec
 
 from api.fragments import Fragments
-from api.query import After, Query
+from api.query import After, Number, Query
+from api.rating import rating
 
 
 class Searchable(msgspec.Struct, frozen=True, gc=False):
-    """What a search looks at; a subset of `schemas.stone.Stone`, read from its bytes."""
+    """What a search looks at; a subset of `schemas.stone.Stone`, read from its bytes, and what follows from it."""
 
     id: str
     feed: str
@@ -28,17 +30,84 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
     availability: str
     price_cents: int
     updated_at: datetime
+    cost_cents: int = 0
+    list_discount_bps: int | None = None
+    supplier_id: str | None = None
+    supplier_name: str | None = None
+    supplier_stock_number: str | None = None
     color: str | None = None
     clarity: str | None = None
     cut: str | None = None
     polish: str | None = None
     symmetry: str | None = None
     fluorescence: str | None = None
+    fluorescence_color: str | None = None
     lab: str | None = None
     certificate_number: str | None = None
     lab_grown_type: str | None = None
+    treated: bool | None = None
     fancy_color: str | None = None
     fancy_intensity: str | None = None
+    fancy_overtone: str | None = None
+    length_mm: float | None = None
+    width_mm: float | None = None
+    depth_mm: float | None = None
+    depth_percent: float | None = None
+    table_percent: float | None = None
+    crown_angle: float | None = None
+    pavilion_angle: float | None = None
+    girdle: str | None = None
+    culet: str | None = None
+    eye_clean: str | None = None
+    milky: str | None = None
+    brown: str | None = None
+    green: str | None = None
+    blue: str | None = None
+    gray: str | None = None
+    other_tinge: str | None = None
+    image_url: str | None = None
+    video_url: str | None = None
+    origin: str | None = None
+    location: str | None = None
+    delivery_days_min: int | None = None
+    delivery_days_max: int | None = None
+    return_window_days: int | None = None
+
+    @property
+    def price_per_carat_cents(self) -> int:
+        """Our price a carat, integer US cents, half up; the weight counts to a thousandth of a carat."""
+        thousandths = max(1, round(self.carat * 1000))
+        return (2000 * self.price_cents + thousandths) // (2 * thousandths)
+
+    @property
+    def ratio(self) -> float | None:
+        """Length to width, two decimals; null when either is unknown."""
+        return round(self.length_mm / self.width_mm, 2) if self.length_mm and self.width_mm else None
+
+    @property
+    def has_image(self) -> bool:
+        """Whether there is an image."""
+        return self.image_url is not None
+
+    @property
+    def has_video(self) -> bool:
+        """Whether there is a video."""
+        return self.video_url is not None
+
+    @property
+    def rating(self) -> int:
+        """How well it is made, 0 to 100."""
+        return rating(
+            self.cut,
+            self.polish,
+            self.symmetry,
+            self.fluorescence,
+            self.color,
+            self.clarity,
+            self.lab,
+            has_image=self.has_image,
+            has_video=self.has_video,
+        )
 
 
 decode_searchable = msgspec.json.Decoder(Searchable).decode
@@ -62,6 +131,40 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbers:
+    """What is told of a numeric attribute over some stones. Stones that lack it do not count.
+
+    Attributes:
+        count: stones that have it.
+        low: least value, None without stones.
+        high: greatest value.
+        mean: mean value.
+        edges: where the histogram's buckets begin; the first bucket holds what is below the first edge.
+        buckets: stones in each bucket, one more than edges.
+    """
+
+    count: int
+    low: Number | None
+    high: Number | None
+    mean: float | None
+    edges: tuple[Number, ...]
+    buckets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The answer to `Facets`.
+
+    Attributes:
+        counts: attribute to value (None: unknown) to the number of stones; values without stones are left out.
+        numbers: attribute to what is told of it.
+    """
+
+    counts: Mapping[str, Mapping[str | bool | None, int]] = field(default_factory=dict)
+    numbers: Mapping[str, Numbers] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """An answer.
 
@@ -69,11 +172,13 @@ class Page:
         rows: where the page's stones are in `Index.fragments`, in order, until the next batch is applied.
         total: how many stones match, exactly, whatever the page.
         last: where the next page begins; None when this is the last one.
+        counted: the facets, if they were asked for.
     """
 
     rows: Sequence[int]
     total: int
     last: After | None
+    counted: Counted | None = None
 
 
 class Index(Protocol):
@@ -82,11 +187,14 @@ class Index(Protocol):
     def __len__(self) -> int:
         """Stones held, available or not."""
 
+    def prepare(self, batch: Batch) -> Callable[[], None]:
+        """Encode a batch, in any thread (one at a time); call the result in the owner's thread, in order."""
+
     def apply(self, batch: Batch) -> None:
-        """Take over a batch; the next search sees all of it."""
+        """Take over a batch: `prepare` and call the result. The next search sees all of it."""
 
     def search(self, query: Query) -> Page:
-        """One page, and the exact total."""
+        """One page, the exact total, and facets."""
 
     def row(self, stone_id: str) -> int | None:
         """Where a stone is in `fragments`, or None if there is none."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from api.cursors import from_cursor
-from api.fields import FIELDS, SORTABLE, Field, Kind
+from api.fields import FIELDS, PUBLIC, SORTABLE, Field, Kind
 from api.problems import BadParameter
 from api.query import DEFAULT_LIMIT, DEFAULT_SORT, MAX_LIMIT, Number, Query, Range, SortKey
 from schemas.grades import LONG_NAMES
@@ -32,7 +32,7 @@ _FLAGS: Final = {"true": True, "false": False}
 def _parameters() -> dict[str, tuple[Field, str]]:
     """Parameter name to its field and its role: `is`, `min` or `max`."""
     found: dict[str, tuple[Field, str]] = {}
-    for field in FIELDS.values():
+    for field in (FIELDS[name] for name in PUBLIC):
         if field.kind in _RANGED:
             found[f"{field.name}_min"] = (field, "min")
             found[f"{field.name}_max"] = (field, "max")

@@ -1,11 +1,12 @@
-"""The plain search index: numpy masks over columns. Slow by the standards of a better one, and easy to trust.
+"""The plain search index: numpy masks over columns. Slow, and easy to trust: what the fast one is held to.
 
 Records are in `Fragments` beside the columns; nothing but what a search looks at is decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,13 +16,20 @@ from numpy.typing import NDArray
 
 from api.fields import FIELDS, Kind
 from api.fragments import Fragments
-from api.index import Batch, Page, Searchable, decode_searchable
-from api.query import After, Query, Range, SortKey
+from api.index import Batch, Counted, Numbers, Page, Searchable, decode_searchable
+from api.query import After, Facets, Number, Query, Range, SortKey
 from api.ranks import Ranker, Ranks
 from schemas.columns import NULL_BOOL, NULL_INT, Columns
 
-_HASHED: Final = "certificate_number"
-_COLUMNS: Final = tuple(name for name in FIELDS if name != _HASHED)
+_EXACT: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.EXACT)
+_COLUMNS: Final = tuple(name for name in FIELDS if name not in _EXACT)
+_DERIVED: Final = {
+    "price_per_carat_cents": "bigint",
+    "ratio": "double precision",
+    "rating": "bigint",
+    "has_image": "boolean",
+    "has_video": "boolean",
+}
 _SIGN: Final = np.uint64(1 << 63)
 _WORD: Final = 8
 
@@ -36,12 +44,10 @@ class PlainIndex:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        # Nearly every certificate number is another text: a dictionary of them would weigh more than all columns,
-        # so their hashes are kept (64 bits, of this process).
-        self._columns = Columns(_COLUMNS, extra=("certificate", "id_high", "id_low"))
+        self._columns = Columns(_COLUMNS, extra=("id_high", "id_low"), derived=_DERIVED)
         self._fragments = Fragments(folder)
         self._ranker = Ranker(self._columns)
-        self._ids: list[str] = []
+        self._texts: dict[str, list[str | None]] = {name: [] for name in _EXACT}
         self._positions: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -65,6 +71,10 @@ class PlainIndex:
     def row(self, stone_id: str) -> int | None:
         """Where a stone is in `fragments`, or None if there is none."""
         return self._columns.rows.get(stone_id)
+
+    def prepare(self, batch: Batch) -> Callable[[], None]:
+        """Nothing is encoded beforehand: the result does all the work."""
+        return lambda: self.apply(batch)
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
@@ -97,29 +107,30 @@ class PlainIndex:
         self._positions = msgspec.json.decode((folder / "positions.json").read_bytes(), type=dict[str, int])
 
     def search(self, query: Query) -> Page:
-        """One page, and the exact total."""
+        """One page, the exact total, and facets."""
         rows = np.flatnonzero(self._mask(query))
         total = len(rows)
+        counted = None if query.facets is None else self._counted(query, query.facets)
+        if query.limit == 0:
+            return Page([], total, None, counted)
         keys = [self._ranker.of_rows(key, rows) for key in query.sort]
         order = [*keys, *self._id_ranks(rows)]
         if query.after is not None:
-            later = self._later(query, rows, order)
+            later = self._later(query, query.after, rows, order)
             rows, order = rows[later], [ranks[later] for ranks in order]
-        return self._page(query, rows, order, total)
+        chosen, last = self._page(query, rows, order)
+        return Page(chosen, total, last, counted)
 
     def _describe(self, stones: list[Searchable]) -> Rows:
         """Put stones into the columns; their rows."""
         columns = self._columns
         rows = np.array(columns.put(stones))
         arrays = columns.arrays
-        arrays["certificate"][rows] = [
-            NULL_INT if stone.certificate_number is None else hash(stone.certificate_number)
-            for stone in stones
-        ]
         arrays["id_high"][rows], arrays["id_low"][rows] = _id_words([stone.id for stone in stones])
-        self._ids.extend([""] * (columns.used - len(self._ids)))
-        for row, stone in zip(rows.tolist(), stones, strict=True):
-            self._ids[row] = stone.id
+        for name, texts in self._texts.items():
+            texts.extend([None] * (columns.used - len(texts)))
+            for row, stone in zip(rows.tolist(), stones, strict=True):
+                texts[row] = getattr(stone, name)
         return rows
 
     def _mask(self, query: Query) -> NDArray[np.bool_]:
@@ -130,13 +141,15 @@ class PlainIndex:
             mask &= self._one_of(name, values)
         for name, wanted in query.ranges.items():
             mask &= self._within(name, wanted)
+        for name, beginnings in query.prefixes.items():
+            found = [text is not None and text.startswith(beginnings) for text in self._texts[name]]
+            mask &= np.array(found, dtype=np.bool_)
         return mask
 
     def _one_of(self, name: str, values: Sequence[str]) -> NDArray[np.bool_]:
-        used = self._columns.used
-        if FIELDS[name].kind is Kind.EXACT:
-            hashes = self._columns.arrays["certificate"][:used]
-            return np.isin(hashes, [hash(value) for value in values])
+        if name in self._texts:
+            wanted_texts = frozenset(values)
+            return np.array([text in wanted_texts for text in self._texts[name]], dtype=np.bool_)
         codes = self._columns.codes[name]
         wanted = [code for code in map(codes.find, values) if code is not None]
         if len(wanted) == 1:
@@ -149,26 +162,50 @@ class PlainIndex:
 
     def _within(self, name: str, wanted: Range) -> NDArray[np.bool_]:
         column = self._columns[name]
-        known: NDArray[np.bool_]
-        known = ~np.isnan(column) if column.dtype.kind == "f" else column != _null_of(column)
+        known = _known(column)
         if wanted.low is not None:
             known &= column >= wanted.low
         if wanted.high is not None:
             known &= column <= wanted.high
         return known
 
+    def _counted(self, query: Query, facets: Facets) -> Counted:
+        def rows_for(name: str) -> Rows:
+            return np.flatnonzero(self._mask(without(query, name) if facets.exclude_own else query))
+
+        return Counted(
+            {name: self._counts(name, rows_for(name)) for name in facets.counts},
+            {
+                name: self._numbers(name, rows_for(name), edges or FIELDS[name].edges)
+                for name, edges in facets.numbers.items()
+            },
+        )
+
+    def _counts(self, name: str, rows: Rows) -> dict[str | bool | None, int]:
+        found, counts = np.unique(self._columns[name][rows], return_counts=True)
+        texts: Any = {NULL_BOOL: None, 0: False, 1: True}
+        if name in self._columns.codes:
+            texts = self._columns.codes[name].texts
+        return {texts[value]: count for value, count in zip(found.tolist(), counts.tolist(), strict=True)}
+
+    def _numbers(self, name: str, rows: Rows, edges: tuple[Number, ...]) -> Numbers:
+        column = self._columns[name][rows]
+        values = np.sort(column[_known(column)])
+        below = np.searchsorted(values, edges, side="left").tolist()
+        buckets = np.diff([0, *below, len(values)]).tolist()
+        if not len(values):
+            return Numbers(0, None, None, None, edges, tuple(buckets))
+        return Numbers(
+            len(values), values[0].item(), values[-1].item(), float(values.mean()), edges, tuple(buckets)
+        )
+
     def _id_ranks(self, rows: Rows) -> list[Ranks]:
         arrays = self._columns.arrays
-        return [
-            self._ranker.of_rows(SortKey("feed"), rows),
-            arrays["id_high"][rows],
-            arrays["id_low"][rows],
-        ]
+        feed = self._ranker.of_rows(SortKey("feed"), rows)
+        return [feed, arrays["id_high"][rows], arrays["id_low"][rows]]
 
-    def _later(self, query: Query, rows: Rows, order: list[Ranks]) -> NDArray[np.bool_]:
+    def _later(self, query: Query, after: After, rows: Rows, order: list[Ranks]) -> NDArray[np.bool_]:
         """Which rows come behind the end of the page before."""
-        after = query.after
-        assert after is not None
         feed = after.stone_id.partition(":")[0]
         high, low = (int(word[0]) for word in _id_words([after.stone_id]))
         place = [
@@ -184,25 +221,43 @@ class PlainIndex:
             equal &= ranks == end
         # Two words hold the first 16 characters of a vendor's id; the few that share them are compared whole.
         for position in np.flatnonzero(equal):
-            later[position] = self._ids[rows[position]] > after.stone_id
+            later[position] = self._id(int(rows[position])) > after.stone_id
         return later
 
-    def _page(self, query: Query, rows: Rows, order: list[Ranks], total: int) -> Page:
-        first = _first(order, query.limit + 1)
+    def _page(self, query: Query, rows: Rows, order: list[Ranks]) -> tuple[list[int], After | None]:
+        end = query.offset + query.limit
+        first = _first(order, end + 1)
         keys = [ranks[first].tolist() for ranks in order[: len(query.sort)]]
-        ids = [self._ids[row] for row in rows[first]]
+        ids = [self._id(row) for row in rows[first].tolist()]
         ranked = sorted(zip(*keys, ids, rows[first].tolist(), strict=True))
-        chosen = [entry[-1] for entry in ranked[: query.limit]]
-        more = len(ranked) > query.limit
-        return Page(
-            rows=chosen,
-            total=total,
-            last=self._after(query, chosen[-1]) if more else None,
-        )
+        chosen = [entry[-1] for entry in ranked[query.offset : end]]
+        more = len(ranked) > end
+        return chosen, self._after(query, chosen[-1]) if more else None
 
     def _after(self, query: Query, row: int) -> After:
         values = tuple(self._columns.value(key.name, row) for key in query.sort)
-        return After(values, self._ids[row])
+        return After(values, self._id(row))
+
+    def _id(self, row: int) -> str:
+        stone_id = self._texts["id"][row]
+        assert stone_id is not None
+        return stone_id
+
+
+def without(query: Query, name: str) -> Query:
+    """The query without its filter on one attribute."""
+    if name in query.lists:
+        return replace(query, lists={key: query.lists[key] for key in query.lists if key != name})
+    if name in query.ranges:
+        return replace(query, ranges={key: query.ranges[key] for key in query.ranges if key != name})
+    if name in query.flags:
+        return replace(query, flags={key: query.flags[key] for key in query.flags if key != name})
+    return query
+
+
+def _known(column: NDArray[Any]) -> NDArray[np.bool_]:
+    known: NDArray[np.bool_] = ~np.isnan(column) if column.dtype.kind == "f" else column != _null_of(column)
+    return known
 
 
 def _first(order: list[Ranks], count: int) -> Rows:

@@ -70,7 +70,7 @@ class Ranker:
     def of_value(self, key: SortKey, value: Value) -> int | float:
         """The same number for a value, whether a stone has it or not."""
         if value is None:
-            return _LAST_INT
+            return _LAST_FLOAT if self._columns[key.name].dtype.kind == "f" else _LAST_INT
         rank = self._order(key.name).rank(value) if isinstance(value, str) else value
         return -rank if key.descending else rank
 

@@ -10,9 +10,10 @@ with NaN, booleans int8 with -1. `schemas.stone.Stone` gives each column its typ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import msgspec
@@ -74,15 +75,22 @@ class Columns:
     Args:
         names: the attributes to keep, names of `Stone` fields of any type.
         extra: integer columns beside them, written by whoever holds the instance; null is `NULL_INT`.
+        derived: SQL types of attributes that are no fields of `Stone`.
 
     Rows of removed stones are reused; `live` tells which rows hold a stone. `rows` maps an id to its row.
     """
 
-    def __init__(self, names: Sequence[str], extra: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        extra: Sequence[str] = (),
+        derived: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._types = {**_SQL_TYPES, **derived}
         self.names = tuple(names)
         self.extra = tuple(extra)
         self.arrays: dict[str, NDArray[Any]] = {}
-        self.codes: dict[str, Codes] = {name: Codes() for name in names if _SQL_TYPES[name] == "text"}
+        self.codes: dict[str, Codes] = {name: Codes() for name in names if self._types[name] == "text"}
         self.rows: dict[str, int] = {}
         self.live: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._free: list[int] = []
@@ -128,7 +136,7 @@ class Columns:
     def value(self, name: str, row: int) -> Any:
         """One attribute of one row, decoded; times as epoch milliseconds."""
         stored = self.arrays[name][row]
-        kind = _SQL_TYPES[name]
+        kind = self._types[name]
         if kind == "text":
             return self.codes[name].texts[stored]
         if kind == "double precision":
@@ -138,7 +146,7 @@ class Columns:
         return None if stored == NULL_INT else int(stored)
 
     def _encode(self, name: str, values: list[Any]) -> Any:
-        kind = _SQL_TYPES[name]
+        kind = self._types[name]
         if kind == "text":
             return self.codes[name].add_all(values)
         if kind == "timestamptz":
@@ -163,7 +171,7 @@ class Columns:
 
     def _grow(self, capacity: int) -> None:
         for name in (*self.names, *self.extra):
-            dtype, null = _DTYPES[_SQL_TYPES[name] if name in self.names else "bigint"]
+            dtype, null = _DTYPES[self._types[name] if name in self.names else "bigint"]
             grown = np.full(capacity, null, dtype=dtype)
             old = self.arrays.get(name)
             if old is not None:

@@ -1,6 +1,11 @@
 """Stones for searches, and a naive search to compare with."""
 
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from math import floor, isclose
+from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -8,7 +13,7 @@ from hypothesis import strategies as st
 
 from api.fields import FIELDS, Kind
 from api.fragments import frame
-from api.index import Batch, Index, Page, decode_searchable
+from api.index import Batch, Counted, Index, Numbers, Page, Searchable, decode_searchable
 from api.query import After, Query, SortKey
 from schemas.columns import epoch_ms
 from schemas.grades import CLARITIES, COLORS, FANCY_INTENSITIES, FLUORESCENCES, QUALITIES
@@ -38,6 +43,14 @@ def stones(ids: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Stone
         lab_grown=st.booleans(),
         fancy_intensity=st.none() | st.sampled_from(FANCY_INTENSITIES[:3]),
         price_cents=st.integers(0, 5),
+        cost_cents=st.integers(0, 3),
+        list_discount_bps=st.none() | st.integers(-2, 2),
+        length_mm=st.none() | st.sampled_from((4.0, 4.25, 4.2501)),
+        width_mm=st.none() | st.just(4.0),
+        girdle=st.none() | st.sampled_from(("THIN", "Thin - Thick")),
+        treated=st.none() | st.booleans(),
+        image_url=st.none() | st.just("https://images.example/1"),
+        supplier_stock_number=st.none() | st.sampled_from(("A-1", "A-12", "a-1", "0123456789ABCDEF", "")),
         availability=st.sampled_from(Availability),
         updated_at=st.integers(0, 3).map(lambda ms: _BEGIN + timedelta(milliseconds=ms)),
     )
@@ -71,24 +84,93 @@ def naive_search(stock: list[Stone], query: Query) -> tuple[list[Stone], int]:
     if query.after is not None:
         end = _order_of_end(query.after, query.sort)
         matching = [s for s in matching if _order(s, query.sort) > end]
-    return matching[: query.limit], total
+    return matching[query.offset : query.offset + query.limit], total
+
+
+def naive_counted(stock: list[Stone], query: Query) -> Counted:
+    """The facets, the slow and obvious way."""
+    facets = query.facets
+    assert facets is not None
+    counts, numbers = {}, {}
+    for name in facets.counts:
+        counts[name] = dict(Counter(value_of(stone, name) for stone in _counting(stock, query, name)))
+    for name, edges in facets.numbers.items():
+        edges = edges or FIELDS[name].edges
+        values = [value_of(stone, name) for stone in _counting(stock, query, name)]
+        values = [value for value in values if value is not None]
+        buckets = [0] * (len(edges) + 1)
+        for value in values:
+            buckets[sum(edge <= value for edge in edges)] += 1
+        mean = fmean(values) if values else None
+        low, high = min(values, default=None), max(values, default=None)
+        numbers[name] = Numbers(len(values), low, high, mean, tuple(edges), tuple(buckets))
+    return Counted(counts, numbers)
+
+
+def _counting(stock: list[Stone], query: Query, name: str) -> list[Stone]:
+    assert query.facets is not None
+    if query.facets.exclude_own:
+        query = replace(
+            query,
+            lists={key: wanted for key, wanted in query.lists.items() if key != name},
+            ranges={key: span for key, span in query.ranges.items() if key != name},
+            flags={key: truth for key, truth in query.flags.items() if key != name},
+        )
+    return [stone for stone in stock if _matches(stone, query)]
+
+
+def assert_counted(found: Counted | None, expected: Counted) -> None:
+    """Equal, but for the last digits of a mean."""
+    assert found is not None
+    assert found.counts == expected.counts
+    assert found.numbers.keys() == expected.numbers.keys()
+    for name, wanted in expected.numbers.items():
+        told = found.numbers[name]
+        assert replace(told, mean=None) == replace(wanted, mean=None), name
+        assert (told.mean is None) == (wanted.mean is None)
+        assert wanted.mean is None or (told.mean is not None and isclose(told.mean, wanted.mean))
+
+
+def value_of(stone: Stone, name: str) -> Any:
+    """A stone's attribute as a search sees it."""
+    if name == "ratio":
+        known = stone.length_mm and stone.width_mm
+        return round(stone.length_mm / stone.width_mm, 2) if known else None  # type: ignore[operator]
+    if name == "price_per_carat_cents":
+        exact = Fraction(stone.price_cents * 1000, round(stone.carat * 1000))
+        return floor(exact + Fraction(1, 2))
+    if name in ("has_image", "has_video"):
+        return getattr(stone, name.replace("has_", "") + "_url") is not None
+    value = searchable(stone).rating if name == "rating" else getattr(stone, name)
+    return epoch_ms(value) if isinstance(value, datetime) else value
+
+
+def searchable(stone: Stone) -> Searchable:
+    """What the index is handed of a stone."""
+    return decode_searchable(encode(stone))
 
 
 def _matches(stone: Stone, query: Query) -> bool:
     for name, values in query.lists.items():
-        if getattr(stone, name) not in values:
+        if value_of(stone, name) not in values:
+            return False
+    for name, beginnings in query.prefixes.items():
+        text = value_of(stone, name)
+        if text is None or not text.startswith(beginnings):
             return False
     for name, wanted in query.ranges.items():
-        value = getattr(stone, name)
+        value = value_of(stone, name)
+        if value is None:
+            return False
         if wanted.low is not None and value < wanted.low:
             return False
         if wanted.high is not None and value > wanted.high:
             return False
-    return all(getattr(stone, name) is truth for name, truth in query.flags.items())
+    return all(value_of(stone, name) is truth for name, truth in query.flags.items())
 
 
 def _order(stone: Stone, sort: tuple[SortKey, ...]) -> tuple[Any, ...]:
-    return (*(_place(key, getattr(stone, key.name)) for key in sort), stone.id)
+    return (*(_place(key, value_of(stone, key.name)) for key in sort), stone.id)
 
 
 def _order_of_end(after: After, sort: tuple[SortKey, ...]) -> tuple[Any, ...]:
@@ -96,8 +178,6 @@ def _order_of_end(after: After, sort: tuple[SortKey, ...]) -> tuple[Any, ...]:
 
 
 def _place(key: SortKey, value: Any) -> "Place":
-    if isinstance(value, datetime):
-        value = epoch_ms(value)
     field = FIELDS[key.name]
     if field.graded and value is not None:
         known = value in field.values

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -6,10 +7,18 @@ from hypothesis import strategies as st
 
 from api.fields import SORTABLE
 from api.plain_index import PlainIndex
-from api.query import After, Query, Range, SortKey
+from api.query import After, Facets, Query, Range, SortKey
 from schemas.grades import COLORS
 from schemas.stone import Stone, decode_stone, encode
-from tests.unit.api.stock import batch_of, naive_search, record_of, records_of, stones
+from tests.unit.api.stock import (
+    assert_counted,
+    batch_of,
+    naive_counted,
+    naive_search,
+    record_of,
+    records_of,
+    stones,
+)
 from tests.unit.schemas.stones import make_stone
 
 SORTS = st.lists(st.sampled_from(SORTABLE), min_size=1, max_size=3, unique=True).flatmap(
@@ -73,7 +82,7 @@ def test_every_page_of_every_search_equals_a_naive_scan(
         seen += ids(records_of(index, page))
         if page.last is None:
             break
-        query = Query(query.lists, query.ranges, query.flags, query.sort, query.limit, page.last)
+        query = replace(query, after=page.last)
     assert len(seen) == len(set(seen)) == total
 
 
@@ -134,3 +143,36 @@ def test_pages_do_not_overlap_when_everything_ties(index: PlainIndex) -> None:
         query = Query(limit=50, after=page.last)
     assert len(walked) == 500
     assert all(one < other for one, other in pairwise(walked))
+
+
+EVERY_FACET = Facets(
+    counts=("shape", "color", "lab_grown", "treated", "girdle"),
+    numbers={
+        "price_cents": (1, 3),
+        "length_mm": (),
+        "ratio": (1.06,),
+        "updated_at": (),
+        "list_discount_bps": (0,),
+    },
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(stock=st.lists(stones(), max_size=30), query=QUERIES, exclude_own=st.booleans())
+def test_facets_offsets_and_prefixes_equal_a_naive_scan(
+    stock: list[Stone], query: Query, exclude_own: bool
+) -> None:
+    index = PlainIndex()
+    last = list({stone.id: stone for stone in stock}.values())
+    index.apply(batch_of(*last))
+    query = replace(
+        query,
+        offset=2,
+        facets=replace(EVERY_FACET, exclude_own=exclude_own),
+        prefixes={"supplier_stock_number": ("A-1", "0")} if exclude_own else {},
+    )
+    page = index.search(query)
+    expected, total = naive_search(last, query)
+    assert page.total == total
+    assert records_of(index, page) == [encode(stone) for stone in expected]
+    assert_counted(page.counted, naive_counted(last, query))
