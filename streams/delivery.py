@@ -18,6 +18,7 @@ from schemas.errors import Fatal
 from schemas.topics import CANONICAL, DEAD, RAW, RECEIPTS, RULESETS
 from streams.memory import Memory, Version
 from streams.outbox import Letter, Outbox
+from streams.stretches import Stretches
 
 _POLL_S: Final = 0.002
 _CHUNK: Final = 200
@@ -47,10 +48,14 @@ class Delivery:
         producer: idempotent; nobody else may poll it.
         topics: where to.
         memory: learns of each stone once its record is delivered.
+        own: learns which offsets of the canonical topic are ours.
     """
 
-    def __init__(self, producer: Producer, topics: TopicNames, memory: Memory) -> None:
+    def __init__(
+        self, producer: Producer, topics: TopicNames, memory: Memory, own: Stretches | None = None
+    ) -> None:
         self._producer = producer
+        self._own = own or Stretches()
         self._topics = topics
         self._memory = memory
         self._sent = 0
@@ -158,15 +163,24 @@ class Delivery:
         """Hand the delivered beginning of an outbox to the memory."""
         # Reports of a partition come in the order of its records: an idempotent producer never swaps them.
         last: dict[str, tuple[int, Version]] = {}
+        ends: dict[int, int] = {}
+        begins: dict[int, int] = {}
         delivered = 0
         for slot, version in out.stones:
             if not self._offsets[slot]:
                 break
-            last[version.id] = (self._offsets[slot].popleft(), version)
+            offset = self._offsets[slot].popleft()
+            if ends.get(slot) != offset:
+                # Somebody else's records lie between: what came before is known, but no stretch any more.
+                begins[slot] = offset
+            ends[slot] = offset + 1
+            last[version.id] = (offset, version)
             delivered += 1
         if last:
             self._memory.observe(list(last.values()))
             out.let_go(delivered)
+            for slot, end in ends.items():
+                self._own.wrote(slot, begins[slot], end)
 
 
 def _null_headers(version: Version) -> list[tuple[str, str | bytes | None]]:

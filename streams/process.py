@@ -36,6 +36,7 @@ from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.receipts import Receipted
 from streams.rules import RuleHead
+from streams.stretches import Stretches
 from streams.tail import Tail
 from streams.worker import RawRecord, Worker
 
@@ -91,7 +92,8 @@ class Process:
         self._kafka = kafka
         self._group = group
         self.memory = Memory(folder)
-        self.tail = Tail(kafka, self.topics.canonical, self.memory.apply)
+        self._own = Stretches()
+        self.tail = Tail(kafka, self.topics.canonical, self.memory.apply, own=self._own)
         self.rules = RuleHead(kafka, self.topics.rulesets)
         self.receipted = Receipted(kafka, self.topics.receipts)
         self._normalisers = {
@@ -99,7 +101,7 @@ class Process:
         }
         self.worker = Worker(self.memory, self._normalisers, receipted=self.receipted)
         self._background = Background(self.memory, self.worker)
-        self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory)
+        self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
         self._one_at_a_time = asyncio.Lock()
         self._assigned_anew = True
         self._next_offsets: dict[int, int] = {}
@@ -224,6 +226,7 @@ class Process:
     async def _catch_up(self) -> None:
         """After an assignment: wait until the tail has read all that the former owner wrote."""
         self._assigned_anew = False
+        self._own.forget()
         ends, self._next_offsets = await asyncio.to_thread(self._ask_offsets)
         while any(self.tail.positions.get(slot, 0) < end for slot, end in ends.items()):
             self._raise_failures()

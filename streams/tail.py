@@ -23,6 +23,7 @@ from confluent_kafka import (
 from runtime.kafka import consumer
 from runtime.settings import KafkaSettings
 from schemas.errors import Fatal
+from streams.stretches import Stretches
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -50,15 +51,24 @@ class Tail:
         apply: called in the tail's thread with at least one message, in log order within each partition. What it
             raises ends the tail and is kept in `failure`.
         start: first offset to read by partition; the beginning where none is named.
+        own: what the caller writes to the topic itself and so knows without reading it back.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, topic: str, apply: Apply, *, start: dict[int, int] | None = None
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        apply: Apply,
+        *,
+        start: dict[int, int] | None = None,
+        own: Stretches | None = None,
     ) -> None:
         self._kafka = kafka
         self._topic = topic
         self._apply = apply
         self._start = start or {}
+        self._own = own or Stretches()
+        self._left: set[int] = set()
         self._begins: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._positions: dict[int, int] = {}
@@ -158,6 +168,7 @@ class Tail:
     def _follow(self, reader: Consumer) -> None:
         gather_s = 0.0
         while not self._stop.is_set():
+            self._leave_and_return(reader)
             # The first message is waited for, the rest is what lies ready: `consume` with a time-out would hold
             # back a lone message for all of it.
             batch = reader.consume(1, _WAIT_S)
@@ -165,6 +176,18 @@ class Tail:
                 batch += reader.consume(_BATCH - 1, gather_s)
                 gather_s = _GATHER_S if len(batch) > _FLOW else 0.0
                 self._hand_over(batch)
+
+    def _leave_and_return(self, reader: Consumer) -> None:
+        """Stop reading the partitions of which everything is known, and go on with those where it no longer is."""
+        skips = self._own.skips(self._positions)
+        self._positions.update({slot: position for slot, position in skips.items() if slot in self._left})
+        if leave := skips.keys() - self._left:
+            reader.incremental_unassign([TopicPartition(self._topic, slot) for slot in leave])
+        if back := self._left - skips.keys():
+            reader.incremental_assign(
+                [TopicPartition(self._topic, slot, self._positions[slot]) for slot in back]
+            )
+        self._left = set(skips)
 
     def _hand_over(self, batch: list[Message]) -> None:
         messages = [message for message in batch if message.error() is None]
