@@ -6,7 +6,7 @@ STONES: Final = counter("adamas_ingest_stones_total")
 from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from schemas.metrics import METRICS, Metric, Type
 
@@ -33,6 +33,12 @@ def gauge_family(name: str) -> GaugeMetricFamily:
     """A gauge for a collector that tells all its series anew at each scrape. Raises `KeyError` as the others do."""
     metric = _listed(name, Type.GAUGE)
     return GaugeMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+
+
+def counter_family(name: str) -> CounterMetricFamily:
+    """A counter for such a collector."""
+    metric = _listed(name, Type.COUNTER)
+    return CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
 
 
 def _listed(name: str, kind: Type) -> Metric:

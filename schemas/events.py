@@ -33,6 +33,7 @@ class Kind(StrEnum):
     DEAD_LETTERS = "DeadLetters"
     FEED_STOPPED = "FeedStopped"
     VENDOR_STOPPED = "VendorStopped"
+    VENDOR_DOWN = "VendorDown"
     VENDOR_REFUSES_LOGIN = "VendorRefusesLogin"
     AUTHENTICATION_FAILURES = "AuthenticationFailures"
     PARTITION_STUCK = "PartitionStuck"
@@ -81,6 +82,9 @@ KINDS: Final[dict[Kind, KindInfo]] = {
     ),
     Kind.VENDOR_STOPPED: KindInfo(
         _CRITICAL, True, "The vendor refuses our requests (403): nothing is sent any more."
+    ),
+    Kind.VENDOR_DOWN: KindInfo(
+        _CRITICAL, True, "The vendor answers nothing that can be used: one request at a time tries again."
     ),
     Kind.VENDOR_REFUSES_LOGIN: KindInfo(_CRITICAL, True, "The vendor refuses our login."),
     Kind.AUTHENTICATION_FAILURES: KindInfo(

@@ -47,6 +47,7 @@ class Metric:
 
 
 _PROCESSES: Final = {"budget": "ingest", "vendor": "ingest", "http": "api"}
+_CLASS: Final = ("account", "priority")
 _PLACE: Final = ("cluster_name", "group", "topic", "partition")
 
 
@@ -65,7 +66,26 @@ _INGEST: Final = (
     _gauge("adamas_ingest_run_active", "0 or 1", "1 while a run of the feed is under way.", "feed"),
     _counter("adamas_ingest_retries_total", "calls", "Requests and deliveries tried again.", "feed", "cause"),
     _counter("adamas_ingest_pages_too_large_total", "pages", "Pages over Kafka's record limit.", "feed"),
-    _gauge("adamas_budget_used_ratio", "0 to 1", "Share of the vendor budget used in the last 10 s."),
+    _gauge(
+        "adamas_budget_used_ratio", "0 to 1", "Share of the vendor budget used in the last 10 s.", *_CLASS
+    ),
+    _gauge("adamas_budget_waiting", "requests", "Requests that wait for their turn.", *_CLASS),
+    _gauge(
+        "adamas_budget_wait_seconds",
+        "seconds",
+        "From asking to writing, quantiles over the last 5 min.",
+        *_CLASS,
+        "quantile",
+    ),
+    _counter(
+        "adamas_budget_throttled_total",
+        "replies",
+        "Answers of the vendor (429) that asked for fewer requests.",
+        *_CLASS,
+    ),
+    _gauge(
+        "adamas_budget_breaker", "0 or 1", "1 for the state of the circuit breaker.", "account", "state"
+    ),
     _counter("adamas_vendor_requests_total", "requests", "Requests written to the vendor.", "operation"),
     _counter("adamas_vendor_trouble_total", "replies", "Vendor replies that were no answer.", "cause"),
 )

@@ -43,6 +43,12 @@ class Activity:
         self._progress_at.pop(who, None)
         self._reasons.pop(who, None)
 
+    def forget(self) -> None:
+        """Nothing is expected of anybody any more, and nothing is paused."""
+        self._progress_at.clear()
+        self._reasons.clear()
+        self._pause = lambda: None
+
     def pauses_for(self, pause: Callable[[], tuple[float, str] | None]) -> None:
         """While `pause` gives seconds and a reason, everybody waits for that."""
         self._pause = pause

@@ -10,7 +10,6 @@ import stamina
 import structlog
 
 from connectors.budget import Budget, Grant, Priority, StaleGrant
-from connectors.feeds.protocol import Banned
 from connectors.ingest.activity import Activity
 from connectors.ingest.metrics import RETRIES
 from schemas.errors import Retriable, SlowDown
@@ -73,8 +72,6 @@ class Asker:
         self.activity.waits(self.feed, str(error))
         if isinstance(error, SlowDown):
             # The pause is the budget's: it holds back everybody whom it concerns, this call too.
-            only = None if isinstance(error, Banned) else self.priority
-            self.budget.pause(error.after_s, str(error), only)
             return 0.0
         log.warning("ingest.tries_again", feed=self.feed, cause=str(error))
         return True

@@ -1,7 +1,9 @@
 """The lease: one process speaks to the vendor. A Postgres session advisory lock, and an epoch that only grows.
 
-A paused holder keeps its session and so its lock: nobody takes over beside it. When the session ends, so does the
-process: whatever it still had in hand belongs to a lease that is gone.
+A paused holder keeps its session and so its lock: nobody takes over beside it. A session that ended takes everything
+with it that its process still had in hand. Each look at the session proves the lease for `PROOF_S`; whoever writes to
+the vendor asks for that proof where the bytes go out, so that a process which was paused, or cut off from Postgres,
+sends nothing after that time. Postgres in turn gives up a session whose machine is gone, but later than that.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +21,7 @@ import asyncpg
 import structlog
 
 from runtime.settings import PostgresSettings
-from schemas.errors import Fatal, Retriable
+from schemas.errors import Retriable
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -27,11 +30,23 @@ STANDBY_S: Final = 1.0
 CHECK_S: Final = 0.5
 CHECK_TIMEOUT_S: Final = 2.0
 CONNECT_TIMEOUT_S: Final = 5.0
-PREDECESSOR_S: Final = CHECK_S + CHECK_TIMEOUT_S
-"""How long a holder that has lost its session may still send; a new one first waits as long, and a window more."""
+PROOF_S: Final = CHECK_S + CHECK_TIMEOUT_S
+"""How long after a look at its session a holder may send; a new one first waits as long, and a window more."""
+KEEP_ALIVES: Final = {
+    # A dead machine's session ends 4 + 3 * 2 s after its last word: later than `PROOF_S`, and soon enough for a standby.
+    "tcp_keepalives_idle": "4",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    # The same for a machine that is gone while Postgres waits for it to take an answer, milliseconds.
+    "tcp_user_timeout": "10000",
+}
 
 
-@dataclass(frozen=True, slots=True)
+class LeaseLost(Retriable):
+    """Somebody else may hold the lease by now: drop everything and stand by for it again."""
+
+
+@dataclass(slots=True)
 class Holding:
     """A lease that is held.
 
@@ -43,21 +58,29 @@ class Holding:
     epoch: int
     holder: str
     _connection: asyncpg.Connection
+    _looked_at: float
+
+    def is_proven(self) -> bool:
+        """Whether the session was seen alive less than `PROOF_S` ago."""
+        return time.monotonic() - self._looked_at < PROOF_S
 
     async def watch(self) -> None:
         """Run until the lease is lost.
 
         Raises:
-            Fatal: the session is gone, or Postgres does not answer in it.
+            LeaseLost: the session is gone, or Postgres does not answer in it.
         """
         while True:
             await asyncio.sleep(CHECK_S)
+            looked_at = time.monotonic()
             try:
                 await self._connection.execute("SELECT 1", timeout=CHECK_TIMEOUT_S)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-                raise Fatal(
+                raise LeaseLost(
                     f"the lease is lost: Postgres does not answer ({type(error).__name__})"
                 ) from error
+            # From before the question: the answer says nothing of the time since.
+            self._looked_at = looked_at
 
 
 @asynccontextmanager
@@ -77,29 +100,51 @@ async def lease(
     """
     connection = await _connect(settings)
     try:
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
-            on_wait("standby: another process holds the lease")
-            await asyncio.sleep(STANDBY_S)
-        holding = await _enter(connection, await asyncio.to_thread(highest_known))
+        holding = await _wait_and_enter(connection, highest_known, on_wait)
         log.info("ingest.lease_taken", epoch=holding.epoch, holder=holding.holder)
         yield holding
     finally:
-        await connection.close(timeout=CONNECT_TIMEOUT_S)
+        await _close(connection)
+
+
+async def _wait_and_enter(
+    connection: asyncpg.Connection, highest_known: Callable[[], int], on_wait: Callable[[str], None]
+) -> Holding:
+    try:
+        while not await connection.fetchval(
+            "SELECT pg_try_advisory_lock($1)", LOCK_KEY, timeout=CONNECT_TIMEOUT_S
+        ):
+            on_wait("standby: another process holds the lease")
+            await asyncio.sleep(STANDBY_S)
+        return await _enter(connection, await asyncio.to_thread(highest_known))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise Retriable(f"Postgres does not answer a standby ({type(error).__name__})") from error
 
 
 async def _connect(settings: PostgresSettings) -> asyncpg.Connection:
     try:
-        return await asyncpg.connect(settings.dsn.get_secret_value(), timeout=CONNECT_TIMEOUT_S)
+        return await asyncpg.connect(
+            settings.dsn.get_secret_value(), timeout=CONNECT_TIMEOUT_S, server_settings=KEEP_ALIVES
+        )
     except (asyncpg.PostgresError, OSError, TimeoutError) as error:
         raise Retriable(f"Postgres cannot be reached ({type(error).__name__})") from error
 
 
+async def _close(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.close(timeout=CONNECT_TIMEOUT_S)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        log.warning("ingest.lease_not_given_back", cause=type(error).__name__)
+        connection.terminate()
+
+
 async def _enter(connection: asyncpg.Connection, highest_known: int) -> Holding:
     holder = f"{socket.gethostname()}:{os.getpid()}"
+    looked_at = time.monotonic()
     epoch = await connection.fetchval(
         """INSERT INTO leases (epoch, holder, granted_at)
            SELECT 1 + greatest($1, coalesce(max(epoch), 0)), $2, now() FROM leases RETURNING epoch""",
         highest_known,
         holder,
     )
-    return Holding(int(epoch), holder, connection)
+    return Holding(int(epoch), holder, connection, looked_at)

@@ -6,7 +6,6 @@ from runtime.metrics import counter, gauge
 
 STONES: Final = counter("adamas_ingest_stones_total")
 PAGES: Final = counter("adamas_ingest_pages_total")
-BUDGET_USED: Final = gauge("adamas_budget_used_ratio")
 EXPECTED: Final = gauge("adamas_ingest_expected_stones")
 RUN_ACTIVE: Final = gauge("adamas_ingest_run_active")
 RETRIES: Final = counter("adamas_ingest_retries_total")

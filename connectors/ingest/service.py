@@ -11,19 +11,21 @@ import msgspec
 import stamina
 import structlog
 
-from connectors.budget import MARGIN_S, WINDOW_S, Budget, Priority
+from connectors.alerts import RecordedAlerts
+from connectors.budget import MARGIN_S, WINDOW_S, Priority
 from connectors.feeds.protocol import Feed
-from connectors.feeds.registry import open_feeds
+from connectors.feeds.registry import open_accounts
 from connectors.ingest import metrics
 from connectors.ingest.activity import BEAT_S, Activity
 from connectors.ingest.asking import Asker
 from connectors.ingest.history import History, read_history
-from connectors.ingest.lease import PREDECESSOR_S, Holding, lease
+from connectors.ingest.lease import PROOF_S, Holding, lease
 from connectors.ingest.progress import RunProgress
 from connectors.ingest.schedule import next_full_sweep
 from connectors.ingest.sweep import FactWriter, Sweep, plan_run
 from connectors.publisher import Publisher
 from runtime.health import Aspect, Health, serve_health
+from runtime.postgres import Database
 from runtime.settings import Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal, Invalid, Retriable
@@ -45,7 +47,7 @@ def run(settings: Settings) -> None:
     Needs the groups kafka, postgres, vendor and health.
 
     Raises:
-        Fatal: the vendor refuses our login, the lease is lost, or Kafka's producer cannot go on.
+        Fatal: the vendor refuses our login, or Kafka's producer cannot go on.
     """
     serve(settings, RAW.name)
 
@@ -85,9 +87,10 @@ async def _work(settings: Settings, raw: str, activity: Activity) -> None:
         while True:
             try:
                 await _hold_and_serve(settings, raw, activity)
-            except Retriable as error:
-                activity.waits("start", str(error))
-                log.warning("ingest.cannot_start", cause=str(error))
+            except* Retriable as errors:
+                cause = str(_most_serious(errors))
+                activity.waits("start", cause)
+                log.warning("ingest.starts_anew", cause=cause)
                 await asyncio.sleep(RETRY_S)
 
 
@@ -113,9 +116,12 @@ async def _hold_and_serve(settings: Settings, raw: str, activity: Activity) -> N
         with Publisher(settings.kafka, raw) as publisher:
             await _announce(publisher, holding)
             if holding.epoch > 1:
-                await asyncio.sleep(taken_at + PREDECESSOR_S + WINDOW_S + MARGIN_S - time.monotonic())
+                await asyncio.sleep(taken_at + PROOF_S + WINDOW_S + MARGIN_S - time.monotonic())
             activity.done("start")
-            await _serve(settings, activity, holding, publisher, histories)
+            try:
+                await _serve(settings, activity, holding, publisher, histories)
+            finally:
+                activity.forget()
 
 
 async def _announce(publisher: Publisher, holding: Holding) -> None:
@@ -135,15 +141,23 @@ async def _serve(
     publisher: Publisher,
     histories: dict[str, History],
 ) -> None:
-    budget = Budget(holding.epoch, settings.vendor.requests_per_second)
-    metrics.BUDGET_USED.set_function(lambda: budget.use)
-    activity.pauses_for(budget.paused)
-    async with open_feeds(settings.vendor, budget) as feeds, asyncio.TaskGroup() as tasks:
+    async with (
+        Database(settings.postgres.dsn.get_secret_value(), "ingest", size=2) as database,
+        open_accounts(
+            settings.vendor, holding.epoch, holding.is_proven, alerts := RecordedAlerts(database)
+        ) as accounts,
+        asyncio.TaskGroup() as tasks,
+    ):
         tasks.create_task(holding.watch())
-        for feed in feeds:
-            asker = Asker(feed.name, Priority.FULL, budget, activity)
-            reader = FeedReader(FactWriter(feed, asker, publisher), activity, histories[feed.name])
-            tasks.create_task(reader.run())
+        tasks.create_task(alerts.keep_recording())
+        activity.pauses_for(
+            lambda: next(filter(None, (account.budget.paused() for account in accounts)), None)
+        )
+        for account in accounts:
+            for feed in account.feeds:
+                asker = Asker(feed.name, Priority.FULL, account.budget, activity)
+                reader = FeedReader(FactWriter(feed, asker, publisher), activity, histories[feed.name])
+                tasks.create_task(reader.run())
 
 
 class FeedReader:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx
@@ -18,21 +16,13 @@ import msgspec
 import structlog
 
 from connectors.budget import Budget, Grant, Priority, StaleGrant
-from connectors.feeds.nivoda.pauses import GrowingPause
-from connectors.feeds.protocol import Banned, NotLoggedIn
-from runtime.metrics import counter
+from connectors.budget.pauses import GrowingPause
+from connectors.feeds.http import TROUBLE, clock_ms, refuse_trouble, reporter
+from connectors.feeds.protocol import NotLoggedIn
 from runtime.settings import VendorSettings
-from schemas.errors import Fatal, Invalid, Retriable, SlowDown
+from schemas.errors import Fatal, Invalid, Retriable
 
 log = structlog.stdlib.get_logger(__name__)
-
-REQUESTS: Final = counter("adamas_vendor_requests_total")
-TROUBLE: Final = counter("adamas_vendor_trouble_total")
-
-# The vendor's cold reads take over 30 s.
-TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=10, pool=60)
-# Below what servers commonly keep an idle connection for, so that we rarely write into one that is being closed.
-LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4)
 
 TOKEN_LIFE_S: Final = 6 * 3600
 TOKEN_RESERVE_S: Final = 300
@@ -124,8 +114,6 @@ class Session:
         self._http = http
         self._token: _Token | None = None
         self._login_lock = asyncio.Lock()
-        self._ban = GrowingPause(first_s=5, longest_s=300)
-        self._throttle = GrowingPause(first_s=1, longest_s=60)
         self._login_pause = GrowingPause(first_s=1, longest_s=60)
 
     @property
@@ -205,41 +193,35 @@ class Session:
                 self._settings.url,
                 content=content,
                 headers=headers,
-                extensions={"trace": _reporter(grant, operation)},
+                extensions={"trace": reporter(grant, operation)},
             )
         except httpx.HTTPError as error:
             TROUBLE.labels(type(error).__name__).inc()
-            raise Retriable(f"the vendor does not answer ({type(error).__name__})") from error
+            cause = f"the vendor does not answer ({type(error).__name__})"
+            grant.failed(cause)
+            raise Retriable(cause) from error
         grant.answered()
-        return self._read(response)
-
-    def _read(self, response: httpx.Response) -> Reply:
-        try:
-            reply = self._understand(response)
-        except (Retriable, Invalid) as error:
-            TROUBLE.labels(f"{type(error).__name__} {response.status_code}").inc()
-            raise
-        self._ban.over()
-        self._throttle.over()
+        reply = self._read(response, grant)
         self._login_pause.over()
         return reply
 
-    def _understand(self, response: httpx.Response) -> Reply:
-        status, is_json = response.status_code, "json" in response.headers.get("Content-Type", "")
-        if status == 403 and not is_json:
-            raise Banned("the vendor's firewall answers 403", self._ban.next_s())
-        if status == 429 or (status == 503 and "Retry-After" in response.headers):
-            asked_s = _retry_after_s(response)
-            raise SlowDown(f"the vendor answers {status}", asked_s or self._throttle.next_s())
-        if status >= 500:
-            raise Retriable(f"the vendor answers {status}")
-        if not is_json:
-            raise Retriable(f"the vendor answers {status} with something that is not JSON")
+    def _read(self, response: httpx.Response, grant: Grant) -> Reply:
         try:
-            envelope = msgspec.json.decode(response.content, type=Envelope)
-        except msgspec.DecodeError as error:
-            raise Retriable(f"the vendor's JSON is broken ({error})") from error
-        return _reply(response, envelope)
+            refuse_trouble(response, grant)
+            envelope = _envelope(response, grant)
+            grant.succeeded()
+            return _reply(response, envelope)
+        except (Retriable, Invalid) as error:
+            TROUBLE.labels(f"{type(error).__name__} {response.status_code}").inc()
+            raise
+
+
+def _envelope(response: httpx.Response, grant: Grant) -> Envelope:
+    try:
+        return msgspec.json.decode(response.content, type=Envelope)
+    except msgspec.DecodeError as error:
+        grant.failed("the vendor's JSON is broken")
+        raise Retriable(f"the vendor's JSON is broken ({error})") from error
 
 
 def _reply(response: httpx.Response, envelope: Envelope) -> Reply:
@@ -253,7 +235,7 @@ def _reply(response: httpx.Response, envelope: Envelope) -> Reply:
         raise Invalid("query", f"the vendor refuses it with {status}: {_first(errors)}", "refused_query")
     if bytes(envelope.data) == b"null":
         raise Retriable(f"the vendor's reply has no data: {_first(errors)}")
-    return Reply(response.content, envelope.data, bool(errors), _date_ms(response))
+    return Reply(response.content, envelope.data, bool(errors), clock_ms(response))
 
 
 def _is_validation(error: GraphQLError) -> bool:
@@ -263,33 +245,6 @@ def _is_validation(error: GraphQLError) -> bool:
 
 def _first(errors: list[GraphQLError]) -> str:
     return errors[0].message[:200] if errors else ""
-
-
-def _reporter(grant: Grant, operation: str) -> Callable[[str, Any], Awaitable[None]]:
-    """Tell the grant what becomes of its request, from the HTTP client's own trace points."""
-
-    async def report(event: str, _info: Any) -> None:
-        if event == "http11.send_request_headers.started":
-            grant.writing()
-            REQUESTS.labels(operation).inc()
-        elif event in ("http11.send_request_body.complete", "http11.send_request_body.failed"):
-            grant.written()
-        elif event == "http11.receive_response_headers.complete":
-            grant.answered()
-
-    return report
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    with suppress(ValueError):
-        return max(0.0, float(response.headers.get("Retry-After", "")))
-    return None
-
-
-def _date_ms(response: httpx.Response) -> int | None:
-    with suppress(ValueError):
-        return int(parsedate_to_datetime(response.headers.get("Date", "")).timestamp() * 1000)
-    return None
 
 
 def _fresh_s(token: str) -> float:

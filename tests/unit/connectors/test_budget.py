@@ -2,12 +2,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from connectors.budget import MARGIN_S, MAX_GRANT_AGE_S, Budget, Priority, StaleGrant
+from connectors.budget import (
+    MARGIN_S,
+    MAX_GRANT_AGE_S,
+    Budget,
+    Grant,
+    Priority,
+    StaleGrant,
+    TooLate,
+)
+from connectors.budget.breaker import FAILURES
+from connectors.budget.clock import sleep_until
+from connectors.budget.metrics import BudgetMetrics
+from schemas.events import Kind
 from schemas.seq import counter_of, epoch_of
 from tests.unit.connectors.clocks import FakeClock, settle
 
@@ -27,12 +41,12 @@ async def spend(
 ) -> None:
     while True:
         with await budget.grant(priority) as grant:
-            grant.writing()
+            await grant.writing()
             grant.written()
             sent.append(clock.time())
 
 
-async def stop(*tasks: asyncio.Task[None]) -> None:
+async def stop(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -53,7 +67,7 @@ async def test_an_early_reply_frees_its_place_a_second_after_itself() -> None:
     clock, sent = FakeClock(), list[float]()
     budget = Budget(1, 1, clock)
     with await budget.grant(Priority.FULL) as grant:
-        grant.writing()
+        await grant.writing()
         grant.written()
         await clock.advance(0.004)
         grant.answered()
@@ -96,7 +110,7 @@ async def _no_sliding_second_carries_more(delays_ms: list[tuple[int, int, int, P
         with await budget.grant(priority if priority is not None else Priority.FULL) as grant:
             await wait(write_ms)
             if priority is not None:
-                grant.writing()
+                await grant.writing()
                 grant.written()
                 await wait(way_ms)
                 arrivals.append(clock.time())
@@ -176,7 +190,7 @@ async def test_a_grant_too_old_to_be_written_is_refused() -> None:
     with await budget.grant(Priority.FULL) as grant:
         await clock.advance(MAX_GRANT_AGE_S + 0.1)
         with pytest.raises(StaleGrant):
-            grant.writing()
+            await grant.writing()
     assert budget.use == 0
 
 
@@ -184,30 +198,30 @@ async def test_a_request_that_failed_after_its_first_byte_counts() -> None:
     clock = FakeClock()
     budget = Budget(1, 1, clock)
     with await budget.grant(Priority.FULL) as grant:
-        grant.writing()
+        await grant.writing()
+        began = clock.time()
     second = asyncio.create_task(budget.grant(Priority.FULL))
-    await clock.advance(1)
-    assert not second.done()
-    await clock.advance(MARGIN_S + 0.001)
-    assert second.done()
+    await clock.advance(2)
+    assert second.result().not_before == pytest.approx(began + 1 + MARGIN_S)
 
 
-@pytest.mark.parametrize("only", [None, Priority.FULL])
-async def test_a_pause_holds_back_whom_it_concerns(only: Priority | None) -> None:
+async def test_a_throttled_class_waits_and_the_others_go_on() -> None:
     clock = FakeClock()
     budget = Budget(1, clock=clock)
-    budget.pause(5, "the vendor answers 429", only)
+    with await budget.grant(Priority.FULL) as grant:
+        await grant.writing()
+        assert grant.throttled(5, "the vendor answers 429") == 5
+    assert budget.throttles[Priority.FULL] == 1
     full = asyncio.create_task(budget.grant(Priority.FULL))
     live = asyncio.create_task(budget.grant(Priority.LIVE))
     await clock.advance(4)
     assert not full.done()
-    assert live.done() is (only is not None)
+    assert live.done()
     left = budget.paused()
     assert left is not None
     assert left[1] == "the vendor answers 429"
     await clock.advance(1.1)
     assert full.done()
-    assert live.done()
     assert budget.paused() is None
 
 
@@ -226,3 +240,166 @@ async def test_whoever_gives_up_waiting_leaves_no_gap() -> None:
     assert tasks[1].cancelled()
     assert counter_of(tasks[2].result().seq) == 3
     assert budget.waiting == 0
+
+
+async def test_a_request_is_granted_ahead_and_written_at_its_moment() -> None:
+    clock, written = FakeClock(), list[float]()
+    budget = Budget(1, 1, clock)
+
+    async def write() -> None:
+        with await budget.grant(Priority.FULL) as grant:
+            await grant.writing()
+            grant.written()
+            written.append(clock.time())
+
+    began = clock.time()
+    tasks = [asyncio.create_task(write()) for _ in range(3)]
+    await clock.advance(3)
+    await asyncio.gather(*tasks)
+    assert written == pytest.approx([began, began + 1 + MARGIN_S, began + 2 + 2 * MARGIN_S])
+
+
+async def test_what_a_grant_needs_to_reach_the_socket_is_not_lost() -> None:
+    clock, sent = FakeClock(), list[float]()
+    budget = Budget(1, clock=clock)
+
+    async def slowly() -> None:
+        while True:
+            with await budget.grant(Priority.FULL) as grant:
+                await sleep_until(clock, clock.time() + 0.012)
+                await grant.writing()
+                grant.written()
+                sent.append(clock.time())
+
+    tasks = [asyncio.create_task(slowly()) for _ in range(30)]
+    await clock.advance(60)
+    await stop(*tasks)
+    assert most_in_a_second(sent) == LIMIT
+    assert len(sent) / 60 >= 0.985 * LIMIT
+
+
+async def test_nothing_is_written_without_a_proven_lease() -> None:
+    budget = Budget(1, clock=FakeClock(), lease_holds=lambda: False)
+    with await budget.grant(Priority.LIVE) as grant, pytest.raises(StaleGrant, match="lease"):
+        await grant.writing()
+    assert budget.use == 0
+
+
+async def test_whoever_would_wait_too_long_is_refused_at_entry_and_told_when_to_come_back() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock)
+    waiting = [asyncio.create_task(budget.grant(Priority.LIVE)) for _ in range(11)]
+    await settle()
+    with pytest.raises(TooLate, match="10 requests wait before it") as refused:
+        await budget.grant(Priority.LIVE, within_s=5)
+    assert 4 <= refused.value.after_s <= 7
+    patient = asyncio.create_task(budget.grant(Priority.LIVE, within_s=15))
+    await settle()
+    assert not patient.done()
+    await stop(patient, *waiting)
+    assert budget.waiting == 0
+
+
+async def test_a_pause_refuses_at_once_whoever_would_wait_in_vain() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock)
+    with await budget.grant(Priority.LIVE) as grant:
+        await grant.writing()
+        short = asyncio.create_task(budget.grant(Priority.LIVE, within_s=10))
+        patient = asyncio.create_task(budget.grant(Priority.LIVE))
+        await settle()
+        grant.throttled(60, "the vendor answers 429")
+    await settle()
+    with pytest.raises(TooLate, match="429"):
+        short.result()
+    assert not patient.done()
+    await stop(patient)
+
+
+async def test_a_run_of_failures_stops_everybody_and_one_probe_ends_it() -> None:
+    clock, alerts = FakeClock(), AlertsSeen()
+    budget = Budget(1, clock=clock, alerts=alerts)
+    for _ in range(FAILURES):
+        with await asyncio.wait_for(_after(clock, budget), 5) as grant:
+            grant.failed("the vendor answers 503")
+    assert budget.breaker.state.value == "open"
+    assert alerts.open == {(Kind.VENDOR_DOWN, "vendor")}
+    full = asyncio.create_task(budget.grant(Priority.FULL))
+    live = asyncio.create_task(budget.grant(Priority.LIVE))
+    await clock.advance(0.5)
+    assert not live.done()
+    await clock.advance(0.6)
+    assert live.done(), "one request tries"
+    await clock.advance(30)
+    assert not full.done(), "and only one"
+    live.result().succeeded()
+    await clock.advance(0.1)
+    assert full.done()
+    assert budget.breaker.state.value == "closed"
+    assert not alerts.open
+
+
+async def _after(clock: FakeClock, budget: Budget) -> Grant:
+    task = asyncio.create_task(budget.grant(Priority.FULL))
+    await clock.advance(0.1)
+    return await task
+
+
+async def test_a_ban_stops_all_classes_for_longer_each_time_its_probe_is_turned_away() -> None:
+    clock, alerts, pauses = FakeClock(), AlertsSeen(), list[float]()
+    budget = Budget(1, clock=clock, alerts=alerts)
+    first, on_its_way = await _after(clock, budget), await _after(clock, budget)
+    pauses.append(first.banned("the firewall answers 403"))
+    on_its_way.banned("the firewall answers 403")
+    on_its_way.succeeded()
+    for _ in range(2):
+        waiting = {priority: asyncio.create_task(budget.grant(priority)) for priority in Priority}
+        await clock.advance(pauses[-1] - 0.1)
+        assert not any(task.done() for task in waiting.values())
+        await clock.advance(0.2)
+        assert [priority for priority, task in waiting.items() if task.done()] == [Priority.LIVE]
+        pauses.append(waiting[Priority.LIVE].result().banned("the firewall answers 403"))
+        await stop(*list(waiting.values())[1:])
+    assert pauses == pytest.approx([5, 10, 20])
+    assert alerts.open == {(Kind.VENDOR_STOPPED, "vendor")}
+
+
+async def test_a_probe_that_is_not_sent_leaves_its_turn_to_the_next() -> None:
+    clock = FakeClock()
+    budget = Budget(1, clock=clock)
+    (await _after(clock, budget)).banned("the firewall answers 403")
+    await clock.advance(6)
+    (await _after(clock, budget)).close()
+    assert (await _after(clock, budget)) is not None
+
+
+async def test_depth_waits_use_and_breaker_are_metrics() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock, account="test")
+    registry = CollectorRegistry()
+    registry.register(BudgetMetrics([budget]))
+    tasks = [asyncio.create_task(spend(budget, clock, [], priority)) for priority in Priority]
+    await clock.advance(10)
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+    }
+    await stop(*tasks)
+    assert values["adamas_budget_used_ratio", "test", "live"] == pytest.approx(0.95, abs=0.06)
+    assert values["adamas_budget_waiting", "test", "full"] == 1
+    assert values["adamas_budget_wait_seconds", "test", "live", "0.99"] == pytest.approx(1.01, abs=0.02)
+    assert values["adamas_budget_throttled_total", "test", "full"] == 0
+    assert values["adamas_budget_breaker", "test", "closed"] == 1
+
+
+class AlertsSeen:
+    def __init__(self) -> None:
+        self.open: set[tuple[Kind, str]] = set()
+
+    def raised(self, kind: Kind, subject: str, text: str) -> None:
+        assert text
+        self.open.add((kind, subject))
+
+    def resolved(self, kind: Kind, subject: str) -> None:
+        self.open.discard((kind, subject))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.budget import Budget, Grant, Priority, StaleGrant
+from connectors.budget.pauses import GrowingPause
 from connectors.feeds.nivoda.client import NivodaFeed
-from connectors.feeds.nivoda.pauses import GrowingPause
 from connectors.feeds.nivoda.session import Session, _fresh_s
 from connectors.feeds.protocol import NO_UPPER_END, Banned, NotLoggedIn, Page, Slice
 from runtime.settings import VendorSettings
@@ -236,10 +235,9 @@ def test_a_token_is_replaced_before_its_end_by_whichever_clock_is_first(text: st
     assert _fresh_s(text) == fresh_s
 
 
-def test_a_pause_doubles_and_several_refusals_at_once_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_doubles_and_several_refusals_at_once_are_one() -> None:
     now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    pause = GrowingPause(first_s=5, longest_s=15)
+    pause = GrowingPause(first_s=5, longest_s=15, now=lambda: now)
     assert [pause.next_s(), pause.next_s()] == [5, 5]
     pause.over()
     waited: list[float] = []
