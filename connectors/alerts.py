@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import stamina
 import structlog
 
 from connectors.postgres import events
@@ -16,7 +17,6 @@ from schemas.events import Kind
 log = structlog.stdlib.get_logger(__name__)
 
 _ACTOR: Final = "ingest"
-_RETRY_S: Final = 2.0
 
 
 class Alerts(Protocol):
@@ -65,18 +65,15 @@ class RecordedAlerts(LoggedAlerts):
     async def keep_recording(self) -> None:
         """Run for ever."""
         while True:
-            kind, subject, text = await self._told.get()
-            while not await self._recorded(kind, subject, text):
-                await asyncio.sleep(_RETRY_S)
+            await self._record(*await self._told.get())
 
-    async def _recorded(self, kind: Kind, subject: str, text: str | None) -> bool:
-        try:
-            async with self.database.link() as link:
-                if text is None:
-                    await events.resolve(link, kind, subject)
-                else:
-                    await events.record(link, kind, subject, text, actor=_ACTOR)
-        except Retriable as error:
-            log.warning("alert.not_recorded", kind=kind.value, subject=subject, cause=str(error))
-            return False
-        return True
+    async def _record(self, kind: Kind, subject: str, text: str | None) -> None:
+        async for attempt in stamina.retry_context(
+            on=Retriable, attempts=None, timeout=None, wait_initial=1, wait_max=30
+        ):
+            with attempt:
+                async with self.database.link() as link:
+                    if text is None:
+                        await events.resolve(link, kind, subject)
+                    else:
+                        await events.record(link, kind, subject, text, actor=_ACTOR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from itertools import pairwise
@@ -9,7 +10,10 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from connectors.postgres.events import Event, list_events
 from connectors.simulator.faults import KINDS
+from runtime.postgres import Database
+from schemas.events import Kind as EventKind
 from schemas.facts import Complete, Kind, Plan
 from schemas.feeds import FEEDS
 from tests.integration.ingest.conftest import Fact, MakeIngest, MakeVendor, SimulatedVendor
@@ -123,7 +127,9 @@ def test_nothing_is_missing_with_every_fault_on(vendor: MakeVendor, ingest: Make
     assert_within_budget(simulated)
 
 
-def test_a_ban_stops_everything_and_ends(vendor: MakeVendor, ingest: MakeIngest) -> None:
+def test_a_ban_stops_everything_is_an_event_and_ends(
+    vendor: MakeVendor, ingest: MakeIngest, database: str
+) -> None:
     simulated = vendor(stones=1_000, seed=8)
     reading = ingest(simulated)
     reading.wait_until(lambda facts: any(f.headers.kind is Kind.PLAN for f in facts), 30)
@@ -134,6 +140,14 @@ def test_a_ban_stops_everything_and_ends(vendor: MakeVendor, ingest: MakeIngest)
     assert simulated.stats()["requests"] == before
     facts = reading.wait_complete(60)
     assert_all_there(facts, simulated)
+    ban = asyncio.run(events_of(database))[0]
+    assert (ban.kind, ban.subject, ban.open) == (EventKind.VENDOR_STOPPED, "nivoda", False)
+    assert "403" in ban.text
+
+
+async def events_of(dsn: str) -> list[Event]:
+    async with Database(dsn, "test") as database, database.link() as link:
+        return await list_events(link)
 
 
 def test_killed_at_any_moment_a_run_resumes_with_what_is_missing(
