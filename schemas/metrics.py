@@ -83,9 +83,7 @@ _INGEST: Final = (
         "Answers of the vendor (429) that asked for fewer requests.",
         *_CLASS,
     ),
-    _gauge(
-        "adamas_budget_breaker", "0 or 1", "1 for the state of the circuit breaker.", "account", "state"
-    ),
+    _gauge("adamas_budget_breaker", "0 or 1", "1 for the state of the circuit breaker.", "account", "state"),
     _counter("adamas_vendor_requests_total", "requests", "Requests written to the vendor.", "operation"),
     _counter("adamas_vendor_trouble_total", "replies", "Vendor replies that were no answer.", "cause"),
 )
