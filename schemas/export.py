@@ -29,7 +29,7 @@ RECORDS: Final[dict[str, tuple[type[msgspec.Struct] | type[BaseModel], int]]] = 
     "fact-complete": (facts.Complete, facts.FACT_VERSION),
     "fact-retire": (facts.Retire, facts.FACT_VERSION),
     "stone": (stone.Stone, stone.STONE_VERSION),
-    "position": (stone.Position, stone.STONE_VERSION),
+    "position": (stone.Position, stone.POSITION_VERSION),
     "dead-letter-headers": (dead_letter.DeadLetter, dead_letter.DEAD_LETTER_VERSION),
     "receipt": (receipt.Receipt, receipt.RECEIPT_VERSION),
     "rule-set": (ruleset.PublishedRuleSet, ruleset.RULESET_VERSION),

@@ -1,102 +1,116 @@
-"""Rule sets: the decision table that turns a cost into a price. People write these files, so pydantic guards them.
+"""Rule sets: the decision tables that turn a cost into a price and a rating. People write them, so pydantic guards them.
 
 A rule set is published whole, under a new number. The first rule by priority (lowest number first) whose conditions
-all hold gives the margin; without one, the base margin of the stone's type does. A condition on an attribute that is
-null never holds.
+all hold gives the terms; without one, the base margin of the stone's type does. Of two rows with one priority, which
+no file may have, the upper one is first.
+
+A price is computed in one piece and rounded once:
+
+1. cost × (1 + margin) × rate + amount, an exact fraction of the sale currency's minor unit;
+2. rounded to the nearest minor unit, halves up; or as the row's `rounding` says;
+3. not below `floor_cents`, then not above `ceiling_cents`, and never below nothing.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, get_args, get_type_hints
+from typing import Annotated, Final, Literal
 
-import msgspec
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
-from schemas.errors import Invalid
-from schemas.stone import Content
+from schemas.conditions import Strict, When
 
-RULESET_VERSION: Final = 1
+RULESET_VERSION: Final = 2
 MARGIN_BPS_MIN: Final = -9_999
 MARGIN_BPS_MAX: Final = 1_000_000
 MAX_RULES: Final = 10_000
-MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+MAX_AMOUNT: Final = 10**12
+HOME_CURRENCY: Final = "USD"
+"""The currency of costs."""
+RATE_ONE: Final = 1_000_000
+"""The rate of the home currency to itself."""
+WHOLE_BPS: Final = 10_000
 
 MarginBps = Annotated[int, Field(strict=True, ge=MARGIN_BPS_MIN, le=MARGIN_BPS_MAX)]
+Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217")]
+Rating = Annotated[int, Field(strict=True, ge=1, le=10)]
 
 
-def _attribute_types() -> dict[str, type]:
-    types: dict[str, type] = {}
-    for name, hint in get_type_hints(Content).items():
-        plain = [part for part in get_args(hint) or (hint,) if part is not type(None)]
-        types[name] = plain[0] if isinstance(plain[0], type) else str
-    return types
+class Rounding(Strict):
+    """An explicit rounding: to `ending_cents` more than a multiple of `to_cents`.
 
+    `{to_cents: 10000, ending_cents: 9900}` gives prices that end in 99 whole units (psychological rounding);
+    `{to_cents: 500}` gives multiples of five.
+    """
 
-ATTRIBUTES: Final = _attribute_types()
-"""What a condition may look at: every field of a stone's content with its type (str, int, float, bool)."""
-
-
-class Strict(BaseModel):
-    """Refuses unknown keys and numbers without end, never changes after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Range(Strict):
-    """A range of numbers: `min` and `max` belong to it, `below` does not."""
-
-    min: int | float | None = None
-    max: int | float | None = None
-    below: int | float | None = None
+    to_cents: Annotated[int, Field(strict=True, ge=1, le=10**9)]
+    ending_cents: Annotated[int, Field(strict=True, ge=0)] = 0
+    mode: Literal["half_up", "up", "down"] = "half_up"
 
     @model_validator(mode="after")
-    def _is_a_range(self) -> Range:
-        upper = self.max if self.max is not None else self.below
-        if self.min is None and upper is None:
-            raise ValueError("a range needs min, max or below")
-        if self.max is not None and self.below is not None:
-            raise ValueError("a range takes max or below, not both")
-        if self.min is not None and upper is not None and self.min > upper:
-            raise ValueError(f"min {self.min} is greater than {upper}")
+    def _ending_is_smaller(self) -> Rounding:
+        if self.ending_cents >= self.to_cents:
+            raise ValueError(f"ending_cents {self.ending_cents} must be less than to_cents {self.to_cents}")
         return self
 
 
-Condition = Range | bool | tuple[str, ...]
+class Row(Strict):
+    """What rows of every table have: a name, a place in the order, conditions that must all hold, and a validity.
 
-
-class Rule(Strict):
-    """One row: conditions that must all hold, and the margin they give."""
+    A row counts from `valid_from` on and no longer from `valid_until` on.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^:\s][^:]*$")]
     priority: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
-    when: dict[str, Condition] = Field(min_length=1)
-    margin_bps: MarginBps
+    when: When
+    valid_from: AwareDatetime | None = None
+    valid_until: AwareDatetime | None = None
 
-    @field_validator("when", mode="before")
-    @classmethod
-    def _conditions_fit_their_attribute(cls, when: Any) -> Any:
-        if not isinstance(when, dict):
-            return when
-        return {name: _fitting(name, value) for name, value in when.items()}
+    @model_validator(mode="after")
+    def _is_ever_valid(self) -> Row:
+        if self.valid_from and self.valid_until and self.valid_from >= self.valid_until:
+            raise ValueError("valid_from must be before valid_until")
+        return self
+
+    def valid_at(self, at_ms: int) -> bool:
+        """Whether the row counts at a moment (milliseconds since 1970, UTC)."""
+        return (self.valid_from is None or self.valid_from.timestamp() * 1000 <= at_ms) and (
+            self.valid_until is None or at_ms < self.valid_until.timestamp() * 1000
+        )
 
 
-def _fitting(name: str, value: Any) -> Any:
-    """The condition as its attribute's type wants it; a single text stands for a list of one."""
-    kind = ATTRIBUTES.get(name)
-    if kind is None:
-        raise ValueError(f"{name}: a stone has no such attribute")
-    if kind is bool:
-        fits, wanted = isinstance(value, bool), "true or false"
-    elif kind in (int, float):
-        fits, wanted = isinstance(value, dict | Range), "a range {min:, max:, below:}"
-    else:
-        value = (value,) if isinstance(value, str) else value
-        texts = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
-        fits, wanted = texts and len(value) > 0, "a text or a list of texts"
-    if not fits:
-        raise ValueError(f"{name}: takes {wanted}")
-    return value
+class Terms(Strict):
+    """What a price is made of; amounts in minor units of the sale currency. See the module for the order."""
+
+    margin_bps: MarginBps | None = None
+    amount_cents: Annotated[int, Field(strict=True, ge=-MAX_AMOUNT, le=MAX_AMOUNT)] = 0
+    rounding: Rounding | None = None
+    floor_cents: Amount | None = None
+    ceiling_cents: Amount | None = None
+
+    @model_validator(mode="after")
+    def _is_a_price(self) -> Terms:
+        if self.margin_bps is None and not self.amount_cents:
+            raise ValueError("a row gives margin_bps, amount_cents or both")
+        floor, ceiling = self.floor_cents, self.ceiling_cents
+        if floor is not None and ceiling is not None and floor > ceiling:
+            raise ValueError(f"floor_cents {floor} is greater than ceiling_cents {ceiling}")
+        return self
+
+    @property
+    def bps(self) -> int:
+        """The margin; none when only an amount is given."""
+        return self.margin_bps or 0
+
+
+class Rule(Row, Terms):
+    """One row of the price table."""
+
+
+class RatingRule(Row):
+    """One row of the rating table."""
+
+    rating: Rating
 
 
 class BaseMargins(Strict):
@@ -107,58 +121,106 @@ class BaseMargins(Strict):
     fancy_bps: MarginBps = 4_000
 
 
+class Ratings(Strict):
+    """The rating table: how good an offer is, 1 to 10; `base` for stones that no row matches, null for none."""
+
+    base: Rating | None = None
+    rules: tuple[RatingRule, ...] = Field(default=(), max_length=MAX_RULES)
+
+
 class RuleSet(Strict):
-    """A whole decision table, as a person writes it."""
+    """Whole decision tables, as a person writes them."""
 
     base: BaseMargins = BaseMargins()
     rules: tuple[Rule, ...] = Field(default=(), max_length=MAX_RULES)
+    ratings: Ratings = Ratings()
+    currency: Currency = HOME_CURRENCY
 
     @model_validator(mode="after")
     def _rows_are_distinct(self) -> RuleSet:
-        for attribute in ("name", "priority"):
-            seen: dict[object, int] = {}
-            for row, rule in enumerate(self.rules, start=1):
-                value = getattr(rule, attribute)
-                if value in seen:
-                    raise ValueError(f"row {row}: {attribute} {value!r} is already that of row {seen[value]}")
-                seen[value] = row
+        _refuse_twins(self.rules, "")
+        _refuse_twins(self.ratings.rules, "ratings ")
         return self
+
+    def boundaries(self) -> list[int]:
+        """The moments (ms since 1970, UTC) at which a row begins or ceases to count, in order."""
+        rows: tuple[Row, ...] = (*self.rules, *self.ratings.rules)
+        moments = {moment for row in rows for moment in (row.valid_from, row.valid_until) if moment}
+        return sorted(int(moment.timestamp() * 1000) for moment in moments)
+
+
+def _refuse_twins(rows: tuple[Row, ...], table: str) -> None:
+    for attribute in ("name", "priority"):
+        seen: dict[object, int] = {}
+        for place, row in enumerate(rows, start=1):
+            value = getattr(row, attribute)
+            if value in seen:
+                raise ValueError(
+                    f"{table}row {place}: {attribute} {value!r} is already that of row {seen[value]}"
+                )
+            seen[value] = place
+
+
+class Rate(Strict):
+    """An exchange rate: one record of `pricing.rates`."""
+
+    id: Annotated[str, Field(min_length=1, max_length=100)]
+    currency: Currency
+    ppm: Annotated[
+        int,
+        Field(
+            strict=True, ge=1, le=900_000_000, description="minor units of the currency per million US cents"
+        ),
+    ]
+    at: Annotated[int, Field(description="when it was true: UTC, milliseconds since 1970")]
+    source: str
+
+
+class Side(Strict):
+    """What the stones outside the share of a gradual publish are priced by: an earlier number's content and rate."""
+
+    number: Annotated[int, Field(ge=1)]
+    content: RuleSet
+    rate: Rate | None = None
 
 
 class PublishedRuleSet(Strict):
-    """A rule set under its number: one record of `pricing.rulesets`."""
+    """A rule set under its number: one record of `pricing.rulesets`. Whatever moves a price is in it.
+
+    Stones in the share take `content`, the others `rest`; see `streams.pricing.in_share`.
+    """
 
     number: Annotated[int, Field(ge=1)]
     published_at: Annotated[int, Field(description="UTC, milliseconds since 1970")]
     actor: str
     reason: str
     content: RuleSet
+    cause: Annotated[
+        str, Field(description="publish, rollback, share, return, rate or dates: what made the number")
+    ] = "publish"
+    valid_at: Annotated[
+        int | None,
+        Field(description="the moment whose valid rows count, ms since 1970; null: when it was published"),
+    ] = None
+    rate: Annotated[
+        Rate | None, Field(description="of the content's currency; null for the home currency")
+    ] = None
+    share_bps: Annotated[int, Field(ge=0, le=WHOLE_BPS, description="share of the stones, basis points")] = (
+        WHOLE_BPS
+    )
+    rest: Side | None = None
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> PublishedRuleSet:
+        for side in (self, self.rest) if self.rest else (self,):
+            currency, rate = side.content.currency, side.rate
+            if currency != HOME_CURRENCY and (rate is None or rate.currency != currency):
+                raise ValueError(f"there is no rate for {currency}")
+        if self.share_bps < WHOLE_BPS and self.rest is None:
+            raise ValueError("a share needs the rule set of the other stones")
+        return self
 
-def parse_rule_file(data: bytes) -> RuleSet:
-    """Read a rule set from YAML or JSON (JSON is YAML).
-
-    Raises:
-        Invalid: names the row and the field of the first mistake, and the rule it breaks.
-    """
-    if len(data) > MAX_FILE_BYTES:
-        raise Invalid("file", f"has {len(data)} bytes; at most {MAX_FILE_BYTES} are read", code="too_large")
-    try:
-        document = msgspec.json.decode(data) if data.lstrip()[:1] == b"{" else yaml.safe_load(data)
-    except (yaml.YAMLError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid("file", f"is neither YAML nor JSON: {error}", code="unreadable") from error
-    if not isinstance(document, dict):
-        raise Invalid("file", "must be a mapping with `base` and `rules`", code="unreadable")
-    try:
-        return RuleSet.model_validate(document)
-    except ValidationError as error:
-        raise Invalid(*_first_mistake(error), code="bad_rule") from error
-
-
-def _first_mistake(error: ValidationError) -> tuple[str, str]:
-    first = error.errors()[0]
-    # Where a union failed, pydantic adds the tried type's name to the path; the writer of the file knows no such field.
-    place = [str(part) for part in first["loc"] if "Range" not in str(part)]
-    if place[:1] == ["rules"] and len(place) > 1:
-        place[:2] = [f"row {int(place[1]) + 1}"]
-    return ".".join(place) or "rules", first["msg"].removeprefix("Value error, ")
+    @property
+    def counted_at(self) -> int:
+        """The moment whose valid rows count, ms since 1970, UTC."""
+        return self.published_at if self.valid_at is None else self.valid_at

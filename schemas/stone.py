@@ -18,7 +18,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-STONE_VERSION: Final = 1
+STONE_VERSION: Final = 2
+POSITION_VERSION: Final = 1
 
 CONTENT_HASH_BYTES: Final = 8
 
@@ -136,12 +137,22 @@ class Stone(Content, frozen=True, kw_only=True):
         str, Meta(description="name of the rule that gave the margin; `base:…` for a base margin")
     ]
     rules_version: Annotated[int, Meta(description="number of the published rule set")]
+    rating: Annotated[
+        int | None,
+        Meta(description="how good the offer is, 1 to 10, by the rule set; null without", extra={"since": 2}),
+    ] = None
     updated_at: Annotated[datetime, Meta(description="when content or price last changed, UTC")]
     seq: Annotated[int, Meta(description="when the fact's request was granted (schemas.seq)")]
     mapper_version: Annotated[int, Meta(description="version of the code and tables that normalised it")]
     content_hash: Annotated[str, Meta(description="16 hex digits over the content")]
     cause: Cause
     margin_bps: Annotated[int, Meta(description="basis points on top of the cost")]
+    rate_id: Annotated[
+        str | None,
+        Meta(
+            description="the exchange rate the price was made with; null for US dollars", extra={"since": 2}
+        ),
+    ] = None
     previous_price_cents: Annotated[
         int | None, Meta(description="the price before this version; null for a new stone")
     ] = None

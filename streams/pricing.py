@@ -1,24 +1,37 @@
 """From content to price: a published rule set compiled once into one function. Pure; money in integers only.
 
-The first rule by priority (lowest number first) whose conditions all hold gives the margin. To find it, the rules are
-first narrowed by the value of the attribute that tells most of them apart, then by the range of a number; what is left
-is compiled to a chain of comparisons. A condition on an attribute that is null never holds.
+What a row means is said in `schemas.ruleset`, how its conditions are compiled in `streams.matching`.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
+from zlib import crc32
 
 import msgspec
 
-from schemas.ruleset import Condition, PublishedRuleSet, Range, Rule
+from schemas.conditions import TYPES
+from schemas.ruleset import (
+    HOME_CURRENCY,
+    RATE_ONE,
+    WHOLE_BPS,
+    BaseMargins,
+    PublishedRuleSet,
+    Rate,
+    Rounding,
+    RuleSet,
+    Side,
+    Terms,
+)
 from schemas.stone import Content
+from streams.matching import Case, Match, compile_cases, stone_type
 
-FANCY: Final = "FANCY"
-_CHAIN_MAX: Final = 6
+SCALE: Final = WHOLE_BPS * RATE_ONE
+"""A cost times (10 000 + margin) times rate is a price in this many parts of a minor unit."""
+TO_THE_CENT: Final = Rounding(to_cents=1)
+
+ResultT = TypeVar("ResultT")
 
 
 class Priced(NamedTuple):
@@ -30,14 +43,23 @@ class Priced(NamedTuple):
 
 
 class Margin(NamedTuple):
-    """What a rule gives. `rule_json` is its name as it stands in a record, quotes included."""
+    """What holds for a stone.
+
+    Attributes:
+        rule: the rule's name.
+        bps: its margin.
+        price: cost in US cents to price in minor units of the sale currency.
+        rule_json: the rule's name as it stands in a record, quotes included.
+        currency_json: the sale currency likewise.
+        rate_json: the id of its exchange rate likewise; null for the home currency.
+    """
 
     rule: str
     bps: int
+    price: Callable[[int], int]
     rule_json: bytes
-
-
-Match = Callable[[Content], Margin]
+    currency_json: bytes
+    rate_json: bytes
 
 
 class PriceBook:
@@ -46,155 +68,109 @@ class PriceBook:
     Attributes:
         number: the rule set's number.
         margin: the compiled function: content to the margin that holds for it.
+        rating: content to the rating that holds for it, 1 to 10, or null.
     """
 
     def __init__(self, published: PublishedRuleSet) -> None:
         self.number = published.number
-        base = published.content.base
-        self._base = _base_match(
-            _margin("base:natural", base.natural_bps),
-            _margin("base:lab_grown", base.lab_grown_bps),
-            _margin("base:fancy", base.fancy_bps),
-        )
-        rules = sorted(published.content.rules, key=lambda rule: rule.priority)
-        self.margin: Match = _by_value(rules, self._base)
+        at_ms, share, rest = published.counted_at, published.share_bps, published.rest
+        self.margin = compile_margins(published.content, published.rate, at_ms)
+        self.rating = compile_ratings(published.content, at_ms)
+        if rest is not None and share < WHOLE_BPS:
+            self.margin = _shared(share, self.margin, compile_margins(rest.content, rest.rate, at_ms))
+            self.rating = _shared(share, self.rating, compile_ratings(rest.content, at_ms))
 
     def price(self, content: Content) -> Priced:
         """The stone's price, rule and margin."""
         margin = self.margin(content)
-        return Priced(price_cents(content.cost_cents, margin.bps), margin.rule, margin.bps)
+        return Priced(margin.price(content.cost_cents), margin.rule, margin.bps)
 
 
 def price_cents(cost_cents: int, margin_bps: int) -> int:
     """`round_half_up(cost × (10 000 + margin) / 10 000)`, for a cost that is not negative."""
-    return (cost_cents * (10_000 + margin_bps) + 5_000) // 10_000
+    return (cost_cents * (WHOLE_BPS + margin_bps) + 5_000) // WHOLE_BPS
 
 
-def _margin(rule: str, bps: int) -> Margin:
-    return Margin(rule, bps, msgspec.json.encode(rule))
+def bucket(stone_id: str) -> int:
+    """Where a stone stands among all, 0 to 9 999: for ever the same, and equally often each."""
+    return crc32(stone_id.encode()) % WHOLE_BPS
 
 
-def _base_match(natural: Margin, lab_grown: Margin, fancy: Margin) -> Match:
-    def base(content: Content) -> Margin:
-        if content.color == FANCY or content.fancy_color is not None:
-            return fancy
-        return lab_grown if content.lab_grown else natural
-
-    return base
+def in_share(stone_id: str, share_bps: int) -> bool:
+    """Whether a stone is among the share that takes a new rule set first; a larger share holds every smaller one."""
+    return bucket(stone_id) < share_bps
 
 
-class _Branches(dict[Any, Match]):
-    """Value to the function for the rules that can hold there, compiled when the value is first met."""
-
-    __slots__ = ("_attribute", "_otherwise", "_rules")
-
-    def __init__(self, attribute: str, rules: Sequence[Rule], otherwise: Match) -> None:
-        super().__init__()
-        self._attribute = attribute
-        self._rules = rules
-        self._otherwise = otherwise
-
-    def __missing__(self, value: Any) -> Match:
-        possible = [rule for rule in self._rules if _can_hold(rule.when.get(self._attribute), value)]
-        match = _by_range(possible, self._otherwise)
-        # Values outside the rules are many (free texts) and all alike; remembering some is enough.
-        if len(self) < 10_000:
-            self[value] = match
-        return match
+def sides(published: PublishedRuleSet) -> list[Side]:
+    """The rule sets that price stones under a number: the published one, and that of the stones outside its share."""
+    own = Side(number=published.number, content=published.content, rate=published.rate)
+    return [own, published.rest] if published.rest and published.share_bps < WHOLE_BPS else [own]
 
 
-def _can_hold(condition: Condition | None, value: Any) -> bool:
-    if condition is None:
-        return True
-    return value is condition if isinstance(condition, bool) else value in condition
+def base_terms(base: BaseMargins) -> dict[str, Terms]:
+    """The terms of stones that no row matches, by type."""
+    return {kind: Terms(margin_bps=getattr(base, f"{kind}_bps")) for kind in TYPES}
 
 
-def _by_value(rules: Sequence[Rule], otherwise: Match) -> Match:
-    """Narrow by the text or yes-or-no attribute that most rules name."""
-    attribute = _most_named(rules, lambda condition: not isinstance(condition, Range))
-    if attribute is None or len(rules) <= _CHAIN_MAX:
-        return _by_range(rules, otherwise)
-    source = f"def match(stone):\n    return branches[stone.{attribute}](stone)\n"
-    return _compiled(source, {"branches": _Branches(attribute, rules, otherwise)})
+def base_rule(kind: str) -> str:
+    """The name under which a base margin stands in a record."""
+    return f"base:{kind}"
 
 
-def _by_range(rules: Sequence[Rule], otherwise: Match) -> Match:
-    """Narrow by the number that most rules limit: between two neighboring bounds the same rules can hold."""
-    attribute = _most_named(rules, lambda condition: isinstance(condition, Range))
-    if attribute is None or len(rules) <= _CHAIN_MAX:
-        return _chain(rules, otherwise)
-    ranges = [rule.when[attribute] for rule in rules if attribute in rule.when]
-    bounds = sorted({bound for span in ranges if isinstance(span, Range) for bound in _bounds(span)})
-    # Bounds themselves stay in both neighbors: whether a bound belongs to a range is the chain's to decide.
-    edges = [float("-inf"), *bounds, float("inf")]
-    chains = []
-    for low, high in pairwise(edges):
-        possible = [rule for rule in rules if _overlaps(rule.when.get(attribute), low, high)]
-        chains.append(_chain(possible, otherwise))
-    nothing_known = _chain([rule for rule in rules if attribute not in rule.when], otherwise)
-    source = (
-        f"def match(stone):\n    value = stone.{attribute}\n"
-        "    return (unknown if value is None else chains[find(bounds, value)])(stone)\n"
+def compile_margins(content: RuleSet, rate: Rate | None, at_ms: int) -> Match[Margin]:
+    """The price table's rows that are valid at a moment (ms since 1970) as one function."""
+    by_type = {
+        kind: _margin(base_rule(kind), terms, content, rate)
+        for kind, terms in base_terms(content.base).items()
+    }
+    rows = sorted((rule for rule in content.rules if rule.valid_at(at_ms)), key=lambda rule: rule.priority)
+    cases = [Case(rule.when, _margin(rule.name, rule, content, rate)) for rule in rows]
+    return compile_cases(cases, lambda stone: by_type[stone_type(stone)])
+
+
+def compile_ratings(content: RuleSet, at_ms: int) -> Match[int | None]:
+    """The rating table's rows that are valid at a moment (ms since 1970) as one function."""
+    rows = sorted(
+        (rule for rule in content.ratings.rules if rule.valid_at(at_ms)), key=lambda rule: rule.priority
     )
-    return _compiled(
-        source, {"unknown": nothing_known, "chains": chains, "find": bisect_right, "bounds": bounds}
+    base = content.ratings.base
+    return compile_cases([Case[int | None](rule.when, rule.rating) for rule in rows], lambda _: base)
+
+
+def price_function(terms: Terms, ppm: int) -> Callable[[int], int]:
+    """The terms as a function of the cost, at a rate in minor units per million US cents."""
+    factor = WHOLE_BPS + terms.bps
+    plain = terms.rounding is None and terms.floor_cents is None and terms.ceiling_cents is None
+    if plain and ppm == RATE_ONE and not terms.amount_cents:
+        return lambda cost_cents: (cost_cents * factor + 5_000) // WHOLE_BPS
+    rounding = terms.rounding or TO_THE_CENT
+    step, mode = rounding.to_cents * SCALE, rounding.mode
+    # Half a step more, or all but nothing of it, before rounding down: the whole of `mode`.
+    lift = {"half_up": step // 2, "up": step - 1, "down": 0}[mode]
+    scaled, shift = factor * ppm, (terms.amount_cents - rounding.ending_cents) * SCALE + lift
+    to_cents, ending = rounding.to_cents, rounding.ending_cents
+    floor = max(0, terms.floor_cents or 0)
+    ceiling = terms.ceiling_cents
+
+    def price(cost_cents: int) -> int:
+        rounded = (cost_cents * scaled + shift) // step * to_cents + ending
+        limited = rounded if ceiling is None or rounded < ceiling else ceiling
+        return limited if limited > floor else floor
+
+    return price
+
+
+def _margin(name: str, terms: Terms, content: RuleSet, rate: Rate | None) -> Margin:
+    home = content.currency == HOME_CURRENCY
+    return Margin(
+        name,
+        terms.bps,
+        price_function(terms, RATE_ONE if home or rate is None else rate.ppm),
+        msgspec.json.encode(name),
+        msgspec.json.encode(content.currency),
+        b"null" if home or rate is None else msgspec.json.encode(rate.id),
     )
 
 
-def _bounds(span: Range) -> list[float]:
-    return [bound for bound in (span.min, span.max, span.below) if bound is not None]
-
-
-def _overlaps(condition: Condition | None, low: float, high: float) -> bool:
-    if not isinstance(condition, Range):
-        return True
-    upper = condition.max if condition.max is not None else condition.below
-    return (condition.min is None or condition.min < high) and (upper is None or upper >= low)
-
-
-def _most_named(rules: Sequence[Rule], wanted: Callable[[Condition], bool]) -> str | None:
-    counts: dict[str, int] = {}
-    for rule in rules:
-        for name, condition in rule.when.items():
-            if wanted(condition):
-                counts[name] = counts.get(name, 0) + 1
-    return max(counts, key=lambda name: counts[name], default=None)
-
-
-def _chain(rules: Sequence[Rule], otherwise: Match) -> Match:
-    """The rules in order, as comparisons. Every constant is passed by name: no text of a rule becomes code."""
-    if not rules:
-        return otherwise
-    names: dict[str, Any] = {"otherwise": otherwise}
-    attributes = sorted({name for rule in rules for name in rule.when})
-    lines = ["def match(stone):", *(f"    {name} = stone.{name}" for name in attributes)]
-    for number, rule in enumerate(rules):
-        tests = [
-            _test(name, condition, f"k{number}_{place}", names)
-            for place, (name, condition) in enumerate(rule.when.items())
-        ]
-        names[f"margin{number}"] = _margin(rule.name, rule.margin_bps)
-        lines.append(f"    if {' and '.join(tests)}: return margin{number}")
-    lines.append("    return otherwise(stone)")
-    return _compiled("\n".join(lines), names)
-
-
-def _test(attribute: str, condition: Condition, constant: str, names: dict[str, Any]) -> str:
-    if isinstance(condition, bool):
-        return f"{attribute} is {condition}"
-    if isinstance(condition, Range):
-        tests = [f"{attribute} is not None"]
-        for name, operator in (("min", ">="), ("max", "<="), ("below", "<")):
-            bound = getattr(condition, name)
-            if bound is not None:
-                names[f"{constant}_{name}"] = bound
-                tests.append(f"{attribute} {operator} {constant}_{name}")
-        return " and ".join(tests)
-    names[constant] = frozenset(condition)
-    return f"{attribute} in {constant}"
-
-
-def _compiled(source: str, names: dict[str, Any]) -> Match:
-    exec(compile(source, "<rule set>", "exec"), names)
-    match: Match = names["match"]
-    return match
+def _shared(share_bps: int, inside: Match[ResultT], outside: Match[ResultT]) -> Match[ResultT]:
+    return lambda content: (inside if bucket(content.id) < share_bps else outside)(content)

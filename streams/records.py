@@ -12,14 +12,12 @@ from typing import Final
 
 import msgspec
 
-from schemas.stone import Cause, Content, Stone, decode_stone
+from schemas.stone import Cause, Content, decode_stone
+from streams.pricing import Margin
 
-_CURRENCY: Final[bytes] = msgspec.json.encode(
-    next(f.default for f in msgspec.structs.fields(Stone) if f.name == "currency")
-)
 _TAIL: Final = (
-    b'%b,"price_cents":%d,"currency":' + _CURRENCY + b',"rule":%b,"rules_version":%d,"updated_at":%b,"seq":%d'
-    b',"mapper_version":%d,"content_hash":"%b","cause":"%b","margin_bps":%d,"previous_price_cents":%b'
+    b'%b,"price_cents":%d,"currency":%b,"rule":%b,"rules_version":%d,"rating":%b,"updated_at":%b,"seq":%d'
+    b',"mapper_version":%d,"content_hash":"%b","cause":"%b","margin_bps":%d,"rate_id":%b,"previous_price_cents":%b'
     b',"run":%b,"raw_offset":%d}'
 )
 _CAUSES: Final = {cause: cause.value.encode() for cause in Cause}
@@ -30,34 +28,41 @@ def canonical(
     content_json: bytes,
     *,
     price_cents: int,
-    rule_json: bytes,
+    margin: Margin,
     rules: int,
+    rating: int | None,
     updated_ms: int,
     seq: int,
     mapper: int,
     hash_hex: str,
     cause: Cause,
-    margin_bps: int,
     previous_price_cents: int | None,
     run_json: bytes,
     raw_offset: int,
 ) -> bytes:
-    """The record's bytes. `rule_json` and `run_json` are JSON texts, quotes included."""
+    """The record's bytes. `run_json` is a JSON text, quotes included."""
     return _TAIL % (
         content_json[:-1],
         price_cents,
-        rule_json,
+        margin.currency_json,
+        margin.rule_json,
         rules,
+        _optional(rating),
         moment_json(updated_ms),
         seq,
         mapper,
         hash_hex.encode(),
         _CAUSES[cause],
-        margin_bps,
-        b"null" if previous_price_cents is None else b"%d" % previous_price_cents,
+        margin.bps,
+        margin.rate_json,
+        _optional(previous_price_cents),
         run_json,
         raw_offset,
     )
+
+
+def _optional(number: int | None) -> bytes:
+    return b"null" if number is None else b"%d" % number
 
 
 @lru_cache(maxsize=4096)

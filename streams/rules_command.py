@@ -13,7 +13,7 @@ import typer
 
 from runtime.settings import KafkaSettings, PostgresSettings, Settings, load_settings
 from schemas.errors import AdamasError
-from schemas.ruleset import parse_rule_file
+from schemas.rule_file import parse_rule_file
 from streams.rules_store import publish
 
 app = typer.Typer(help="Publish and list rule sets.", no_args_is_help=True)

@@ -36,7 +36,7 @@ from streams.normalise import Normaliser, is_plain
 from streams.outbox import Letter, Outbox
 from streams.owner import Fact, decide
 from streams.pages import UNREADABLE, decode_page, split_page, vendor_stone_id
-from streams.pricing import Margin, PriceBook, price_cents
+from streams.pricing import Margin, PriceBook
 from streams.records import canonical, content_of
 
 log = structlog.stdlib.get_logger(__name__)
@@ -65,6 +65,7 @@ class Ready(NamedTuple):
     json: bytes
     digest: bytes
     margin: Margin
+    rating: int | None
 
 
 class _Page(NamedTuple):
@@ -119,7 +120,7 @@ class Worker:
                 continue
             content = content_of(version.body)
             margin = book.margin(content)
-            price = price_cents(content.cost_cents, margin.bps)
+            price = margin.price(content.cost_cents)
             out.add(
                 FEEDS[content.feed].slot,
                 _version(
@@ -128,6 +129,7 @@ class Worker:
                         _content_json(version.body),
                         version.content_hash.to_bytes(8, "big", signed=True),
                         margin,
+                        book.rating(content),
                     ),
                     Fact(version.seq, version.mapper, book.number, version.raw_offset, 0),
                     cause=Cause.REPRICED,
@@ -176,7 +178,7 @@ class Worker:
         def prepare(content: Content) -> Ready:
             json = encode(content)
             digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
-            return Ready(content, json, digest, book.margin(content))
+            return Ready(content, json, digest, book.margin(content), book.rating(content))
 
         contents = self._stage("normalise", work, items)
         ready = self._stage("price", prepare, contents)
@@ -271,7 +273,8 @@ class Worker:
         content = msgspec.structs.replace(content_of(body), availability=Availability.UNAVAILABLE)
         json = encode(content)
         digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
-        _write(page, Ready(content, json, digest, book.margin(content)), before, out, understood=False)
+        ready = Ready(content, json, digest, book.margin(content), book.rating(content))
+        _write(page, ready, before, out, understood=False)
 
     def _refuse_record(self, raw: RawRecord, error: Invalid, out: Outbox) -> None:
         """A whole record goes to the dead letters; a page's receipt counts the rows that its writer saw in it."""
@@ -356,7 +359,7 @@ def _write(page: _Page, made: Ready, before: Known | None, out: Outbox, *, under
     cause, outcome = decide(before, page.fact, content_hash, understood=understood)
     if cause is None:
         return outcome
-    price = price_cents(made.content.cost_cents, made.margin.bps)
+    price = made.margin.price(made.content.cost_cents)
     previous, updated_ms = None, page.now_ms
     if before is not None and not before.retired:
         previous = before.price_cents
@@ -390,14 +393,14 @@ def _version(
     body = canonical(
         made.json,
         price_cents=price,
-        rule_json=made.margin.rule_json,
+        margin=made.margin,
         rules=fact.rules,
+        rating=made.rating,
         updated_ms=updated_ms,
         seq=fact.seq,
         mapper=fact.mapper,
         hash_hex=made.digest.hex(),
         cause=cause,
-        margin_bps=made.margin.bps,
         previous_price_cents=previous_price_cents,
         run_json=run_json or msgspec.json.encode(run),
         raw_offset=fact.raw_offset,

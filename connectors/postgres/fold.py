@@ -31,6 +31,7 @@ HISTORY_COLUMNS: Final = (
     "currency",
     "cost_cents",
     "margin_bps",
+    "rate_id",
     "rule",
     "cause",
     "changed_at",

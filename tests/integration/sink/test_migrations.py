@@ -63,14 +63,15 @@ def test_the_table_has_the_records_fields_and_no_others(database: str) -> None:
     rows = execute(
         database,
         "SELECT column_name, data_type, is_nullable = 'YES' FROM information_schema.columns"
-        " WHERE table_name = 'diamonds' ORDER BY ordinal_position",
+        " WHERE table_name = 'diamonds'",
     )
     types = {"timestamptz": "timestamp with time zone"}
     expected = [
         (column.name, types.get(column.sql_type, column.sql_type), column.nullable)
         for column in STONE_COLUMNS + SINK_COLUMNS
     ]
-    assert [tuple(row) for row in rows] == expected
+    # Not in order: a column that came with a later version stands last.
+    assert sorted(tuple(row) for row in rows) == sorted(expected)
 
 
 def test_a_database_of_a_newer_version_is_left_alone(empty_database: str) -> None:

@@ -2,8 +2,10 @@
 
 import pytest
 
+from schemas.conditions import Range
 from schemas.errors import Invalid
-from schemas.ruleset import MAX_FILE_BYTES, Range, RuleSet, parse_rule_file
+from schemas.rule_file import MAX_FILE_BYTES, BadRuleFile, parse_rule_file
+from schemas.ruleset import RuleSet
 
 ROW = "{name: a, priority: 1, when: {shape: ROUND}, margin_bps: 4500}"
 
@@ -28,12 +30,18 @@ def test_an_empty_table_is_a_rule_set() -> None:
     assert parse_rule_file(b"base: {natural_bps: 4000}") == RuleSet()
 
 
+RATING = "{name: a, priority: 1, when: {shape: ROUND}, rating: 5}"
+WHOLE_FILES = ("unknown key", "duplicate rating priority", "rating beyond ten", "currency in words")
 MISTAKES = {
     "unknown key": ("colour: 1", "colour", "not permitted"),
-    "unknown attribute": (ROW.replace("shape: ROUND", "sparkle: 1"), "row 1.when", "sparkle"),
-    "text for a boolean": (ROW.replace("shape: ROUND", "lab_grown: '100%'"), "row 1.when", "true or false"),
-    "boolean for text": (ROW.replace("shape: ROUND", "eye_clean: true"), "row 1.when", "eye_clean"),
-    "a list for a number": (ROW.replace("shape: ROUND", "carat: [1, 2]"), "row 1.when", "carat"),
+    "unknown attribute": (ROW.replace("shape: ROUND", "sparkle: 1"), "row 1.when.sparkle", "sparkle"),
+    "text for a boolean": (
+        ROW.replace("shape: ROUND", "lab_grown: '100%'"),
+        "row 1.when.lab_grown",
+        "true or false",
+    ),
+    "boolean for text": (ROW.replace("shape: ROUND", "eye_clean: true"), "row 1.when.eye_clean", "eye_clean"),
+    "a list for a number": (ROW.replace("shape: ROUND", "carat: [1, 2]"), "row 1.when.carat", "carat"),
     "min over max": (ROW.replace("shape: ROUND", "carat: {min: 2, max: 1}"), "row 1.when.carat", "greater"),
     "max and below": (
         ROW.replace("shape: ROUND", "carat: {max: 2, below: 2}"),
@@ -46,6 +54,63 @@ MISTAKES = {
     "fractional margin": (ROW.replace("4500", "45.5"), "row 1.margin_bps", "integer"),
     "duplicate priority": (f"{ROW}, {ROW.replace('name: a', 'name: b')}", "rules", "row 2: priority 1"),
     "duplicate name": (f"{ROW}, {ROW.replace('priority: 1', 'priority: 2')}", "rules", "row 2: name 'a'"),
+    "rating beyond ten": (
+        f"ratings: {{rules: [{RATING.replace('5', '11')}]}}",
+        "ratings row 1.rating",
+        "less than or equal to 10",
+    ),
+    "currency in words": ("currency: euro", "currency", "pattern"),
+    "duplicate rating priority": (
+        f"ratings: {{rules: [{RATING}, {RATING.replace('name: a', 'name: b')}]}}",
+        "rules",
+        "ratings row 2: priority 1",
+    ),
+    "an attribute no rule may ask": (
+        ROW.replace("shape: ROUND", "comments: x"),
+        "row 1.when.comments",
+        "no such attribute",
+    ),
+    "a mistake in a group": (
+        ROW.replace("shape: ROUND", "any: [{shape: OVAL}, {all: [{carat: 1}]}]"),
+        "row 1.when.any.2.all.1.carat",
+        "range",
+    ),
+    "a group that is no list": (
+        ROW.replace("shape: ROUND", "any: {shape: OVAL}"),
+        "row 1.when.any",
+        "a list",
+    ),
+    "groups too deep": (
+        ROW.replace("shape: ROUND", "all: [" + "{all: [" * 5 + "{shape: OVAL}" + "]}" * 5 + "]"),
+        "row 1.when." + "all.1." * 4 + "all.1",
+        "deeper",
+    ),
+    "a bound without end": (
+        ROW.replace("shape: ROUND", "carat: {max: 1e300}"),
+        "row 1.when.carat",
+        "beyond",
+    ),
+    "neither margin nor amount": (ROW.replace("margin_bps: 4500", "floor_cents: 5"), "row 1", "margin_bps"),
+    "floor over ceiling": (
+        ROW.replace("4500", "1, floor_cents: 9, ceiling_cents: 8"),
+        "row 1",
+        "greater than ceiling",
+    ),
+    "an ending that is no ending": (
+        ROW.replace("4500", "1, rounding: {to_cents: 100, ending_cents: 100}"),
+        "row 1.rounding",
+        "less than",
+    ),
+    "validity backwards": (
+        ROW.replace("4500", "1, valid_from: 2026-02-01T00:00:00Z, valid_until: 2026-01-01T00:00:00Z"),
+        "row 1",
+        "before",
+    ),
+    "validity without a zone": (
+        ROW.replace("4500", "1, valid_from: 2026-02-01T00:00:00"),
+        "row 1.valid_from",
+        "timezone",
+    ),
     "reserved name": (ROW.replace("name: a", "name: 'base:x'"), "row 1.name", "pattern"),
 }
 
@@ -53,7 +118,7 @@ MISTAKES = {
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_mistake_is_named_by_row_and_field(case: str) -> None:
     rows, field, rule = MISTAKES[case]
-    text = rows if case == "unknown key" else f"rules: [{rows}]"
+    text = rows if case in WHOLE_FILES else f"rules: [{rows}]"
     with pytest.raises(Invalid) as caught:
         parse_rule_file(text.encode())
     assert caught.value.field == field
@@ -64,3 +129,39 @@ def test_a_mistake_is_named_by_row_and_field(case: str) -> None:
 def test_what_is_no_rule_file_is_refused(data: bytes) -> None:
     with pytest.raises(Invalid, match="file"):
         parse_rule_file(data)
+
+
+def test_every_mistake_of_a_file_is_told() -> None:
+    rows = f"{ROW.replace('4500', 'x')}, {ROW.replace('shape: ROUND', 'sparkle: 1')}"
+    with pytest.raises(BadRuleFile) as caught:
+        parse_rule_file(f"colour: 1\nrules: [{rows}]".encode())
+    fields = {mistake.field for mistake in caught.value.mistakes}
+    assert fields == {"row 1.margin_bps", "row 2.when.sparkle", "colour"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"rules: [&a {ROW}, *a]",
+        "base: {natural_bps: 1, natural_bps: 2}",
+        "{" * 100_000,
+        "[" * 100_000,
+        "? [a, b]\n: 1",
+    ],
+)
+def test_what_yaml_does_behind_ones_back_is_refused(text: str) -> None:
+    with pytest.raises(BadRuleFile):
+        parse_rule_file(text.encode())
+
+
+def test_a_rule_set_survives_its_own_json() -> None:
+    text = (
+        "currency: EUR\nratings: {base: 5, rules: ["
+        + RATING
+        + "]}\nrules: [{name: a, priority: 1, amount_cents: -5, rounding: {to_cents: 100, ending_cents: 99, mode: up},"
+        " valid_from: 2026-02-01T00:00:00+01:00,"
+        " when: {type: fancy, any: [{shape: OVAL}, {all: [{carat: {min: 1}}, {lab_grown: true}]}]}}]"
+    )
+    rules = parse_rule_file(text.encode())
+    assert RuleSet.model_validate_json(rules.model_dump_json(exclude_none=True)) == rules
+    assert rules.boundaries() == [1_769_900_400_000]

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from schemas.feeds import FEEDS
-from schemas.ruleset import BaseMargins, Condition, PublishedRuleSet, Range, Rule, RuleSet
+from schemas.ruleset import BaseMargins, PublishedRuleSet, Rule, RuleSet, Terms
 from schemas.stone import Content
 from schemas.vendor import Item
 from streams.normalise import Normaliser
 from streams.pages import decode_page
-from streams.pricing import PriceBook, Priced, price_cents
+from streams.pricing import PriceBook, in_share, price_cents, price_function
 from tests.unit.streams.items import item, page
+from tests.unit.streams.reference import CHANGES, PUBLISHED, TERMS, Outcome, slow_outcome, slow_price
 
 
 def a_stone(**changes: Any) -> Content:
@@ -37,115 +38,24 @@ def rule(name: str, priority: int, margin_bps: int, **when: Any) -> Rule:
     return Rule.model_validate({"name": name, "priority": priority, "margin_bps": margin_bps, "when": when})
 
 
-# The reference shares nothing with the compiler but the table.
-def slow_price(rules: PublishedRuleSet, stone: Content) -> Priced:
-    name, bps = slow_margin(rules.content, stone)
-    exact = Decimal(stone.cost_cents) * (10_000 + bps) / 10_000
-    return Priced(int(exact.quantize(Decimal(1), ROUND_HALF_UP)), name, bps)
-
-
-def slow_margin(rules: RuleSet, stone: Content) -> tuple[str, int]:
-    for row in sorted(rules.rules, key=lambda row: row.priority):
-        if all(slow_holds(condition, getattr(stone, name)) for name, condition in row.when.items()):
-            return row.name, row.margin_bps
-    if stone.color == "FANCY" or stone.fancy_color is not None:
-        return "base:fancy", rules.base.fancy_bps
-    if stone.lab_grown:
-        return "base:lab_grown", rules.base.lab_grown_bps
-    return "base:natural", rules.base.natural_bps
-
-
-def slow_holds(condition: Condition, value: Any) -> bool:
-    if value is None:
-        return False
-    if isinstance(condition, Range):
-        return (
-            (condition.min is None or value >= condition.min)
-            and (condition.max is None or value <= condition.max)
-            and (condition.below is None or value < condition.below)
-        )
-    return bool(value == condition) if isinstance(condition, bool) else value in condition
-
-
-TEXTS: dict[str, list[Any]] = {
-    "shape": ["ROUND", "OVAL", "PEAR", "HEART"],
-    "color": ["D", "E", "F", "FANCY"],
-    "lab": ["GIA", "IGI", 'it\'s "quoted"\\ {name}'],
-    "fancy_color": ["YELLOW", "PINK"],
-}
-NUMBERS: dict[str, list[Any]] = {
-    "carat": [0.3, 0.5, 1, 1.0, 1.5, 2.001],
-    "cost_cents": [1, 5_000, 10_000],
-    "depth_mm": [3, 4.5],
-}
-
-
-def ranges(values: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    bound = st.one_of(st.none(), st.sampled_from(values))
-    return st.tuples(bound, bound, st.sampled_from(["max", "below"])).map(
-        lambda drawn: (
-            {
-                name: value
-                for name, value in (("min", _low(drawn[0], drawn[1])), (drawn[2], _high(drawn[0], drawn[1])))
-                if value is not None
-            }
-            or {"min": values[0]}
-        )
-    )
-
-
-def _low(one: Any, other: Any) -> Any:
-    return one if one is None or other is None else min(one, other)
-
-
-def _high(one: Any, other: Any) -> Any:
-    return other if one is None or other is None else max(one, other)
-
-
-CONDITIONS = st.fixed_dictionaries(
-    {},
-    optional={
-        **{name: st.lists(st.sampled_from(values), min_size=1, max_size=3) for name, values in TEXTS.items()},
-        **{name: ranges(values) for name, values in NUMBERS.items()},
-        "lab_grown": st.booleans(),
-        "treated": st.booleans(),
-        "availability": st.sampled_from(["available", "on_hold"]),
-    },
-).filter(bool)
-TABLES = st.lists(st.tuples(CONDITIONS, st.integers(-9_999, 30_000)), max_size=25)
-BASES = st.builds(
-    BaseMargins,
-    natural_bps=st.integers(-9_999, 50_000),
-    lab_grown_bps=st.integers(-9_999, 50_000),
-    fancy_bps=st.integers(-9_999, 50_000),
-)
-STONES = st.fixed_dictionaries(
-    {
-        **{name: st.sampled_from([None, *values]) for name, values in TEXTS.items() if name != "shape"},
-        "shape": st.sampled_from(TEXTS["shape"]),
-        "carat": st.sampled_from([*NUMBERS["carat"], 0.299, 1.01]),
-        "cost_cents": st.sampled_from([*NUMBERS["cost_cents"], 4_999, 123_456_789]),
-        "depth_mm": st.sampled_from([None, 2.9, *NUMBERS["depth_mm"]]),
-        "lab_grown": st.booleans(),
-        "treated": st.sampled_from([None, True, False]),
-        "availability": st.sampled_from(["available", "on_hold", "unavailable"]),
-    }
-)
 PLAIN_STONE = a_stone()
 
 
-@settings(max_examples=300, deadline=None)
-@given(TABLES, BASES, st.lists(STONES, min_size=1, max_size=12))
-def test_price_equals_the_obvious_reading(
-    table: list[tuple[dict[str, Any], int]], base: BaseMargins, stones: list[dict[str, Any]]
+@settings(max_examples=250, deadline=None)
+@given(PUBLISHED, st.lists(CHANGES, min_size=1, max_size=20))
+def test_price_and_rating_equal_the_obvious_reading(
+    rules: PublishedRuleSet, stones: list[dict[str, Any]]
 ) -> None:
-    # Priorities run against the order in the file: a rule's place must not matter.
-    rows = [rule(f"row-{place}", 1_000 - place, bps, **when) for place, (when, bps) in enumerate(table)]
-    rules = published(*rows, base=base)
     book = PriceBook(rules)
     for changes in stones:
         stone = msgspec.structs.replace(PLAIN_STONE, **changes)
-        assert book.price(stone) == slow_price(rules, stone)
+        assert Outcome(*book.price(stone), book.rating(stone)) == slow_outcome(rules, stone)
+
+
+@settings(max_examples=500, deadline=None)
+@given(TERMS.map(Terms.model_validate), st.integers(1, 900_000_000), st.integers(0, 10**12))
+def test_a_price_is_exact_whatever_the_terms(terms: Terms, ppm: int, cost_cents: int) -> None:
+    assert price_function(terms, ppm)(cost_cents) == slow_price(terms, ppm, cost_cents)
 
 
 @given(st.integers(0, 10**12), st.integers(-9_999, 1_000_000))
@@ -192,4 +102,36 @@ def test_a_hundred_rows_are_narrowed_before_they_are_compared() -> None:
     for shape in ("ROUND", "OVAL", "PEAR", "HEART", "EMERALD", "KITE"):
         for carat in (0.01, 0.1, 0.55, 1.0, 1.99, 2.0, 7.5):
             stone = a_stone(shape=shape, carat=carat)
-            assert book.price(stone) == slow_price(rules, stone)
+            assert Outcome(*book.price(stone), None) == slow_outcome(rules, stone)
+
+
+TERMS_AND_PRICES = {
+    "ends in 99": (
+        {"margin_bps": 0, "rounding": {"to_cents": 10_000, "ending_cents": 9_900}},
+        123_456,
+        119_900,
+    ),
+    "ends in 99, halves up": (
+        {"margin_bps": 0, "rounding": {"to_cents": 10_000, "ending_cents": 9_900}},
+        124_900,
+        129_900,
+    ),
+    "rounded up to fives": ({"margin_bps": 1, "rounding": {"to_cents": 500, "mode": "up"}}, 10_000, 10_500),
+    "a fixed amount": ({"amount_cents": 2_500}, 10_000, 12_500),
+    "not below the floor": ({"margin_bps": -5_000, "floor_cents": 9_000}, 10_000, 9_000),
+    "not above the ceiling": ({"margin_bps": 5_000, "ceiling_cents": 11_000}, 10_000, 11_000),
+    "never below nothing": ({"margin_bps": 0, "amount_cents": -20_000}, 10_000, 0),
+}
+
+
+@pytest.mark.parametrize("case", TERMS_AND_PRICES)
+def test_terms_other_than_a_margin(case: str) -> None:
+    terms, cost, price = TERMS_AND_PRICES[case]
+    assert price_function(Terms.model_validate(terms), 1_000_000)(cost) == price
+
+
+def test_a_larger_share_holds_the_smaller_one() -> None:
+    ids = [f"nivoda-natural:{number}" for number in range(20_000)]
+    shares = [{stone for stone in ids if in_share(stone, bps)} for bps in (100, 1_000, 10_000)]
+    assert shares[0] < shares[1] < shares[2] == set(ids)
+    assert 120 < len(shares[0]) < 280
