@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -17,6 +18,7 @@ from api.follower import Follower
 from runtime.kafka import consumer
 from runtime.metrics import gauge
 from runtime.settings import KafkaSettings
+from schemas.standing import standing_metadata
 from schemas.topics import CANONICAL
 
 log = structlog.stdlib.get_logger(__name__)
@@ -52,7 +54,10 @@ def _tell(client: Consumer, positions: Mapping[int, int]) -> None:
             _, end = client.get_watermark_offsets(TopicPartition(CANONICAL.name, slot), timeout=_TIMEOUT_S)
             lag += max(0, end - offset)
         LAG.set(lag)
-        places = [TopicPartition(CANONICAL.name, slot, offset) for slot, offset in positions.items()]
+        told = standing_metadata(int(time.time() * 1000))
+        places = [
+            TopicPartition(CANONICAL.name, slot, offset, metadata=told) for slot, offset in positions.items()
+        ]
         client.commit(offsets=places, asynchronous=False)
     except KafkaException as error:
         log.warning("api.kafka_away", error=str(error))

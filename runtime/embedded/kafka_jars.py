@@ -23,6 +23,9 @@ from schemas.errors import Retriable
 
 KAFKA_VERSION: Final = "4.3.0"
 ENDPOINTS: Final = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
+ALONE: Final = (f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",)
+"""Taken without what they need: of the tools only those that stand on Kafka itself are used (ConsumerGroupCommand),
+and the others bring Kafka Connect and a web server along."""
 MAVEN_CENTRAL: Final = "https://repo.maven.apache.org/maven2"
 LOCK_FILE: Final = Path(__file__).with_name("kafka_jars.lock")
 
@@ -151,7 +154,9 @@ def resolve() -> list[Jar]:
         roots = [context.create_dependency(replace(c, scope="compile")) for c in coordinates]
         inputs, transitive = context.resolver.resolve(roots)
         needed = [*inputs, *(d for d in transitive if d.scope in ("compile", "runtime"))]
-        return [Jar(f"{d.groupId}:{d.artifactId}:{d.version}", _sha256(d.artifact.resolve())) for d in needed]
+        jars = [Jar(f"{d.groupId}:{d.artifactId}:{d.version}", _sha256(d.artifact.resolve())) for d in needed]
+    with tempfile.TemporaryDirectory() as repo:
+        return jars + [Jar(alone, _sha256(_download(alone, Path(repo)))) for alone in ALONE]
 
 
 def write_lock() -> None:
