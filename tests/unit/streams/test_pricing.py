@@ -41,7 +41,7 @@ def rule(name: str, priority: int, margin_bps: int, **when: Any) -> Rule:
 PLAIN_STONE = a_stone()
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(PUBLISHED, st.lists(CHANGES, min_size=1, max_size=20))
 def test_price_and_rating_equal_the_obvious_reading(
     rules: PublishedRuleSet, stones: list[dict[str, Any]]

@@ -1,0 +1,122 @@
+"""The whole stock as columns, for whoever must look at all of it at once: the attributes that were asked for, no more.
+
+It follows the canonical topic on a thread of its own and hands out consistent copies (`streams.shelf`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from threading import Lock
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import structlog
+from confluent_kafka import Message
+
+from runtime.settings import KafkaSettings
+from schemas.columns import Columns
+from schemas.stone import Stone, is_position
+from schemas.topics import CANONICAL
+from streams.pricing import bucket
+from streams.shelf import BUCKET, PRESENT, REPORTED, Shelf
+from streams.tail import Tail
+
+log = structlog.stdlib.get_logger(__name__)
+
+_FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Stone)}
+
+
+class Stock:
+    """Columns of stones by id. Without Kafka in it; `StockTail` feeds one.
+
+    Args:
+        attributes: fields of `Stone` to keep, beside what every preview needs.
+    """
+
+    def __init__(self, attributes: Collection[str] = ()) -> None:
+        self.attributes = frozenset((*attributes, *PRESENT, *REPORTED)) - {"id"}
+        names = sorted(self.attributes)
+        self._columns = Columns(names, extra=(BUCKET,))
+        self._ids: list[str] = []
+        self._lock = Lock()
+        self._decode = msgspec.json.Decoder(_record_of(names)).decode
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def apply(self, messages: Iterable[Message]) -> None:
+        """Take in records of the canonical topic; the last one of a stone wins."""
+        last = {message.key() or b"": message.value() for message in messages}
+        stones, gone = [], []
+        for key, value in last.items():
+            if is_position(key):
+                continue
+            if value is None:
+                gone.append(key.decode(errors="replace"))
+                continue
+            try:
+                stones.append(self._decode(value))
+            except msgspec.MsgspecError as error:
+                log.warning("stock.record_unreadable", stone=str(key), error=str(error))
+        self.put(stones, gone)
+
+    def put(self, stones: list[Any], gone: Iterable[str] = ()) -> None:
+        """Insert or overwrite stones, each at most once; forget those that are gone."""
+        with self._lock:
+            columns = self._columns
+            if stones:
+                rows = columns.put(stones)
+                columns.arrays[BUCKET][rows] = [bucket(stone.id) for stone in stones]
+                self._ids.extend([""] * (columns.used - len(self._ids)))
+                for row, stone in zip(rows, stones, strict=True):
+                    self._ids[row] = stone.id
+            for stone_id in gone:
+                columns.remove(stone_id)
+
+    def shelf(self, attributes: Collection[str] | None = None) -> Shelf:
+        """A copy of these columns as they are now; of all without naming any.
+
+        Raises:
+            KeyError: an attribute is not kept.
+        """
+        with self._lock:
+            columns = self._columns
+            live = np.flatnonzero(columns.live[: columns.used])
+            whole = len(live) == columns.used
+
+            def copy(name: str) -> Any:
+                return columns[name].copy() if whole else columns[name][live]
+
+            names = self.attributes if attributes is None else attributes
+            return Shelf(
+                ids=self._ids[: columns.used] if whole else [self._ids[row] for row in live.tolist()],
+                arrays={name: copy(name) for name in names},
+                texts={name: tuple(columns.codes[name].texts) for name in names if name in columns.codes},
+                buckets=copy(BUCKET),
+            )
+
+
+def _record_of(names: Collection[str]) -> type[msgspec.Struct]:
+    """`Stone` with these fields and its id only, so that decoding a record costs no more than what is kept."""
+    fields: list[Any] = [("id", str)]
+    for name in names:
+        field = _FIELDS[name]
+        kind = str if name == "availability" else field.type
+        fields.append((name, kind) if field.required else (name, kind, field.default))
+    return msgspec.defstruct("Kept", fields, frozen=True, gc=False, kw_only=True)
+
+
+class StockTail:
+    """A stock that follows the canonical topic."""
+
+    def __init__(
+        self, kafka: KafkaSettings, attributes: Collection[str] = (), topic: str = CANONICAL.name
+    ) -> None:
+        self.stock = Stock(attributes)
+        self.tail = Tail(kafka, topic, self.stock.apply)
+        self.tail.start()
+
+    def stop(self) -> None:
+        """Stop following; blocks until the thread has ended."""
+        self.tail.stop()

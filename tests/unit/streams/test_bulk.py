@@ -1,0 +1,185 @@
+"""The columnar engine against the scalar one and against the slow, obvious reading of the same tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.ruleset import PublishedRuleSet, Rule
+from schemas.stone import Content, Stone
+from streams.bulk import MAX_COST, BulkBook
+from streams.pricing import PriceBook
+from streams.shelf import Shelf, attributes_of
+from streams.stock import Stock
+from tests.unit.streams.reference import CHANGES, PUBLISHED, Outcome, slow_outcome
+from tests.unit.streams.test_pricing import a_stone, published, rule
+
+PLAIN = a_stone()
+_PRICED = {
+    "price_cents": 1, "rule": "r", "rules_version": 1, "updated_at": "2026-01-01T00:00:00Z", "seq": 1,
+    "mapper_version": 1, "content_hash": "0" * 16, "cause": "new", "margin_bps": 1, "raw_offset": 1,
+}  # fmt: skip
+
+
+def shelf_of(stones: list[Content], rules: PublishedRuleSet) -> Shelf:
+    """Stones as columns, the way records of the topic come in."""
+    stock = Stock(attributes_of(rules))
+    stock.put([msgspec.convert(msgspec.to_builtins(stone) | _PRICED, Stone) for stone in stones])
+    return stock.shelf()
+
+
+def bulk_outcomes(shelf: Shelf, rules: PublishedRuleSet) -> dict[str, tuple[int, str, int | None]]:
+    """Price, rule and rating by stone."""
+    book = BulkBook(rules, shelf)
+    found: dict[str, tuple[int, str, int | None]] = {}
+    for rows in book.lots():
+        lot = book.lot(rows)
+        names = [book.names[place] for place in lot.terms.tolist()]
+        ratings = [rating or None for rating in lot.rating.tolist()]
+        found |= zip(shelf.ids[rows], zip(lot.price_cents.tolist(), names, ratings, strict=True), strict=True)
+    assert book.hits.sum() == len(shelf)
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(PUBLISHED, st.lists(CHANGES, min_size=1, max_size=40))
+def test_scalar_bulk_and_reference_agree_to_the_cent(
+    rules: PublishedRuleSet, changes: list[dict[str, Any]]
+) -> None:
+    stones = list(
+        {
+            stone.id: stone for stone in (msgspec.structs.replace(PLAIN, **change) for change in changes)
+        }.values()
+    )
+    found = bulk_outcomes(shelf_of(stones, rules), rules)
+    book = PriceBook(rules)
+    for stone in stones:
+        expected = slow_outcome(rules, stone)
+        assert Outcome(*book.price(stone), book.rating(stone)) == expected
+        assert found[stone.id] == (expected.price_cents, expected.rule, expected.rating)
+
+
+def test_a_hundred_thousand_cases_agree_to_the_cent() -> None:
+    """Every stone of a grid that sits on, above and below each bound, under each of a few hundred drawn tables."""
+    cases = 0
+    grid = _grid()
+    rng = np.random.default_rng(20_261_125)
+    tables = _tables(rng, 200)
+    for number, rules in enumerate(tables):
+        shelf = shelf_of(grid, rules)
+        found = bulk_outcomes(shelf, rules)
+        book = PriceBook(rules)
+        for stone in grid[number % 5 :: 5]:
+            expected = slow_outcome(rules, stone)
+            assert Outcome(*book.price(stone), book.rating(stone)) == expected
+            assert found[stone.id] == (expected.price_cents, expected.rule, expected.rating)
+            cases += 1
+    assert cases >= 100_000
+
+
+def _grid() -> list[Content]:
+    stones: list[Content] = []
+    for carat in (0.29, 0.3, 0.5, 1.0, 1.499, 1.5, 2.001):
+        for color in (None, "D", "E", "FANCY"):
+            for cost in (1, 4_999, 5_000, 123_456_789, 10**12):
+                for grown in (True, False):
+                    for depth in (None, 3.0, 4.5):
+                        for lab in (None, "GIA", "IGI"):
+                            stones.append(
+                                msgspec.structs.replace(
+                                    PLAIN, id=f"nivoda-natural:{len(stones)}", carat=carat, color=color,
+                                    cost_cents=cost, lab_grown=grown, depth_mm=depth, lab=lab,
+                                    shape=("ROUND", "OVAL", "PEAR")[len(stones) % 3],
+                                    fancy_color=(None, None, "PINK")[len(stones) % 7 % 3],
+                                )
+                            )  # fmt: skip
+    return stones
+
+
+def _tables(rng: np.random.Generator, count: int) -> list[PublishedRuleSet]:
+    def pick(values: list[Any]) -> Any:
+        return values[int(rng.integers(len(values)))]
+
+    def flat() -> dict[str, Any]:
+        kinds: dict[str, Any] = {
+            "carat": pick([{"min": 0.3, "below": 1}, {"max": 0.5}, {"min": 1, "max": 1.5}, {"min": 1.5}]),
+            "cost_cents": pick([{"below": 5_000}, {"min": 5_000, "max": 10**9}]),
+            "depth_mm": pick([{"max": 3}, {"below": 4.5}, {"min": 3}]),
+            "cost_per_carat_cents": pick([{"below": 10_000}, {"min": 10_000}]),
+            "color": pick([["D"], ["D", "E"], ["FANCY", "Z"]]),
+            "lab": pick(["GIA", ["GIA", "IGI"]]),
+            "shape": pick(["ROUND", ["OVAL", "PEAR"]]),
+            "type": pick(["natural", ["fancy", "lab_grown"]]),
+            "lab_grown": pick([True, False]),
+        }
+        chosen = rng.choice(list(kinds), size=int(rng.integers(1, 4)), replace=False)
+        return {str(name): kinds[str(name)] for name in chosen}
+
+    def terms() -> dict[str, Any]:
+        more: list[dict[str, Any]] = [
+            {}, {}, {"amount_cents": int(rng.integers(-9_999, 9_999))},
+            {"rounding": {"to_cents": 10_000, "ending_cents": 9_900, "mode": pick(["half_up", "up", "down"])}},
+            {"rounding": {"to_cents": 3, "mode": pick(["half_up", "up", "down"])}},
+            {"floor_cents": 5_000}, {"ceiling_cents": 7_500},
+        ]  # fmt: skip
+        return {"margin_bps": int(rng.integers(-9_999, 20_000)), **pick(more)}
+
+    def when() -> dict[str, Any]:
+        groups: list[dict[str, Any]] = [
+            {},
+            {},
+            {"any": [flat(), flat()]},
+            {"all": [flat(), {"any": [flat(), flat()]}]},
+        ]
+        return {**flat(), **pick(groups)}
+
+    tables = []
+    for _ in range(count):
+        rows = [
+            Rule.model_validate({"name": f"row-{place}", "priority": place, "when": when(), **terms()})
+            for place in range(int(rng.integers(0, 30)))
+        ]
+        tables.append(published(*rows))
+    return tables
+
+
+def test_hits_and_holds_tell_shadowed_rows_from_dead_ones() -> None:
+    rules = published(
+        rule("rounds", 1, 1, shape="ROUND"),
+        rule("shadowed", 2, 2, shape="ROUND"),
+        rule("dead", 3, 3, shape="KITE"),
+    )
+    shelf = shelf_of([msgspec.structs.replace(PLAIN, id=f"f:{n}", shape="ROUND") for n in range(3)], rules)
+    book = BulkBook(rules, shelf)
+    for rows in book.lots():
+        book.lot(rows)
+    assert dict(zip(book.names, book.hits.tolist(), strict=True))["rounds"] == 3
+    assert book.hits[:3].tolist() == [3, 0, 0]
+    assert book.holds[:3].tolist() == [3, 3, 0]
+
+
+def test_a_cost_beyond_the_columns_arithmetic_is_exact_too() -> None:
+    rules = published(rule("all", 1, 999_999, cost_cents={"min": 0}))
+    stone = msgspec.structs.replace(PLAIN, cost_cents=MAX_COST * 900)
+    found = bulk_outcomes(shelf_of([stone], rules), rules)
+    assert found[stone.id][0] == PriceBook(rules).price(stone).price_cents
+
+
+def test_a_shelf_is_a_copy_and_leaves_out_what_is_gone() -> None:
+    stock = Stock()
+    stones = [
+        msgspec.convert(msgspec.to_builtins(PLAIN) | _PRICED | {"id": f"f:{number}"}, Stone)
+        for number in range(3)
+    ]
+    stock.put(stones)
+    before = stock.shelf()
+    stock.put([msgspec.structs.replace(stones[0], cost_cents=5)], gone=["f:1"])
+    after = stock.shelf()
+    assert list(before.ids) == ["f:0", "f:1", "f:2"]
+    assert list(after.ids) == ["f:0", "f:2"]
+    assert before.arrays["cost_cents"][0] == PLAIN.cost_cents
+    assert after.arrays["cost_cents"].tolist() == [5, PLAIN.cost_cents]
