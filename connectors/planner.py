@@ -4,7 +4,7 @@ A vendor's offsets end somewhere (50 000) and equal shares keep every worker bus
 of 900 000 lab-grown stones lie within 200 dollars a carat. So the cuts are searched, not assumed: between two known
 points of the cumulated count the next probe is interpolated on a logarithmic price scale, and a cut is taken when it
 is near enough to its share or the range has shrunk to one dollar. A single dollar that is still too full is cut
-again by carats.
+again by carats, and a single step of carats by shape.
 
 The core takes an async count function and touches nothing else.
 """
@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from connectors.feeds.protocol import NO_UPPER_END, Slice
+from connectors.feeds.protocol import Slice
 from schemas.errors import Fatal
 from schemas.facts import PlanPartition
 
@@ -37,6 +37,30 @@ CARAT_STEPS: Final = 1_000
 """Steps in a carat on the second axis."""
 _MAX_CARAT: Final = 1_000
 
+WHOLE: Final = Slice()
+SHAPES: Final = (
+    *("ROUND", "OVAL", "EMERALD", "PEAR", "PRINCESS", "CUSHION", "RADIANT", "MARQUISE", "ASSCHER", "HEART"),
+    *("CUSHION B", "CUSHION MODIFIED", "CUSHION BRILLIANT", "ASCHER", "BAGUETTE", "BRIOLETTE", "BULLET"),
+    *(
+        "EUROPEAN",
+        "EUROPEAN CUT",
+        "FAN",
+        "FLANDERS",
+        "HALF MOON",
+        "HALFMOON",
+        "HEPTAGONAL",
+        "HEXAGONAL",
+        "KITE",
+    ),
+    *("LOZENGE", "NONAGONAL", "OCTAGONAL", "OLD EUROPEAN", "OLD MINER", "OTHER", "OVAL MIXED CUT"),
+    *("PEAR MODIFIED BRILLIANT", "PENTAGONAL", "PRAD", "RECTANGLE", "RECTANGULAR", "ROSE"),
+    *("ROUND MODIFIED BRILLIANT", "SHIELD", "SQUARE", "SQUARE EMERALD", "SQUARE RADIANT", "TAPERED BAGUETTE"),
+    *("TETRAGONAL", "TRAPEZE", "TRAPEZOID", "TRIANGULAR", "TRILLIANT"),
+)
+"""Shapes of the third axis, common ones first; source: the vendor's list of accepted shapes."""
+_STRANGE: Final = 0.02
+"""Share of stones that the listed shapes may lack before the third axis is left alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Span:
@@ -48,41 +72,69 @@ class _Span:
 
 
 async def plan_partitions(
-    count: Count, updated_from_ms: int | None = None, target: int = TARGET
+    count: Count, whole: Slice = WHOLE, target: int = TARGET, first_number: int = 0
 ) -> tuple[int, tuple[PlanPartition, ...]]:
-    """Cut a whole feed into partitions which cover every price without gap or overlap.
+    """Cut a slice into partitions which cover every price of it without gap or overlap.
 
     Args:
-        count: asks the vendor for the stones in a slice.
-        updated_from_ms: lower end of an incremental run's window; none for a full run.
+        count: asks the vendor for the stones in a slice. The same slice is asked for once.
+        whole: what to cut; the whole feed without one.
         target: stones a partition should hold.
+        first_number: the first partition's number.
 
     Returns:
-        The vendor's count of the whole, and the partitions in order of price; at least one, its last one open-ended.
+        The vendor's count of the whole, and the partitions in order of price; at least one, the last one as open-ended
+        as the whole.
 
     Raises:
-        Fatal: even one dollar and one hundredth of a carat hold more stones than the vendor's offsets reach.
+        Fatal: even one dollar, one hundredth of a carat and one shape hold more stones than the vendor's offsets reach.
     """
+    asked = Asked(count)
+    low, high = whole.dollars_per_carat
+    total = _Span(low, high, await asked(whole))
+    if whole.carats or whole.shapes:
+        pieces = await _by_carats(asked, whole, total.stones, target)
+    else:
 
-    async def by_price(low: int, high: int) -> int:
-        return await count(Slice((low, high), updated_from_ms=updated_from_ms))
+        async def by_price(low: int, high: int) -> int:
+            return await asked(replace(whole, dollars_per_carat=(low, high)))
 
-    whole = _Span(0, NO_UPPER_END, await by_price(0, NO_UPPER_END))
-    spans = merged(await cut(by_price, whole, target), target)
-    parts = await asyncio.gather(*(_by_carats(count, span, updated_from_ms, target) for span in spans))
+        spans = merged(await cut(by_price, total, target), target)
+        slices = [(replace(whole, dollars_per_carat=(span.low, span.high)), span.stones) for span in spans]
+        parts = await asyncio.gather(*(_by_carats(asked, *part, target) for part in slices))
+        pieces = [piece for part in parts for piece in part]
     partitions = tuple(
-        PlanPartition(
-            number=number,
-            dollars_per_carat_from=part.dollars_per_carat[0],
-            dollars_per_carat_to=part.dollars_per_carat[1],
-            estimate=stones,
-            carat_from=part.carats[0] if part.carats else None,
-            carat_to=part.carats[1] if part.carats else None,
-        )
-        for number, (part, stones) in enumerate(piece for pieces in parts for piece in pieces)
+        _partition(number, part, stones) for number, (part, stones) in enumerate(pieces, first_number)
     )
     _refuse_overfull(partitions)
-    return whole.stones, partitions
+    return total.stones, partitions
+
+
+class Asked:
+    """Counts by query: a slice that was counted is not counted again."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._known: dict[Slice, asyncio.Task[int]] = {}
+
+    async def __call__(self, part: Slice) -> int:
+        """Stones in a slice."""
+        if part not in self._known:
+            self._known[part] = asyncio.ensure_future(self._count(part))
+        return await self._known[part]
+
+
+def _partition(number: int, part: Slice, stones: int) -> PlanPartition:
+    return PlanPartition(
+        number=number,
+        dollars_per_carat_from=part.dollars_per_carat[0],
+        dollars_per_carat_to=part.dollars_per_carat[1],
+        estimate=stones,
+        carat_from=part.carats[0] if part.carats else None,
+        carat_to=part.carats[1] if part.carats else None,
+        shapes=part.shapes,
+        gone=part.gone,
+    )
 
 
 async def cut(count: Callable[[int, int], Awaitable[int]], span: _Span, target: int) -> list[_Span]:
@@ -144,27 +196,60 @@ def _between(low: int, high: int, share: float) -> int:
     return min(max(round(at), low + 1), high - 1)
 
 
-async def _by_carats(
-    count: Count, span: _Span, updated_from_ms: int | None, target: int
-) -> list[tuple[Slice, int]]:
-    """The slices of one span of price: itself, or cut by carats where one dollar is too crowded."""
-    dollars = (span.low, span.high)
-    if span.low < span.high or span.stones <= CROWDED * target:
-        return [(Slice(dollars, updated_from_ms=updated_from_ms), span.stones)]
+async def _by_carats(count: Count, part: Slice, stones: int, target: int) -> list[tuple[Slice, int]]:
+    """One slice: itself, or cut by carats, and then by shape, where one dollar is too crowded."""
+    low, high = part.dollars_per_carat
+    if part.shapes or stones <= CROWDED * target or (low < high and part.carats is None):
+        return [(part, stones)]
 
     async def by_carat(low: int, high: int) -> int:
-        return await count(Slice(dollars, _carats(low, high), updated_from_ms=updated_from_ms))
+        return await count(replace(part, carats=_carats(low, high)))
 
-    spans = await cut(by_carat, _Span(0, _MAX_CARAT * CARAT_STEPS, span.stones), target)
-    return [
-        (Slice(dollars, _carats(piece.low, piece.high), updated_from_ms=updated_from_ms), piece.stones)
+    steps = _steps(part.carats)
+    spans = await cut(by_carat, _Span(*steps, stones), target)
+    pieces = [
+        (
+            part
+            if (piece.low, piece.high) == steps
+            else replace(part, carats=_carats(piece.low, piece.high)),
+            piece,
+        )
         for piece in spans
     ]
+    shaped = await asyncio.gather(*(_by_shape(count, slice_, piece, target) for slice_, piece in pieces))
+    return [found for group in shaped for found in group]
+
+
+async def _by_shape(count: Count, part: Slice, span: _Span, target: int) -> list[tuple[Slice, int]]:
+    """One dollar and one step of carats that are still too full: a partition for each shape that fills one."""
+    if span.low < span.high or span.stones <= CROWDED * target:
+        return [(part, span.stones)]
+    found: list[tuple[Slice, int]] = []
+    rest, rest_stones = list(SHAPES), span.stones
+    while rest_stones > target and len(rest) > 1:
+        shape = rest.pop(0)
+        stones = await count(replace(part, shapes=(shape,)))
+        found.append((replace(part, shapes=(shape,)), stones))
+        rest_stones -= stones
+    others = replace(part, shapes=tuple(rest))
+    counted = await count(others)
+    if counted < rest_stones - _STRANGE * span.stones:
+        # Shapes that are not in the list: no sum of known ones would bring them.
+        return [(part, span.stones)]
+    return [*found, (others, counted)]
 
 
 def _carats(low: int, high: int) -> tuple[float, float]:
     """Carats of a span of steps. Neighbours meet half a step off the grid, where no stone's weight is rounded to."""
     return max(0.0, (low - 0.5) / CARAT_STEPS), (high + 0.5) / CARAT_STEPS
+
+
+def _steps(carats: tuple[float, float] | None) -> tuple[int, int]:
+    """The span of steps that these carats are; of all without any."""
+    if carats is None:
+        return 0, _MAX_CARAT * CARAT_STEPS
+    low, high = carats
+    return (0 if low == 0 else round(low * CARAT_STEPS + 0.5)), round(high * CARAT_STEPS - 0.5)
 
 
 def _refuse_overfull(partitions: tuple[PlanPartition, ...]) -> None:

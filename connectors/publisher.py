@@ -61,10 +61,13 @@ class Publisher:
         self._stop.set()
         self._thread.join()
 
-    async def publish(self, headers: FactHeaders, value: bytes) -> None:
+    async def publish(self, headers: FactHeaders, value: bytes) -> int | None:
         """Append a fact to its feed's partition of the raw log and wait until Kafka has it.
 
         A fact over the record limit goes to the dead letters, its head, hash and place in the run.
+
+        Returns:
+            Its offset in the raw log; none where it is too large for it.
 
         Raises:
             Retriable: Kafka did not take it; it may be there all the same.
@@ -72,25 +75,26 @@ class Publisher:
         """
         key = fact_key(headers.feed, headers.run, headers.partition)
         try:
-            await self._deliver(self._raw, headers.feed, key, value, to_headers(headers))
+            return await self._deliver(self._raw, headers.feed, key, value, to_headers(headers))
         except _TooLarge as error:
             TOO_LARGE.labels(headers.feed).inc()
             log.error("ingest.page_too_large", run=headers.run, page=headers.page, size=len(value))
             letter = _dead_letter(self._raw, headers, value, str(error))
             await self._deliver(self._dead, headers.feed, key, value[:MAX_PAYLOAD_BYTES], to_headers(letter))
+            return None
 
     async def _deliver(
         self, topic: str, feed: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
-    ) -> None:
+    ) -> int:
         loop = asyncio.get_running_loop()
-        delivered: asyncio.Future[None] = loop.create_future()
+        delivered: asyncio.Future[int] = loop.create_future()
 
-        def settle(error: KafkaError | None) -> None:
+        def settle(error: KafkaError | None, offset: int) -> None:
             if not delivered.done():
-                _settle(delivered, error)
+                _settle(delivered, error, offset)
 
-        def report(error: KafkaError | None, _message: Message) -> None:
-            loop.call_soon_threadsafe(settle, error)
+        def report(error: KafkaError | None, message: Message) -> None:
+            loop.call_soon_threadsafe(settle, error, message.offset() or 0)
 
         try:
             self._producer.produce(
@@ -100,7 +104,7 @@ class Publisher:
             raise Retriable("Kafka's queue is full") from error
         except KafkaException as error:
             raise _by_fate(error.args[0]) from error
-        await delivered
+        return await delivered
 
     def _poll(self) -> None:
         while not self._stop.is_set():
@@ -111,9 +115,9 @@ class _TooLarge(AdamasError):
     pass
 
 
-def _settle(delivered: asyncio.Future[None], error: KafkaError | None) -> None:
+def _settle(delivered: asyncio.Future[int], error: KafkaError | None, offset: int) -> None:
     if error is None:
-        delivered.set_result(None)
+        delivered.set_result(offset)
     else:
         delivered.set_exception(_by_fate(error))
 

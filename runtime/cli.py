@@ -16,6 +16,7 @@ from runtime.settings import (
     DataSettings,
     Group,
     HealthSettings,
+    IngestSettings,
     KafkaSettings,
     LogSettings,
     MonitorSettings,
@@ -47,7 +48,9 @@ class Entry:
     groups: tuple[type[Group], ...]
 
 
-INGEST = Entry("connectors.ingest", (KafkaSettings, PostgresSettings, VendorSettings, HealthSettings))
+INGEST = Entry(
+    "connectors.ingest", (KafkaSettings, PostgresSettings, VendorSettings, IngestSettings, HealthSettings)
+)
 PROCESS = Entry("streams.process", (KafkaSettings, HealthSettings))
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
 API = Entry("api.server", (KafkaSettings, PostgresSettings, ApiSettings))

@@ -92,6 +92,23 @@ class VendorSettings(Group):
     requests_per_second: int = Field(default=25, ge=1, le=25)
 
 
+class IngestSettings(Group):
+    """How ingest goes about its runs: when, how often, how much it may retire unasked."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_INGEST_")
+    full_sweep_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"
+    """UTC, every day."""
+    incremental_every_s: float = Field(default=60, gt=0)
+    overlap_s: float = Field(default=900, ge=0)
+    """How far before the watermark an incremental run begins, by the vendor's clock."""
+    patience_s: float = Field(default=900, gt=0)
+    """A page that cannot be read for so long ends a run's attempt; a run that stands still for so long is stuck."""
+    count_off_percent: float = Field(default=1, ge=0)
+    """A vendor's count further off than this is a second pass, then an amber ledger."""
+    retire_unasked_percent: float = Field(default=5, ge=0, le=100)
+    """A sweep that would retire more of a feed than this waits for an approval."""
+
+
 class ApiSettings(Group):
     """Where the API listens."""
 
@@ -180,6 +197,7 @@ class Settings:
         KafkaSettings,
         PostgresSettings,
         VendorSettings,
+        IngestSettings,
         ApiSettings,
         HealthSettings,
         MonitorSettings,
@@ -217,6 +235,11 @@ class Settings:
     def vendor(self) -> VendorSettings:
         """Where the vendor is and what it allows."""
         return self[VendorSettings]
+
+    @property
+    def ingest(self) -> IngestSettings:
+        """How ingest goes about its runs."""
+        return self[IngestSettings]
 
     @property
     def api(self) -> ApiSettings:

@@ -29,6 +29,9 @@ class Kind(StrEnum):
     RUN_PARTIAL = "RunPartial"
     RUN_FAILED = "RunFailed"
     RUN_UNBALANCED = "RunUnbalanced"
+    RUN_STUCK = "RunStuck"
+    RETIREMENT_WAITS = "RetirementWaits"
+    STORES_DISAGREE = "StoresDisagree"
     WATERMARK_STALE = "WatermarkStale"
     DEAD_LETTERS = "DeadLetters"
     FEED_STOPPED = "FeedStopped"
@@ -74,6 +77,15 @@ KINDS: Final[dict[Kind, KindInfo]] = {
     Kind.RUN_FAILED: KindInfo(_CRITICAL, True, "A run could not go on."),
     Kind.RUN_UNBALANCED: KindInfo(
         _CRITICAL, True, "A run's items do not add up: some have no outcome, or more than one."
+    ),
+    Kind.RUN_STUCK: KindInfo(
+        _WARNING, True, "A run is due or under way, and nothing of it comes into the log."
+    ),
+    Kind.RETIREMENT_WAITS: KindInfo(
+        _WARNING, True, "A sweep would retire so much that somebody has to look: adamas runs approve."
+    ),
+    Kind.STORES_DISAGREE: KindInfo(
+        _CRITICAL, True, "Postgres, the canonical topic and the API do not hold the same stones."
     ),
     Kind.WATERMARK_STALE: KindInfo(_CRITICAL, True, "A feed's stock is older than its target allows."),
     Kind.DEAD_LETTERS: KindInfo(_WARNING, True, "Items could not be used and wait in the dead letters."),

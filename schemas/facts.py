@@ -28,6 +28,8 @@ class Kind(StrEnum):
     PAGE = "page"
     EMPTY = "empty"
     COMPLETE = "complete"
+    CANCEL = "cancel"
+    WATERMARK = "watermark"
     RETIRE = "retire"
     ITEM = "item"
 
@@ -54,6 +56,12 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
     page: Annotated[int | None, Meta(description="vendor offset divided by the page size")] = None
     reread: Annotated[int, Meta(description="0 for the first read of a page, 1 for its second, ...")] = 0
     rows: Annotated[int | None, Meta(description="items in a page, as the vendor sent them")] = None
+    granted_at: Annotated[
+        int | None,
+        Meta(
+            description="our clock at the grant, milliseconds since 1970; only for the 30-day rule, never an order"
+        ),
+    ] = None
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +82,9 @@ class PlanPartition(msgspec.Struct, frozen=True, kw_only=True):
     carat_from: float | None = None
     carat_to: float | None = None
     shapes: tuple[str, ...] | None = None
+    gone: Annotated[
+        bool, Meta(description="the stones that are not available, instead of those that are")
+    ] = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +121,30 @@ class Complete(msgspec.Struct, frozen=True, kw_only=True):
     watermark: int
     pages: int
     rows: Annotated[int, Meta(description="items over all pages, duplicates included")]
+    rereads: Annotated[
+        tuple[tuple[int, int, int], ...],
+        Meta(description="partition, page and number of every further read of a page that is in the log"),
+    ] = ()
+    forced: Annotated[bool, Meta(description="an operator ended it as it stood: it may lack stones")] = False
+    actor: Annotated[str, Meta(description="who ended it")] = "ingest"
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """A run ends without completion: it was cancelled, or its attempts are used up."""
+
+    run: str
+    feed: str
+    failed: Annotated[bool, Meta(description="its attempts are used up; a retry may take it up again")]
+    cause: str
+    actor: str
+
+
+class Watermark(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator set a feed's watermark: the next incremental run begins there."""
+
+    feed: str
+    watermark: Annotated[int, Meta(description="by the vendor's clock, milliseconds since 1970")]
+    actor: str
 
 
 class Retire(msgspec.Struct, frozen=True, kw_only=True):

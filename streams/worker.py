@@ -315,11 +315,12 @@ class Worker:
     def _complete(self, raw: RawRecord, headers: FactHeaders, out: Outbox) -> None:
         complete = _read(_decode_complete, raw.value)
         known = self._memory.positions.get(headers.feed)
-        if known is not None and known.seq >= headers.seq:
+        if complete.forced or (known and (known.seq, known.raw_offset) >= (headers.seq, raw.offset)):
             return
         position = Position(
             feed=headers.feed,
-            as_of=complete.watermark,
+            # A sweep ends after incremental runs that began after it: the data is as fresh as the freshest.
+            as_of=max(complete.watermark, known.as_of if known else 0),
             run=complete.run,
             raw_offset=raw.offset,
             seq=headers.seq,

@@ -30,6 +30,7 @@ class Slice:
         carats: of the whole stone; none for every weight.
         shapes: the vendor's shape names; none for every shape.
         updated_from_ms: only what changed since then, UTC, milliseconds since 1970; none for everything.
+        gone: the stones that are not available, instead of those that are; a feed that cannot tell raises `Invalid`.
 
     Raises:
         Invalid: a range runs backwards. A vendor may answer such a one with arbitrary stones.
@@ -39,6 +40,7 @@ class Slice:
     carats: tuple[float, float] | None = None
     shapes: tuple[str, ...] | None = None
     updated_from_ms: int | None = None
+    gone: bool = False
 
     def __post_init__(self) -> None:
         for name, bounds in (("dollars_per_carat", self.dollars_per_carat), ("carats", self.carats)):
@@ -54,6 +56,7 @@ class Slice:
             carats=None if carats[0] is None or carats[1] is None else (carats[0], carats[1]),
             shapes=partition.shapes,
             updated_from_ms=plan.updated_from,
+            gone=partition.gone,
         )
 
 

@@ -32,6 +32,11 @@ class Asker:
     budget: Budget
     activity: Activity
 
+    @property
+    def who(self) -> str:
+        """Whose progress this is: a feed's runs of one class."""
+        return f"{self.feed} {self.priority.name.lower()}"
+
     async def ask(self, call: Callable[[Grant], Awaitable[T]], grant: Grant | None = None) -> tuple[T, Seq]:
         """One answered request and the seq of the grant that brought it; `grant` serves the first attempt."""
         async for attempt in self._attempts():
@@ -39,7 +44,7 @@ class Asker:
                 held, grant = grant or await self.budget.grant(self.priority), None
                 with held:
                     answer = await call(held)
-                self.activity.progressed(self.feed)
+                self.activity.progressed(self.who)
                 return answer, held.seq
         raise AssertionError("there is no last attempt")
 
@@ -48,7 +53,7 @@ class Asker:
         async for attempt in self._attempts():
             with attempt:
                 result = await call()
-                self.activity.progressed(self.feed)
+                self.activity.progressed(self.who)
                 return result
         raise AssertionError("there is no last attempt")
 
@@ -69,7 +74,7 @@ class Asker:
         if not isinstance(error, Retriable):
             return False
         RETRIES.labels(self.feed, type(error).__name__).inc()
-        self.activity.waits(self.feed, str(error))
+        self.activity.waits(self.who, str(error))
         if isinstance(error, SlowDown):
             # The pause is the budget's: it holds back everybody whom it concerns, this call too.
             return 0.0

@@ -6,18 +6,25 @@ What ends a partition, and what makes a page trustworthy, is decided here:
 - a page with fewer stones than its size is read again until a read brings nothing that the earlier ones had not, and
   the page after it once more, one after the other: vendors filter after slicing, and lose now these, now those;
 - a partition ends behind its last page with items when the next page was empty twice and the one after it is empty
-  too: an empty page with more behind it is a fault of the vendor, not an end.
+  too: an empty page with more behind it is a fault of the vendor, not an end;
+- a partition with twice the stones it was planned for is cut into smaller ones, which take its place;
+- a partition may be opened again: every page is then read once more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
-from schemas.facts import FactHeaders, Kind, Plan, PlanPartition
+from schemas.facts import FactHeaders, Kind, Plan, PlanPartition, Split
 
-MOST_READS = 5
+MOST_READS: Final = 5
 """Reads of a page that brings something else each time, or stays empty although a later one has items."""
+OUTGROWN: Final = 2
+"""A partition with so many times its estimate is cut while it is read."""
+WORTH_CUTTING: Final = 20
+"""Pages below which a partition is never cut: reading on is cheaper than counting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,20 @@ class Read:
 
 @dataclass(slots=True)
 class PartitionProgress:
-    """A partition's pages: how often each was read and what it brought."""
+    """A partition's pages: how often each was read and what it brought.
+
+    Attributes:
+        closed: its end, or its split, is in the log.
+        whole: it cannot be cut, or is being cut already.
+        split: smaller partitions took its place.
+    """
 
     plan: PlanPartition
     page_size: int
     closed: bool = False
+    whole: bool = False
+    split: bool = False
+    _again: set[int] = field(default_factory=set)
     _reads: dict[int, int] = field(default_factory=dict)
     _rows: dict[int, int] = field(default_factory=dict)
     _short: set[int] = field(default_factory=set)
@@ -65,10 +81,27 @@ class PartitionProgress:
         """Nothing is under way and nothing is due."""
         return not self._under_way and self.next_page() is None
 
+    @property
+    def outgrown(self) -> bool:
+        """Whether it is to be cut: it has brought at least twice what was planned, and there is more."""
+        most = max(OUTGROWN * self.plan.estimate, WORTH_CUTTING * self.page_size)
+        return not self.closed and not self.whole and self.rows >= most
+
+    def empty_before_end(self) -> list[int]:
+        """Pages that stayed empty although a later one has items."""
+        return [page for page in range(self.end_page) if not self._rows.get(page)]
+
+    def reopen(self) -> None:
+        """Read every page once more, and the end."""
+        self.closed = False
+        self._again = set(range(self.end_page + 1)) - self._under_way
+
     def next_page(self) -> int | None:
         """The page to read now; none while one under way must be waited for, or at the end."""
         if self.closed:
             return None
+        if self._again:
+            return min(self._again)
         unread = self._next_unread()
         if unread is not None or self._under_way:
             return unread
@@ -76,6 +109,7 @@ class PartitionProgress:
 
     def begin(self, page: int) -> Read:
         """A read of this page is under way."""
+        self._again.discard(page)
         self._under_way.add(page)
         return Read(self.plan.number, page, self._reads.get(page, 0))
 
@@ -84,11 +118,12 @@ class PartitionProgress:
         self._under_way.clear()
         self._unread_from = 0
 
-    def done(self, page: int, rows: int, ids: Iterable[str | None] | None = None) -> None:
+    def done(self, page: int, rows: int, ids: Iterable[str | None] | None = None, reread: int = 0) -> None:
         """A read of this page is in the log (or was empty, and is not); `ids` are unknown of one found in the log."""
         stones = None if ids is None else {stone for stone in ids if stone is not None}
         self._under_way.discard(page)
-        self._reads[page] = self._reads.get(page, 0) + 1
+        # Empty reads are not in the log: after a restart the number of the last one that is there counts.
+        self._reads[page] = max(self._reads.get(page, 0), reread) + 1
         self._rows[page] = max(rows, self._rows.get(page, 0))
         if (rows if stones is None else len(stones)) < self.page_size:
             self._short.add(page)
@@ -127,13 +162,34 @@ class PartitionProgress:
 
 
 class RunProgress:
-    """A run's plan and what of it is in the log."""
+    """A run's plan and what of it is in the log.
+
+    Attributes:
+        rereads: partition, page and number of every further read of a page that is in the log.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.partitions = {
-            partition.number: PartitionProgress(partition, plan.page_size) for partition in plan.partitions
-        }
+        self.rereads: set[tuple[int, int, int]] = set()
+        self.partitions: dict[int, PartitionProgress] = {}
+        self._free = 0
+        self._add(plan.partitions)
+
+    def _add(self, partitions: Iterable[PlanPartition]) -> None:
+        for partition in partitions:
+            self.partitions.setdefault(partition.number, PartitionProgress(partition, self.plan.page_size))
+
+    def split(self, split: Split) -> None:
+        """Smaller partitions take the place of one; what it has brought stays."""
+        self.partitions[split.partition].closed = True
+        self.partitions[split.partition].split = True
+        self._add(split.into)
+
+    def take_numbers(self, many: int = 1_000) -> int:
+        """The first of many numbers that no partition has and none will get."""
+        self._free = max(self._free, max(self.partitions) + 1)
+        first, self._free = self._free, self._free + many
+        return first
 
     @property
     def complete(self) -> bool:
@@ -176,4 +232,17 @@ class RunProgress:
             elif fact.kind is Kind.PAGE and fact.page is not None and read not in seen:
                 # A delivery that was repeated is one read.
                 seen.add(read)
-                partition.done(fact.page, fact.rows or 0)
+                self.logged(partition, fact.page, fact.reread, fact.rows or 0)
+
+    def logged(
+        self,
+        partition: PartitionProgress,
+        page: int,
+        reread: int,
+        rows: int,
+        ids: Iterable[str | None] | None = None,
+    ) -> None:
+        """A read of this page is in the log; `ids` are unknown of one found there."""
+        if reread:
+            self.rereads.add((partition.plan.number, page, reread))
+        partition.done(page, rows, ids, reread)

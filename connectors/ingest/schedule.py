@@ -1,16 +1,62 @@
-"""When a feed's next full sweep is due."""
+"""When a feed's runs are due: a full sweep once a day, incremental runs in between. Pure.
+
+A sweep missed while nothing ran is made up once; so is an incremental run, because the next one reads on from the
+watermark anyway.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
-FULL_SWEEP_AT: Final = time(2, 0, tzinfo=UTC)
-"""Every day at this time; a sweep missed while nothing ran is made up once, at the next start."""
+from connectors.runs.states import OPEN, State
+
+TRY_AGAIN_AFTER: Final = timedelta(hours=1)
+"""A full sweep that failed is asked for again after this."""
 
 
-def next_full_sweep(last_began_ms: int) -> datetime:
-    """The first sweep time after the last sweep began (milliseconds since 1970)."""
-    last = datetime.fromtimestamp(last_began_ms / 1000, UTC)
-    due = datetime.combine(last.date(), FULL_SWEEP_AT)
-    return due if due > last else due + timedelta(days=1)
+@dataclass(frozen=True, slots=True)
+class Last:
+    """A feed's last run of a kind.
+
+    Attributes:
+        changed_at: when it came into its state.
+    """
+
+    state: State
+    requested_at: datetime
+    changed_at: datetime
+
+
+def sweep_time(setting: str) -> time:
+    """The time of day of `02:00`, UTC."""
+    hours, minutes = map(int, setting.split(":"))
+    return time(hours, minutes, tzinfo=UTC)
+
+
+def full_is_due(last: Last | None, at: time, now: datetime) -> bool:
+    """Whether a full sweep is to be asked for now."""
+    if last is None:
+        return True
+    if last.state in OPEN:
+        return False
+    if last.state is State.FAILED:
+        return now - last.changed_at >= TRY_AGAIN_AFTER
+    return last.requested_at < _latest(at, now)
+
+
+def incremental_is_due(last: Last | None, last_full: Last | None, every: timedelta, now: datetime) -> bool:
+    """Whether an incremental run is to be asked for now; the feed has a watermark."""
+    if last is None:
+        return last_full is not None and now - last_full.changed_at >= every
+    if last.state in OPEN:
+        return False
+    since = last.changed_at if last.state is State.FAILED else last.requested_at
+    return now - since >= every
+
+
+def _latest(at: time, now: datetime) -> datetime:
+    """The last time of day `at` before now."""
+    today = datetime.combine(now.date(), at)
+    return today if today <= now else today - timedelta(days=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -13,22 +13,23 @@ import structlog
 
 from connectors.alerts import RecordedAlerts
 from connectors.budget import MARGIN_S, WINDOW_S, Priority
-from connectors.feeds.protocol import Feed
 from connectors.feeds.registry import open_accounts
-from connectors.ingest import metrics
 from connectors.ingest.activity import BEAT_S, Activity
 from connectors.ingest.asking import Asker
-from connectors.ingest.history import History, read_history
+from connectors.ingest.history import highest_epoch
+from connectors.ingest.lane import FeedRetirer, Lane
 from connectors.ingest.lease import PROOF_S, Holding, lease
-from connectors.ingest.progress import RunProgress
-from connectors.ingest.schedule import next_full_sweep
-from connectors.ingest.sweep import FactWriter, Sweep, plan_run
+from connectors.ingest.orders import Orders
+from connectors.ingest.scheduler import Scheduler
+from connectors.ingest.sweep import FactWriter
 from connectors.publisher import Publisher
+from connectors.runs.auditor import Auditor
+from connectors.runs.tailing import LogReader
 from runtime.health import Aspect, Health, serve_health
 from runtime.postgres import Database
 from runtime.settings import Settings
 from runtime.shutdown import Shutdown
-from schemas.errors import Fatal, Invalid, Retriable
+from schemas.errors import Fatal, Retriable
 from schemas.facts import FactHeaders, Kind, Lease, RunKind
 from schemas.feeds import FEEDS
 from schemas.seq import make_seq
@@ -37,14 +38,13 @@ from schemas.topics import RAW
 log = structlog.stdlib.get_logger(__name__)
 
 RETRY_S: Final = 2.0
-REFUSED_S: Final = 60.0
-"""Pause of a feed whose questions the vendor refuses; the other feeds go on."""
+_CLASSES: Final = {RunKind.FULL: Priority.FULL, RunKind.INCREMENTAL: Priority.INCREMENTAL}
 
 
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Needs the groups kafka, postgres, vendor and health.
+    Needs the groups kafka, postgres, vendor, ingest and health.
 
     Raises:
         Fatal: the vendor refuses our login, or Kafka's producer cannot go on.
@@ -101,37 +101,45 @@ async def _beat(activity: Activity) -> None:
 
 
 async def _hold_and_serve(settings: Settings, raw: str, activity: Activity) -> None:
-    histories: dict[str, History] = {}
-
-    def highest_epoch() -> int:
-        for feed in FEEDS:
-            histories[feed] = read_history(settings.kafka, feed, raw)
-        return max(history.highest_epoch for history in histories.values())
-
     def standby(reason: str) -> None:
         activity.waits("start", reason)
 
-    async with lease(settings.postgres, highest_epoch, standby) as holding:
+    known = partial(highest_epoch, settings.kafka, raw)
+    async with lease(settings.postgres, known, standby) as holding:
         taken_at = time.monotonic()
+        dsn = settings.postgres.dsn.get_secret_value()
         with Publisher(settings.kafka, raw) as publisher:
-            await _announce(publisher, holding)
-            if holding.epoch > 1:
-                await asyncio.sleep(taken_at + PROOF_S + WINDOW_S + MARGIN_S - time.monotonic())
-            activity.done("start")
-            try:
-                await _serve(settings, activity, holding, publisher, histories)
-            finally:
-                activity.forget()
+            announced = await _announce(publisher, holding)
+            async with (
+                Database(dsn, "adamas-ingest", size=10) as database,
+                LogReader(settings.kafka, database, raw) as reader,
+            ):
+                standby("reads what the raw log says of runs")
+                for feed, offset in announced.items():
+                    await reader.until(feed, offset)
+                if holding.epoch > 1:
+                    await asyncio.sleep(taken_at + PROOF_S + WINDOW_S + MARGIN_S - time.monotonic())
+                activity.done("start")
+                try:
+                    await _serve(settings, activity, holding, publisher, database, reader)
+                finally:
+                    activity.forget()
 
 
-async def _announce(publisher: Publisher, holding: Holding) -> None:
-    """A lease fact in every raw partition in use, before the first request: older epochs behind it do not count."""
+async def _announce(publisher: Publisher, holding: Holding) -> dict[str, int | None]:
+    """A lease fact in every raw partition in use, before the first request: older epochs behind it do not count.
+
+    Returns:
+        Its offset, by feed.
+    """
     value = msgspec.json.encode(
         Lease(epoch=holding.epoch, holder=holding.holder, granted_at=int(time.time() * 1000))
     )
+    offsets = {}
     for feed in FEEDS:
         headers = FactHeaders(kind=Kind.LEASE, feed=feed, epoch=holding.epoch, seq=make_seq(holding.epoch, 0))
-        await publisher.publish(headers, value)
+        offsets[feed] = await publisher.publish(headers, value)
+    return offsets
 
 
 async def _serve(
@@ -139,83 +147,34 @@ async def _serve(
     activity: Activity,
     holding: Holding,
     publisher: Publisher,
-    histories: dict[str, History],
+    database: Database,
+    reader: LogReader,
 ) -> None:
     async with (
-        Database(settings.postgres.dsn.get_secret_value(), "ingest", size=2) as database,
         open_accounts(
             settings.vendor, holding.epoch, holding.is_proven, alerts := RecordedAlerts(database)
         ) as accounts,
         asyncio.TaskGroup() as tasks,
     ):
-        tasks.create_task(holding.watch())
-        tasks.create_task(alerts.keep_recording())
         activity.pauses_for(
             lambda: next(filter(None, (account.budget.paused() for account in accounts)), None)
         )
+        writers: dict[str, FactWriter] = {}
+        lanes: list[Lane] = []
         for account in accounts:
             for feed in account.feeds:
-                asker = Asker(feed.name, Priority.FULL, account.budget, activity)
-                reader = FeedReader(FactWriter(feed, asker, publisher), activity, histories[feed.name])
-                tasks.create_task(reader.run())
-
-
-class FeedReader:
-    """Keeps one feed read: the unfinished run first, then every scheduled one.
-
-    Args:
-        writer: of the feed's facts.
-        activity: told what the feed waits for.
-        history: what the log held when the lease was taken.
-    """
-
-    def __init__(self, writer: FactWriter, activity: Activity, history: History) -> None:
-        self._writer = writer
-        self._activity = activity
-        self._feed: Feed = writer.feed
-        self._last = history.plan
-        self._open: RunProgress | None = None
-        if history.plan and not history.complete:
-            self._open = RunProgress(history.plan)
-            self._open.replay(history.facts)
-
-    async def run(self) -> None:
-        """For ever.
-
-        Raises:
-            Fatal: nobody may go on.
-        """
-        metrics.RUN_ACTIVE.labels(self._feed.name).set(0)
-        while True:
-            if self._open is None and self._last is not None:
-                await self._wait_until(next_full_sweep(self._last.watermark))
-            try:
-                await self._one_run()
-            except* Invalid as refusals:
-                await self._pause_refused(_most_serious(refusals))
-
-    async def _one_run(self) -> None:
-        metrics.RUN_ACTIVE.labels(self._feed.name).set(1)
-        if self._open is None:
-            self._open = await plan_run(self._writer, RunKind.FULL)
-        else:
-            # The vendor's ways were found out by a process that is gone.
-            await self._writer.asker.until_done(lambda: self._feed.prepare(self._writer.asker.priority))
-            log.info(
-                "ingest.run_resumed", run=self._open.plan.run, feed=self._feed.name, pages=self._open.pages
-            )
-        metrics.EXPECTED.labels(self._feed.name).set(self._open.plan.counted)
-        await Sweep(self._writer, self._open).run()
-        self._last, self._open = self._open.plan, None
-        metrics.RUN_ACTIVE.labels(self._feed.name).set(0)
-
-    async def _wait_until(self, due: datetime) -> None:
-        self._activity.waits(self._feed.name, f"next full sweep at {due.isoformat()}")
-        # In steps: the machine may sleep, and its clock may be set.
-        while (left_s := (due - datetime.now(UTC)).total_seconds()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(min(left_s, 30))
-
-    async def _pause_refused(self, error: BaseException) -> None:
-        log.error("ingest.feed_refused", feed=self._feed.name, cause=str(error))
-        self._activity.waits(self._feed.name, f"asks again in {REFUSED_S:g} s: {error}")
-        await asyncio.sleep(REFUSED_S)
+                for kind, priority in _CLASSES.items():
+                    asker = Asker(feed.name, priority, account.budget, activity)
+                    writer = writers[feed.name] = FactWriter(feed, asker, publisher)
+                    lanes.append(Lane(writer, kind, settings.ingest, database, reader, activity))
+        orders = Orders(database, writers, lanes, reader)
+        retirers = {name: FeedRetirer(writer, reader) for name, writer in writers.items()}
+        for work in (
+            holding.watch(),
+            alerts.keep_recording(),
+            reader.watch(),
+            Scheduler(settings.ingest, database, list(writers), lanes, orders).run(),
+            Auditor(settings.ingest, database, retirers).run(),
+            *(lane.run() for lane in lanes),
+        ):
+            tasks.create_task(work)

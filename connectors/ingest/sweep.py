@@ -1,10 +1,11 @@
-"""A run of one feed: plan it, read its pages, say when it is complete. Every step is a fact in the log first."""
+"""One run: plan it, read its pages side by side, and write every fact into the log before the next step counts on it."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Protocol
 
 import msgspec
@@ -16,7 +17,9 @@ from connectors.ingest import metrics
 from connectors.ingest.asking import Asker
 from connectors.ingest.progress import PartitionProgress, Read, RunProgress
 from connectors.planner import plan_partitions
-from schemas.facts import Complete, FactHeaders, Kind, Plan, RunKind
+from connectors.runs.ledger import off_percent
+from schemas.errors import Invalid, Retriable
+from schemas.facts import Complete, FactHeaders, Kind, Plan, PlanPartition, RunKind, Split
 from schemas.seq import Seq, epoch_of
 
 log = structlog.stdlib.get_logger(__name__)
@@ -25,13 +28,19 @@ IN_FLIGHT: Final = 200
 """Pages of a feed under way at once: the budget's rate times a slow vendor's latency. When a vendor hangs, asking ends here."""
 PARTIAL_READS: Final = 3
 """A page that names errors beside its items is asked for this often before it is taken as it is."""
+COUNT_LIMIT_S: Final = 60.0
+"""A count that takes longer is asked for again."""
+
+
+class GaveUp(Invalid):
+    """A page could not be read for so long that the attempt ends."""
 
 
 class Log(Protocol):
     """Where facts go: the publisher, or a test's memory."""
 
-    async def publish(self, headers: FactHeaders, value: bytes) -> None:
-        """Return when the fact is kept; raises `Retriable` when it may not be."""
+    async def publish(self, headers: FactHeaders, value: bytes) -> int | None:
+        """Return the fact's offset when it is kept; raises `Retriable` when it may not be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +52,15 @@ class FactWriter:
     log: Log
 
     async def write(
-        self, kind: Kind, seq: Seq, value: bytes, run: str, read: Read | None = None, rows: int | None = None
-    ) -> None:
-        """Append one fact, however often Kafka must be asked."""
+        self,
+        kind: Kind,
+        seq: Seq,
+        value: bytes,
+        run: str | None,
+        read: Read | None = None,
+        rows: int | None = None,
+    ) -> int | None:
+        """Append one fact, however often Kafka must be asked; its offset, or none for one too large for the log."""
         headers = FactHeaders(
             kind=kind,
             feed=self.feed.name,
@@ -57,27 +72,52 @@ class FactWriter:
             page=read.page if read else None,
             reread=read.reread if read else 0,
             rows=rows,
+            granted_at=int(time.time() * 1000),
         )
-        await self.asker.until_done(lambda: self.log.publish(headers, value))
+        return await self.asker.until_done(lambda: self.log.publish(headers, value))
+
+    async def count(self, part: Slice) -> tuple[int, Seq]:
+        """Stones in a slice as the vendor counts them, and the seq of the request that told."""
+
+        async def ask(grant: Grant) -> int:
+            try:
+                async with asyncio.timeout(COUNT_LIMIT_S):
+                    return await self.feed.count(part, grant)
+            except TimeoutError as error:
+                raise Retriable(f"the vendor did not count within {COUNT_LIMIT_S:g} s") from error
+
+        return await self.asker.ask(ask)
 
 
-async def plan_run(writer: FactWriter, kind: RunKind) -> RunProgress:
-    """Plan a run and write the plan; its seq is that of the run's first request."""
+async def plan_run(
+    writer: FactWriter, run: str, kind: RunKind, updated_from_ms: int | None = None
+) -> RunProgress:
+    """Plan a run and write the plan; its seq is that of the run's first request.
+
+    Args:
+        run: the run's name.
+        updated_from_ms: lower end of an incremental run's window; such a run also reads what is not available any more,
+            where the vendor can tell.
+    """
     feed, asker = writer.feed, writer.asker
     watermark_ms = await asker.until_done(lambda: feed.prepare(asker.priority))
     seqs: list[Seq] = []
 
     async def count(part: Slice) -> int:
-        stones, seq = await asker.ask(lambda grant: feed.count(part, grant))
+        stones, seq = await writer.count(part)
         seqs.append(seq)
         return stones
 
-    counted, partitions = await plan_partitions(count)
+    counted, partitions = await plan_partitions(count, Slice(updated_from_ms=updated_from_ms))
+    if kind is RunKind.INCREMENTAL:
+        more, gone = await _plan_gone(count, updated_from_ms, len(partitions), feed.name)
+        counted, partitions = counted + more, partitions + gone
     plan = Plan(
-        run=_run_name(feed.name, kind, watermark_ms, epoch_of(seqs[0])),
+        run=run,
         feed=feed.name,
         kind=kind,
         watermark=watermark_ms,
+        updated_from=updated_from_ms,
         page_size=feed.page_size,
         counted=counted,
         partitions=partitions,
@@ -94,8 +134,16 @@ async def plan_run(writer: FactWriter, kind: RunKind) -> RunProgress:
     return RunProgress(plan)
 
 
-def _run_name(feed: str, kind: RunKind, watermark_ms: int, epoch: int) -> str:
-    return f"{feed}-{kind}-{datetime.fromtimestamp(watermark_ms / 1000, UTC):%Y%m%dT%H%M%SZ}-{epoch}"
+async def _plan_gone(
+    count: Callable[[Slice], Awaitable[int]], updated_from_ms: int | None, first_number: int, feed: str
+) -> tuple[int, tuple[PlanPartition, ...]]:
+    """What left the vendor's shelf in the window: without it a sale shows only at the next full sweep."""
+    whole = Slice(updated_from_ms=updated_from_ms, gone=True)
+    try:
+        return await plan_partitions(count, whole, first_number=first_number)
+    except Invalid as error:
+        log.warning("ingest.vendor_tells_no_gone_stones", feed=feed, cause=str(error))
+        return 0, ()
 
 
 class Sweep:
@@ -104,36 +152,62 @@ class Sweep:
     Args:
         writer: of the run's feed.
         progress: the run, with what the log already holds.
+        patience_s: a page that cannot be read for so long ends the attempt.
+        off_limit_percent: a run that brought this much less than the vendor counted is looked through a second time.
     """
 
-    def __init__(self, writer: FactWriter, progress: RunProgress) -> None:
+    def __init__(
+        self,
+        writer: FactWriter,
+        progress: RunProgress,
+        *,
+        patience_s: float = 900.0,
+        off_limit_percent: float = 1.0,
+    ) -> None:
         self._writer = writer
         self._asker = writer.asker
         self._feed = writer.feed
         self._progress = progress
         self._plan = progress.plan
+        self._patience_s = patience_s
+        self._off_limit_percent = off_limit_percent
         self._in_flight = asyncio.Semaphore(IN_FLIGHT)
         self._changed = asyncio.Event()
-        self._empty: dict[int, tuple[Page, Seq]] = {}
+        self._empty: dict[tuple[int, int], tuple[Page, Seq]] = {}
 
-    async def run(self) -> None:
-        """Until the run is complete and the log says so.
+    async def run(self) -> int | None:
+        """Until the run is complete and the log says so; the offset of its completion.
 
         Raises:
             ExceptionGroup: of `Invalid` or `Fatal`, as the feed's calls raise them.
         """
         self._progress.abandon()
+        await self._read_all()
+        if await self._reopen_where_short():
+            await self._read_all()
+        return await self.complete()
+
+    def has(self, number: int) -> bool:
+        """Whether the run has this partition."""
+        return number in self._progress.partitions
+
+    def retry(self, number: int) -> None:
+        """Read every page of a partition once more."""
+        self._progress.partitions[number].reopen()
+        self._changed.set()
+
+    async def _read_all(self) -> None:
         async with asyncio.TaskGroup() as reads:
             while (read := await self._next_read()) is not None:
                 # The grant is taken before the task: as many are under way as the vendor's latency asks for.
                 grant = await self._asker.budget.grant(self._asker.priority)
                 reads.create_task(self._read(read, grant))
-        await self._complete()
 
     async def _next_read(self) -> Read | None:
         await self._in_flight.acquire()
         while (read := self._progress.next_read()) is None:
             if self._progress.complete:
+                self._in_flight.release()
                 return None
             self._changed.clear()
             await self._changed.wait()
@@ -141,19 +215,33 @@ class Sweep:
 
     async def _read(self, read: Read, grant: Grant) -> None:
         partition = self._progress.partitions[read.partition]
-        part = Slice.of(partition.plan, self._plan)
-        page, seq = await self._search(part, read.page, grant)
-        if page.rows:
-            await self._writer.write(Kind.PAGE, seq, page.body, self._plan.run, read, page.rows)
-            metrics.PAGES.labels(self._feed.name).inc()
-            metrics.STONES.labels(self._feed.name).inc(page.rows)
-        else:
-            self._empty[read.partition] = (page, seq)
-        partition.done(read.page, page.rows, page.ids)
-        if partition.ended:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._read_page(partition, read, grant)
+        except TimeoutError as error:
+            page = f"page {read.page} of partition {read.partition}"
+            raise GaveUp(page, f"could not be read for {self._patience_s:g} s", "gave_up") from error
+        if partition.outgrown:
+            await self._split(partition)
+        if partition.ended and not partition.closed:
             await self._end(partition)
         self._in_flight.release()
         self._changed.set()
+
+    async def _read_page(self, partition: PartitionProgress, read: Read, grant: Grant) -> None:
+        part = Slice.of(partition.plan, self._plan)
+        page, seq = await self._search(part, read.page, grant)
+        if page.rows:
+            await self._write_page(read, page, seq)
+            metrics.PAGES.labels(self._feed.name).inc()
+            metrics.STONES.labels(self._feed.name).inc(page.rows)
+            self._progress.logged(partition, read.page, read.reread, page.rows, page.ids)
+        else:
+            self._empty[read.partition, read.page] = (page, seq)
+            partition.done(read.page, 0, (), read.reread)
+
+    async def _write_page(self, read: Read, page: Page, seq: Seq) -> None:
+        await self._writer.write(Kind.PAGE, seq, page.body, self._plan.run, read, page.rows)
 
     async def _search(self, part: Slice, number: int, first: Grant | None) -> tuple[Page, Seq]:
         for _ in range(PARTIAL_READS):
@@ -166,21 +254,79 @@ class Sweep:
             )
         return page, seq
 
+    async def _split(self, partition: PartitionProgress) -> None:
+        """Cut a partition that has outgrown its estimate; what it has brought stays, its pieces are read from their start."""
+        partition.whole = True
+
+        async def count(part: Slice) -> int:
+            return (await self._writer.count(part))[0]
+
+        whole = Slice.of(partition.plan, self._plan)
+        numbers = self._progress.take_numbers()
+        _, pieces = await plan_partitions(count, whole, first_number=numbers)
+        if len(pieces) < 2 or partition.closed:
+            log.info("ingest.partition_stays_whole", run=self._plan.run, partition=partition.plan.number)
+            return
+        split = Split(run=self._plan.run, partition=partition.plan.number, into=pieces)
+        await self._writer.write(
+            Kind.SPLIT, self._asker.budget.last_seq, msgspec.json.encode(split), self._plan.run
+        )
+        self._progress.split(split)
+        log.info(
+            "ingest.partition_split",
+            run=self._plan.run,
+            partition=partition.plan.number,
+            estimate=partition.plan.estimate,
+            rows=partition.rows,
+            into=[piece.number for piece in pieces],
+        )
+
     async def _end(self, partition: PartitionProgress) -> None:
-        # Empty pages are not in the log before the end, so a resumed run has read them again.
-        empty, seq = self._empty.pop(partition.plan.number)
-        end = Read(partition.plan.number, partition.end_page, 0)
-        await self._writer.write(Kind.EMPTY, seq, empty.body, self._plan.run, end, 0)
+        number = partition.plan.number
+        # Nobody else may end it meanwhile; the run is not complete before this task is done.
         partition.closed = True
+        # Empty pages are not in the log before the end, so a resumed run has read them again. One with more behind it
+        # goes there too: a page without any fact would look like a lost one.
+        for page in partition.empty_before_end():
+            if (number, page) in self._empty:
+                empty, seq = self._empty.pop((number, page))
+                await self._write_page(Read(number, page, 0), empty, seq)
+        empty, seq = self._empty.pop((number, partition.end_page))
+        end = Read(number, partition.end_page, 0)
+        await self._writer.write(Kind.EMPTY, seq, empty.body, self._plan.run, end, 0)
         log.info(
             "ingest.partition_ended",
             run=self._plan.run,
-            partition=partition.plan.number,
+            partition=number,
             rows=partition.rows,
             estimate=partition.plan.estimate,
         )
 
-    async def _complete(self) -> None:
+    async def _reopen_where_short(self) -> bool:
+        """The second pass: where a fresh count says that stones are missing, every page is read once more."""
+        plan, progress = self._plan, self._progress
+        if (
+            off_percent(plan.counted, progress.rows) <= self._off_limit_percent
+            or progress.rows >= plan.counted
+        ):
+            return False
+        reopened = []
+        for partition in [part for part in progress.partitions.values() if not part.split]:
+            counted, _ = await self._writer.count(Slice.of(partition.plan, plan))
+            if counted > partition.rows and off_percent(counted, partition.rows) > self._off_limit_percent:
+                partition.reopen()
+                reopened.append(partition.plan.number)
+        log.warning(
+            "ingest.second_pass",
+            run=plan.run,
+            counted=plan.counted,
+            rows=progress.rows,
+            partitions=len(reopened),
+        )
+        return bool(reopened)
+
+    async def complete(self, *, forced_by: str | None = None) -> int | None:
+        """Write the run's completion; the offset. Forced by an operator, it ends as it stands."""
         plan, progress = self._plan, self._progress
         fact = Complete(
             run=plan.run,
@@ -189,8 +335,12 @@ class Sweep:
             watermark=plan.watermark,
             pages=progress.pages,
             rows=progress.rows,
+            rereads=tuple(sorted(progress.rereads)),
+            forced=forced_by is not None,
+            actor=forced_by or "ingest",
         )
-        await self._writer.write(
+        offset = await self._writer.write(
             Kind.COMPLETE, self._asker.budget.last_seq, msgspec.json.encode(fact), plan.run
         )
         log.info("ingest.run_complete", run=plan.run, feed=plan.feed, pages=fact.pages, rows=fact.rows)
+        return offset

@@ -32,6 +32,7 @@ from connectors.postgres.patience import Stopped, patiently
 from connectors.postgres.progress import LAG, Partition, Progress
 from connectors.postgres.store import Standing, Store
 from connectors.postgres.writer import Writer
+from connectors.runs.receipts import ReceiptKeeper
 from runtime.health import Aspect, Health, serve_health
 from runtime.kafka import admin, consumer, producer, topic_id
 from runtime.settings import KafkaSettings, Settings
@@ -69,6 +70,9 @@ def run(settings: Settings) -> None:
     health.add("sink", progress.check_live, on=[Aspect.LIVE])
     health.add("sink", progress.check_ready, on=[Aspect.READY])
     with Shutdown() as shutdown, serve_health(settings.health, health):
+        receipts = ReceiptKeeper(settings.kafka, settings.postgres.dsn.get_secret_value(), shutdown)
+        receipts.start()
+        shutdown.on_close(receipts.join)
         try:
             Sink(settings, progress, shutdown).run()
         except Stopped:

@@ -20,6 +20,8 @@ log = structlog.stdlib.get_logger(__name__)
 PAGE_SIZE: Final = 50
 """The vendor's largest page."""
 
+_GONE: Final = ("HOLD", "MEMO", "CONSIGNMENT", "SOLD", "NOT_AVAILABLE", "ON_HOLD", "ON_MEMO", "SOLD_OUT")
+
 _COUNT: Final = "query Count($query: DiamondQuery!) { diamonds_by_query_count(query: $query) }"
 # Oldest first: a new stone then comes last and shifts no page that was read.
 _SEARCH: Final = f"""query Search($query: DiamondQuery!, $offset: Int!, $limit: Int!) {{
@@ -117,6 +119,8 @@ class NivodaFeed:
         # Inclusive whole units: [10, 19] dollars are [1000, 1999] cents, so that neighbours neither overlap nor gap.
         upper = NO_UPPER_END if high >= NO_UPPER_END // unit else high * unit + unit - 1
         query = self._base() | {"dollar_per_carat": {"from": low * unit, "to": upper}}
+        if part.gone:
+            query["availability"] = list(_GONE)
         if part.carats:
             query["sizes"] = [{"from": part.carats[0], "to": part.carats[1]}]
         if part.shapes:

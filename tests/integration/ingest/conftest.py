@@ -35,7 +35,7 @@ INGEST = """
 import sys
 from connectors.ingest.service import serve
 from runtime import settings as s
-groups = (s.KafkaSettings, s.PostgresSettings, s.VendorSettings, s.HealthSettings, s.LogSettings)
+groups = (s.KafkaSettings, s.PostgresSettings, s.VendorSettings, s.IngestSettings, s.HealthSettings, s.LogSettings)
 from runtime.logs import configure_logs
 settings = s.load_settings(*groups)
 configure_logs(settings.log, "ingest")
@@ -112,7 +112,7 @@ def _json(line: str) -> dict[str, Any]:
 
 
 MakeVendor = Callable[..., SimulatedVendor]
-MakeIngest = Callable[[SimulatedVendor], "Ingest"]
+MakeIngest = Callable[..., "Ingest"]
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def _fact(message: Message) -> Fact:
 def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker) -> Iterator[MakeIngest]:
     with contextlib.ExitStack() as closing:
 
-        def make(simulated: SimulatedVendor) -> Ingest:
+        def make(simulated: SimulatedVendor, incremental_every_s: float = 3600) -> Ingest:
             topic = make_topic(RAW)
             child = Child(
                 INGEST,
@@ -219,6 +219,7 @@ def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker)
                     "ADAMAS_VENDOR_USERNAME": "demo@adamas.test",
                     "ADAMAS_VENDOR_PASSWORD": "demo-vendor-password",
                     "ADAMAS_HEALTH_PORT": "0",
+                    "ADAMAS_INGEST_INCREMENTAL_EVERY_S": str(incremental_every_s),
                 },
                 (topic.name,),
             )

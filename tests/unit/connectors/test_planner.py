@@ -36,6 +36,8 @@ class Vendor:
         chosen = self._stock[bisect_left(self._prices, low) : bisect_right(self._prices, high)]
         if part.carats:
             chosen = [stone for stone in chosen if part.carats[0] <= stone[1] <= part.carats[1]]
+        if part.shapes and "ROUND" not in part.shapes:
+            chosen = []
         return round(len(chosen) * (1 + self._chance.uniform(-self._drift, self._drift)))
 
 

@@ -47,7 +47,7 @@ class Memory:
         self.failures = 0
         self.refusal: Exception | None = None
 
-    async def publish(self, headers: FactHeaders, value: bytes) -> None:
+    async def publish(self, headers: FactHeaders, value: bytes) -> int:
         await asyncio.sleep(0)
         if self.refusal:
             raise self.refusal
@@ -55,6 +55,7 @@ class Memory:
             self.failures -= 1
             raise Retriable("Kafka did not take the record")
         self.facts.append((headers, value))
+        return len(self.facts) - 1
 
     def kinds(self) -> list[Kind]:
         return [headers.kind for headers, _ in self.facts]
@@ -101,7 +102,7 @@ CASES: dict[str, Fault] = {
 @pytest.mark.parametrize("case", CASES)
 async def test_every_stone_comes_whatever_is_wrong_once(case: str) -> None:
     async with opened(CASES[case]) as (writer, memory, _):
-        progress = await plan_run(writer, RunKind.FULL)
+        progress = await plan_run(writer, "the-run", RunKind.FULL)
         await Sweep(writer, progress).run()
     assert memory.ids() == {stone.id for stone in STOCK}
     kinds = memory.kinds()
@@ -116,7 +117,7 @@ async def test_every_stone_comes_whatever_is_wrong_once(case: str) -> None:
 
 async def test_a_delivery_that_failed_is_repeated_and_the_page_not_asked_for_again() -> None:
     async with opened() as (writer, memory, stub):
-        progress = await plan_run(writer, RunKind.FULL)
+        progress = await plan_run(writer, "the-run", RunKind.FULL)
         memory.failures = 2
         await Sweep(writer, progress).run()
     assert memory.ids() == {stone.id for stone in STOCK}
@@ -126,7 +127,7 @@ async def test_a_delivery_that_failed_is_repeated_and_the_page_not_asked_for_aga
 
 async def test_a_run_that_was_refused_half_way_goes_on_with_what_is_missing() -> None:
     async with opened(only("search", {2}, errors("Unknown argument"))) as (writer, memory, _):
-        progress = await plan_run(writer, RunKind.FULL)
+        progress = await plan_run(writer, "the-run", RunKind.FULL)
         with pytest.raises(ExceptionGroup) as raised:
             await Sweep(writer, progress).run()
         assert raised.group_contains(Invalid)
@@ -137,7 +138,7 @@ async def test_a_run_that_was_refused_half_way_goes_on_with_what_is_missing() ->
 
 async def test_a_fatal_error_is_not_tried_again() -> None:
     async with opened() as (writer, memory, _):
-        progress = await plan_run(writer, RunKind.FULL)
+        progress = await plan_run(writer, "the-run", RunKind.FULL)
         memory.refusal = Fatal("fenced")
         with pytest.raises(ExceptionGroup) as raised:
             await Sweep(writer, progress).run()
