@@ -27,6 +27,8 @@ RECORDS: Final[dict[str, tuple[type[msgspec.Struct] | type[BaseModel], int]]] = 
     "fact-plan": (facts.Plan, facts.FACT_VERSION),
     "fact-split": (facts.Split, facts.FACT_VERSION),
     "fact-complete": (facts.Complete, facts.FACT_VERSION),
+    "fact-cancel": (facts.Cancel, facts.FACT_VERSION),
+    "fact-watermark": (facts.Watermark, facts.FACT_VERSION),
     "fact-retire": (facts.Retire, facts.FACT_VERSION),
     "stone": (stone.Stone, stone.STONE_VERSION),
     "position": (stone.Position, stone.POSITION_VERSION),

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-FACT_VERSION: Final = 1
+FACT_VERSION: Final = 2
 """Version of the structs in this module."""
 
 EpochMs = Annotated[int, Meta(description="UTC, milliseconds since 1970", ge=0)]
