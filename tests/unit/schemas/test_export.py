@@ -75,5 +75,5 @@ def test_export_refuses_to_overwrite_a_version_incompatibly(tmp_path: Path) -> N
 
 
 def test_run_kinds_are_documented() -> None:
-    plan = json.loads(documents()["schemas/fact-plan.v1.json"])
+    plan = json.loads(documents()["schemas/fact-plan.v2.json"])
     assert set(plan["$defs"]["RunKind"]["enum"]) == {kind.value for kind in RunKind}
