@@ -12,8 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.freshness import Freshness
 from api.problems import internal_error
+from runtime.metrics import counter, histogram
 
 log = structlog.stdlib.get_logger(__name__)
+
+REQUESTS: Final = counter("adamas_http_requests_total")
+SECONDS: Final = histogram("adamas_http_seconds")
 
 TRACE_HEADER: Final = b"x-trace-id"
 
@@ -59,12 +63,15 @@ class Access:
             self._log(scope, access, (perf_counter() - started) * 1000)
 
     def _log(self, scope: Scope, access: dict[str, Any], took_ms: float) -> None:
-        route = scope.get("route")
+        route = getattr(scope.get("route"), "path", None) or "(none)"
+        status = access.get("status")
+        REQUESTS.labels(route, str(status)).inc()
+        SECONDS.labels(route).observe(took_ms / 1000)
         log.info(
             "api.answered",
-            route=getattr(route, "path", None) or "(none)",
+            route=route,
             key=access.get("key"),
-            status=access.get("status"),
+            status=status,
             ms=round(took_ms, 2),
             as_of=self._freshness.as_of,
             trace_id=scope["trace_id"],

@@ -8,6 +8,9 @@ from hashlib import blake2b
 from typing import Final
 
 from api.index import as_of
+from runtime.metrics import gauge
+
+POSITION: Final = gauge("adamas_api_position_timestamp_seconds")
 
 _VERSION_BYTES: Final = 9
 
@@ -30,10 +33,16 @@ class Freshness:
         self.version = "0"
         self.as_of_ms: int | None = None
         self.as_of: str | None = None
+        self._positions: dict[str, int] = {}
 
     def note(self, version: str, positions: Mapping[str, int]) -> None:
         """Say which state the data is in from now on."""
         self.version = version
+        if positions == self._positions:
+            return
+        self._positions = dict(positions)
+        for feed, position_ms in positions.items():
+            POSITION.labels(feed).set(position_ms / 1000)
         at_ms = as_of(positions, self._feeds)
         if at_ms != self.as_of_ms:
             self.as_of_ms, self.as_of = at_ms, None if at_ms is None else rfc3339(at_ms)

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final
+
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from prometheus_client import REGISTRY, exposition
 
 from runtime.health import Aspect, Health
+from runtime.shutdown import Shutdown
+
+PAGE: Final = Path(__file__).with_name("board.html")
+TELL_EVERY_S: Final = 1.0
 
 
-def router(health: Health) -> APIRouter:
+def router(health: Health, board: Callable[[], dict[str, Any]], shutdown: Shutdown) -> APIRouter:
     """The routes of the process."""
     routes = APIRouter()
+
+    @routes.get("/", response_class=HTMLResponse)
+    async def page() -> HTMLResponse:
+        # Read anew each time: it is small, and whoever works on it wants to see it.
+        return HTMLResponse(await asyncio.to_thread(PAGE.read_text))
+
+    @routes.get("/board.json")
+    async def figures() -> JSONResponse:
+        return JSONResponse(board(), headers={"Cache-Control": "no-store"})
+
+    @routes.get("/board/stream")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(
+            _lines(board, shutdown), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
 
     @routes.get("/health/{aspect}")
     async def answer(aspect: Aspect) -> JSONResponse:
@@ -24,3 +49,10 @@ def router(health: Health) -> APIRouter:
         return Response(encode(REGISTRY), headers={"Content-Type": media_type})
 
     return routes
+
+
+async def _lines(board: Callable[[], dict[str, Any]], shutdown: Shutdown) -> AsyncIterator[str]:
+    # A reader that goes away cancels this; a stopping process must not wait for readers.
+    while not shutdown.requested:
+        yield f"data: {json.dumps(board())}\n\n"
+        await asyncio.sleep(TELL_EVERY_S)

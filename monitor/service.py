@@ -7,11 +7,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 
+from monitor.board import board
+from monitor.collector import LagCollector
+from monitor.positions import Positions
 from monitor.routes import router
+from monitor.samples import Samples
+from monitor.watch import Watch
 from runtime.asgi import bound, in_background, serve
-from runtime.health import Aspect, Health
+from runtime.health import Aspect, Check, Health
 from runtime.loop_lag import LoopLag
+from runtime.postgres import Database
 from runtime.settings import Settings
 from runtime.shutdown import Shutdown
 from runtime.version import VERSION
@@ -32,16 +39,42 @@ def run(settings: Settings) -> None:
 
 def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
     """The board and its loops; the loops run while the application does."""
-    health, beat = Health(), LoopLag()
-    health.add("loop", beat.check, on=(Aspect.STARTUP, Aspect.LIVE))
+    own = settings.monitor
+    collector = LagCollector(own.cluster)
+    watch = Watch(
+        own.member_urls,
+        Database(settings.postgres.dsn.get_secret_value(), "adamas-monitor"),
+        Positions(settings.kafka),
+        collector,
+        Samples(),
+    )
+    beat, health = LoopLag(), Health()
+    _add_probes(health, watch, beat)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        REGISTRY.register(collector)
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(in_background(beat.run(), shutdown))
-            log.info("monitor.started", members=sorted(settings.monitor.member_urls))
+            stack.callback(REGISTRY.unregister, collector)
+            stack.callback(watch.positions.close)
+            stack.push_async_callback(watch.database.close)
+            for work in (beat.run(), watch.look_at_kafka(), watch.ask_members(), watch.ask_postgres()):
+                await stack.enter_async_context(in_background(work, shutdown))
+            log.info("monitor.started", members=sorted(own.member_urls))
             yield
 
     app = FastAPI(title="Adamas monitor", version=VERSION, lifespan=lifespan, redoc_url=None)
-    app.include_router(router(health))
+    app.include_router(router(health, lambda: board(watch, own.cluster), shutdown))
     return app
+
+
+def _add_probes(health: Health, watch: Watch, beat: LoopLag) -> None:
+    """It is ready once it has looked at everything; what is away later is what it is there to tell."""
+    health.add("loop", beat.check, on=(Aspect.STARTUP, Aspect.LIVE))
+    health.add("kafka", lambda: Check(watch.look is not None, watch.kafka_error or "answers"))
+    health.add(
+        "postgres",
+        lambda: Check(
+            watch.asked_postgres and watch.postgres_error is None, watch.postgres_error or "answers"
+        ),
+    )

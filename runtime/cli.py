@@ -176,6 +176,12 @@ def jobs(context: typer.Context) -> None:
     _sub_command("runtime.jobs_command", "adamas jobs", context.args)
 
 
+@app.command(context_settings=PASS_ON)
+def lag(context: typer.Context) -> None:
+    """Show where every reader of Kafka stands, live."""
+    _sub_command("monitor.lag_command", "adamas lag", context.args)
+
+
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)
