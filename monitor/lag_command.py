@@ -61,7 +61,8 @@ def _print(
     as_json: bool,
     partitions: bool,
 ) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    # Nobody's screen: as wide as the table.
+    console = Console(highlight=False, width=160)
     while True:
         look = positions.look(group)
         groups = lag_table(look, movements.see(look))
@@ -77,9 +78,9 @@ def _print(
 def _table(groups: Iterable[dict[str, Any]], *, partitions: bool) -> Table:
     table = Table(title=None, caption=f"seconds: {METHOD}", box=None, pad_edge=False)
     for name in ("group", "topic/partition", "status"):
-        table.add_column(name)
-    for name in ("committed", "end", "lag", "seconds", "read/s", "written/s", "caught up in"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("committed", "end", "behind", "seconds", "read/s", "written/s", "caught up in"):
+        table.add_column(name, justify="right", no_wrap=True)
     for group in groups:
         status = Status(group["status"])
         pace = [_number(group[key]) for key in ("read_per_s", "written_per_s")]
