@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.answer import Direct
 from api.freshness import Freshness
-from api.problems import internal_error
+from api.problems import Problem, internal_error, refusal
 from runtime.metrics import counter, histogram
 
 log = structlog.stdlib.get_logger(__name__)
@@ -31,11 +34,16 @@ class Access:
     Args:
         app: what answers.
         freshness: which state the data is in.
+        direct: by path, what answers a GET without the framework's router. The router knows the path as well, for
+            the documentation and the other methods.
     """
 
-    def __init__(self, app: ASGIApp, freshness: Freshness) -> None:
+    def __init__(
+        self, app: ASGIApp, freshness: Freshness, direct: Mapping[str, Direct] = MappingProxyType({})
+    ) -> None:
         self._app = app
         self._freshness = freshness
+        self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -53,8 +61,12 @@ class Access:
                 message["headers"] = [*message.get("headers", ()), (TRACE_HEADER, trace_id.encode())]
             await send(message)
 
+        direct = self._direct.get(scope["path"]) if scope["method"] == "GET" else None
         try:
-            await self._app(scope, receive, traced)
+            if direct is None:
+                await self._app(scope, receive, traced)
+            else:
+                await _answer(direct, scope, receive, traced)
         except Exception:
             log.exception("api.failed", trace_id=trace_id, path=scope["path"])
             if "status" not in access:
@@ -63,7 +75,8 @@ class Access:
             self._log(scope, access, (perf_counter() - started) * 1000)
 
     def _log(self, scope: Scope, access: dict[str, Any], took_ms: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or "(none)"
+        path: str = scope["path"]
+        route = path if path in self._direct else getattr(scope.get("route"), "path", None) or "(none)"
         status = access.get("status")
         REQUESTS.labels(route, str(status)).inc()
         SECONDS.labels(route).observe(took_ms / 1000)
@@ -76,6 +89,15 @@ class Access:
             as_of=self._freshness.as_of,
             trace_id=scope["trace_id"],
         )
+
+
+async def _answer(direct: Direct, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        answer = await direct(scope)
+    except Problem as problem:
+        await refusal(problem, scope["path"], scope["trace_id"])(scope, receive, send)
+    else:
+        await answer.send(send)
 
 
 def trace_id_of(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from api.access import Access
-from api.items import ITEM_SCHEMA, PAGE_SCHEMA
+from api.items import ITEM_SCHEMA, PAGE_SCHEMA, SLIM_ITEM_SCHEMA
 from api.problems import (
     SCHEMA,
     Problem,
@@ -25,6 +25,7 @@ from api.problems import (
 from api.routes.diamonds import diamonds_router
 from api.routes.health import health_router
 from api.routes.jobs import jobs_router
+from api.search import PATH, Search
 from api.service import KEY_HEADER, Service
 from schemas.errors import Invalid, Retriable
 
@@ -39,7 +40,8 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app = FastAPI(
         title=_TITLE, summary=_SUMMARY, version=service.health.version, lifespan=lifespan, redoc_url=None
     )
-    app.include_router(diamonds_router(service))
+    search = Search(service)
+    app.include_router(diamonds_router(service, search))
     app.include_router(jobs_router(service))
     app.include_router(health_router(service))
     app.add_exception_handler(Problem, on_problem)
@@ -47,7 +49,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.add_exception_handler(Retriable, on_retriable)
     app.add_exception_handler(RequestValidationError, on_bad_request)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_middleware(Access, freshness=service.freshness)
+    app.add_middleware(Access, freshness=service.freshness, direct={PATH: search.answer})
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -62,7 +64,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             tags=app.openapi_tags,
         )
         components = document.setdefault("components", {})
-        components.setdefault("schemas", {}).update(Item=ITEM_SCHEMA, Page=PAGE_SCHEMA, Problem=SCHEMA)
+        components.setdefault("schemas", {}).update(
+            Item=ITEM_SCHEMA, SlimItem=SLIM_ITEM_SCHEMA, Page=PAGE_SCHEMA, Problem=SCHEMA
+        )
         components["securitySchemes"] = {"key": {"type": "apiKey", "in": "header", "name": KEY_HEADER}}
         app.openapi_schema = document
     return app.openapi_schema

@@ -13,7 +13,7 @@ from api.problems import BadParameter
 from api.query import After, SortKey, Value
 from schemas.errors import Invalid
 
-CURSOR_VERSION: Final = 1
+CURSOR_VERSION: Final = 2
 MAX_CURSOR_CHARS: Final = 2000
 
 _STALE: Final = "is not one that this service gave; begin again without it"
@@ -24,6 +24,7 @@ class _Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     sort: str
     values: list[int | float | str | None]
     stone_id: str
+    walked: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -35,14 +36,14 @@ def sort_text(sort: tuple[SortKey, ...]) -> str:
     return ",".join(f"{'-' if key.descending else ''}{key.name}" for key in sort)
 
 
-def to_cursor(after: After, sort: tuple[SortKey, ...]) -> str:
-    """The cursor of a page's end."""
-    packed = _encode(_Cursor(CURSOR_VERSION, sort_text(sort), list(after.values), after.stone_id))
+def to_cursor(after: After, sort: tuple[SortKey, ...], walked: int) -> str:
+    """The cursor of a page's end; `walked` items lie before it."""
+    packed = _encode(_Cursor(CURSOR_VERSION, sort_text(sort), list(after.values), after.stone_id, walked))
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-def from_cursor(text: str, sort: tuple[SortKey, ...]) -> After:
-    """The end of the page before.
+def from_cursor(text: str, sort: tuple[SortKey, ...]) -> tuple[After, int]:
+    """The end of the page before, and how many items were walked until there.
 
     Raises:
         BadParameter: it is not a cursor, or one of another sort.
@@ -53,9 +54,9 @@ def from_cursor(text: str, sort: tuple[SortKey, ...]) -> After:
         raise BadParameter("cursor", _STALE) from error
     if cursor.sort != sort_text(sort):
         raise BadParameter("cursor", f"belongs to sort={cursor.sort}", nearest=f"sort={cursor.sort}")
-    if len(cursor.values) != len(sort) or not all(map(_fits, sort, cursor.values)):
+    if len(cursor.values) != len(sort) or not all(map(_fits, sort, cursor.values)) or cursor.walked < 0:
         raise BadParameter("cursor", _STALE)
-    return After(tuple(cursor.values), cursor.stone_id)
+    return After(tuple(cursor.values), cursor.stone_id), cursor.walked
 
 
 def _read(text: str) -> _Cursor:

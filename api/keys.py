@@ -45,6 +45,7 @@ class Scope(StrEnum):
 
     READ_DIAMONDS = "diamonds:read"
     READ_COST = "cost:read"
+    EXPORT = "diamonds:export"
     OPERATE = "operate"
     ADMIN = "admin"
 

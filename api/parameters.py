@@ -1,168 +1,305 @@
-"""The query string of a search, read against the table of fields. Every refusal names parameter, rule and a way out."""
+"""The query string of a search, read against the table of fields. Every refusal names parameter, rule and a way out.
+
+The table is compiled once: a name leads to the function that reads its text into an `Asked`. What was read of a list is
+remembered, for shoppers ask for the same few shapes and grades again and again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from math import isfinite
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from api.cursors import from_cursor
-from api.fields import FIELDS, PUBLIC, SORTABLE, Field, Kind
-from api.problems import BadParameter
-from api.query import DEFAULT_LIMIT, DEFAULT_SORT, MAX_LIMIT, Number, Query, Range, SortKey
-from schemas.grades import LONG_NAMES
+from api.fields import FIELDS, SORTABLE, Field, Kind
+from api.keys import Scope
+from api.problems import BadParameter, NotAllowed
+from api.query import DEFAULT_LIMIT, DEFAULT_SORT, MAX_LIMIT, Facets, Number, Query, Range, SortKey
+from api.vocabulary import ValuesOf, grades_between, nearest, shown, texts_in, values_in
+from schemas.columns import epoch_ms
 from schemas.stone import Availability
 
 MAX_QUERY_BYTES: Final = 8192
-MAX_VALUES: Final = 100
-MAX_VALUE_CHARS: Final = 200
 MAX_NUMBER: Final = 2**53
+MAX_TEXT_CHARS: Final = 200
+WALK_CAP: Final = 10_000
+"""How many items of one search a key without the scope `diamonds:export` gets to see, by cursor or offset."""
 
-ValuesOf = Callable[[str], Iterable[str]]
-"""The values stones have of a listed attribute."""
+COUNTABLE: Final = (Kind.LIST, Kind.FLAG)
+RANGED: Final = (Kind.INTEGER, Kind.DECIMAL, Kind.MOMENT)
 
-_QUALITIES: Final = ("cut", "polish", "symmetry")
-_RANGED: Final = (Kind.INTEGER, Kind.DECIMAL)
-_VALUES_SHOWN: Final = 40
+_SIGNED: Final = frozenset({"list_discount_bps"})
 _FLAGS: Final = {"true": True, "false": False}
+_ONLY_AVAILABLE: Final = (str(Availability.AVAILABLE),)
+_REMEMBERED: Final = 4096
 
 
-def _parameters() -> dict[str, tuple[Field, str]]:
-    """Parameter name to its field and its role: `is`, `min` or `max`."""
-    found: dict[str, tuple[Field, str]] = {}
-    for field in (FIELDS[name] for name in PUBLIC):
-        if field.kind in _RANGED:
-            found[f"{field.name}_min"] = (field, "min")
-            found[f"{field.name}_max"] = (field, "max")
-        elif field.kind is not Kind.MOMENT:
-            found[field.name] = (field, "is")
-    return found
+@dataclass(slots=True)
+class Asked:
+    """A request as it was read.
+
+    Attributes:
+        given: parameters as text, in the order given.
+        remembered: lists that were read before: name and text to values.
+        lists: attribute to values.
+        ends: attribute to its range's ends, low and high.
+        grades: attribute to the first and last grade of a range, as text.
+        flags: attribute to truth.
+        prefixes: attribute to beginnings.
+        sort: sorting keys.
+        limit: items a page.
+        offset: items to leave out.
+        facets: attributes to count.
+        slim: whether the short items are wanted.
+        text: free text, to be understood.
+        max_age_s: how old the data may be, seconds; None does not care.
+        walked: items on the pages before this one.
+        private: parameters that need the scope for cost.
+    """
+
+    given: Mapping[str, str]
+    remembered: dict[tuple[str, str], tuple[str, ...]]
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ends: dict[str, list[Number | None]] = field(default_factory=dict)
+    grades: dict[str, list[str | None]] = field(default_factory=dict)
+    flags: dict[str, bool] = field(default_factory=dict)
+    prefixes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    sort: tuple[SortKey, ...] = DEFAULT_SORT
+    limit: int = DEFAULT_LIMIT
+    offset: int = 0
+    facets: tuple[str, ...] = ()
+    slim: bool = False
+    text: str | None = None
+    max_age_s: float | None = None
+    walked: int = 0
+    private: list[str] = field(default_factory=list)
+
+    def query(self) -> Query:
+        """The search, free text left aside.
+
+        Raises:
+            BadParameter: what was read does not go together.
+        """
+        ranges: dict[str, Range] = {}
+        for name, (low, high) in self.ends.items():
+            if low is not None and high is not None and low > high:
+                raise BadParameter(f"{name}_min", f"is greater than {name}_max", high)
+            ranges[name] = Range(low, high)
+        lists = self.lists
+        for name, (first, last) in self.grades.items():
+            if name in lists:
+                raise BadParameter(name, f"is given beside {name}_min or {name}_max; give either")
+            lists[name] = grades_between(FIELDS[name], f"{name}_min", first, f"{name}_max", last)
+        if "availability" not in lists:
+            lists["availability"] = _ONLY_AVAILABLE
+        after = None
+        if "cursor" in self.given:
+            if self.offset:
+                raise BadParameter("offset", "is given beside cursor; give either")
+            after, self.walked = from_cursor(self.given["cursor"], self.sort)
+        return Query(
+            lists=lists,
+            ranges=ranges,
+            flags=self.flags,
+            prefixes=self.prefixes,
+            sort=self.sort,
+            limit=self.limit,
+            offset=self.offset,
+            after=after,
+            facets=_facets(self.facets) if self.facets else None,
+        )
 
 
-FILTERS: Final = _parameters()
-NAMES: Final = (*FILTERS, "sort", "limit", "cursor")
-"""Every parameter of a search."""
+Reader = Callable[[Asked, str, str, ValuesOf], None]
+"""Reads a parameter (its name and text) into what is asked."""
 
 
-def parse_query(raw: bytes, values_of: ValuesOf) -> Query:
-    """Read a query string.
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a search.
+
+    Attributes:
+        name: as callers write it.
+        read: reads its text.
+        field: the attribute it is about, if it is about one.
+        role: `is`, `min`, `max` or `prefix`; of the page, none.
+    """
+
+    name: str
+    read: Reader
+    field: Field | None = None
+    role: str = ""
+
+    @property
+    def private(self) -> bool:
+        """Whether it needs the scope for cost."""
+        return self.field is not None and self.field.private
+
+
+Remembered = dict[tuple[str, str], tuple[str, ...]]
+
+
+def read_parameters(
+    given: Mapping[str, str], values_of: ValuesOf, remembered: Remembered | None = None
+) -> Asked:
+    """Read parameters that were told apart (`split`).
+
+    Args:
+        given: names and texts.
+        values_of: the values that stones have.
+        remembered: what was read of lists before, for the same `values_of`; added to.
 
     Raises:
-        BadParameter: a parameter is unknown, doubled, malformed, or asks for what cannot be.
+        BadParameter: a parameter is unknown, malformed, or asks for what cannot be.
     """
-    given = _split(raw)
-    sort = _sort(given["sort"]) if "sort" in given else DEFAULT_SORT
-    lists, flags = _lists(given, values_of), _flags(given)
-    lists.setdefault("availability", (str(Availability.AVAILABLE),))
-    return Query(
-        lists=lists,
-        ranges=_ranges(given),
-        flags=flags,
-        sort=sort,
-        limit=_limit(given["limit"]) if "limit" in given else DEFAULT_LIMIT,
-        after=from_cursor(given["cursor"], sort) if "cursor" in given else None,
-    )
+    asked = Asked(given, {} if remembered is None else remembered)
+    for name, text in given.items():
+        parameter = PARAMETERS.get(name)
+        if parameter is None:
+            raise BadParameter(shown(name), "is not a parameter of this search", nearest(name, PARAMETERS))
+        parameter.read(asked, name, text, values_of)
+        if parameter.private:
+            asked.private.append(name)
+    return asked
 
 
-def _split(raw: bytes) -> dict[str, str]:
+def check_scopes(asked: Asked, scopes: Collection[str]) -> None:
+    """Refuse what the caller may not ask.
+
+    Raises:
+        NotAllowed: a parameter needs the scope for cost.
+        BadParameter: it would walk beyond `WALK_CAP` without the scope for export.
+    """
+    if Scope.READ_COST not in scopes:
+        names = [*asked.private, *(key.name for key in asked.sort if FIELDS[key.name].private)]
+        names += [name for name in asked.facets if FIELDS[name].private]
+        if names:
+            raise NotAllowed(f"{names[0]} needs the scope {Scope.READ_COST}", scope=str(Scope.READ_COST))
+    if asked.offset and asked.offset + asked.limit > WALK_CAP and Scope.EXPORT not in scopes:
+        rule = f"goes beyond the first {WALK_CAP} items, which needs the scope {Scope.EXPORT}"
+        raise BadParameter("offset", rule, max(0, WALK_CAP - asked.limit))
+
+
+def split(raw: bytes) -> dict[str, str]:
+    """Names and texts of a query string. Raises `BadParameter`."""
+    if not raw:
+        return {}
     if len(raw) > MAX_QUERY_BYTES:
-        raise BadParameter("query", f"has {len(raw)} bytes; at most {MAX_QUERY_BYTES} are read")
-    try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
-    except UnicodeError as error:
-        raise BadParameter("query", "must be percent-encoded UTF-8") from error
+        raise _too_long(raw)
     given: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in NAMES:
-            raise BadParameter(_shown(name), "is not a parameter of this search", _nearest(name, NAMES))
-        if name in given:
-            raise BadParameter(name, "is given twice; put the values into one, with commas")
-        given[name] = value
+    for pair in raw.split(b"&"):
+        if not pair:
+            continue
+        name, _, text = pair.partition(b"=")
+        key, value = _text(name), _text(text)
+        if key in given:
+            raise BadParameter(shown(key), "is given twice; put the values into one, with commas")
+        given[key] = value
     return given
 
 
-def _lists(given: Mapping[str, str], values_of: ValuesOf) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for name, text in given.items():
-        field = FILTERS[name][0] if name in FILTERS else None
-        if field is None or field.kind not in (Kind.LIST, Kind.EXACT):
-            continue
-        texts = _texts(name, text)
-        found[name] = texts if field.kind is Kind.EXACT else _known(field, texts, values_of)
-    return found
-
-
-def _texts(name: str, text: str) -> tuple[str, ...]:
-    texts = tuple(part.strip() for part in text.split(","))
-    if len(texts) > MAX_VALUES:
-        raise BadParameter(name, f"has {len(texts)} values; at most {MAX_VALUES} are taken")
-    texts = tuple(dict.fromkeys(texts))
-    for part in texts:
-        if not part:
-            raise BadParameter(name, "has an empty value")
-        if len(part) > MAX_VALUE_CHARS:
-            raise BadParameter(name, f"has a value of {len(part)} characters; at most {MAX_VALUE_CHARS}")
-    return texts
-
-
-def _known(field: Field, texts: tuple[str, ...], values_of: ValuesOf) -> tuple[str, ...]:
-    # `fold` makes the way people write a value and the way we do the same: very good, Very-Good, VERY_GOOD.
-    known = {_fold(value): value for value in (*field.values, *values_of(field.name))}
-    if field.name in _QUALITIES:
-        known |= {_fold(long): short for short, long in LONG_NAMES.items()}
-    chosen = []
-    for text in texts:
-        value = known.get(_fold(text))
-        if value is None:
-            near = _nearest(_fold(text), known)
-            values = list(dict.fromkeys(known.values()))
-            others = ", …" if len(values) > _VALUES_SHOWN else ""
-            rule = f"has no value {_shown(text)}; there are {', '.join(values[:_VALUES_SHOWN])}{others}"
-            raise BadParameter(field.name, rule, None if near is None else known[near])
-        chosen.append(value)
-    return tuple(dict.fromkeys(chosen))
-
-
-def _flags(given: Mapping[str, str]) -> dict[str, bool]:
-    found: dict[str, bool] = {}
-    for name, (field, _) in FILTERS.items():
-        if field.kind is Kind.FLAG and name in given:
-            truth = _FLAGS.get(given[name].lower())
-            if truth is None:
-                raise BadParameter(
-                    name, "must be true or false", _nearest(given[name].lower(), _FLAGS) or "true"
-                )
-            found[name] = truth
-    return found
-
-
-def _ranges(given: Mapping[str, str]) -> dict[str, Range]:
-    found: dict[str, Range] = {}
-    for field in FIELDS.values():
-        low_name, high_name = f"{field.name}_min", f"{field.name}_max"
-        if field.kind not in _RANGED or not (low_name in given or high_name in given):
-            continue
-        low = _number(field, low_name, given[low_name]) if low_name in given else None
-        high = _number(field, high_name, given[high_name]) if high_name in given else None
-        if low is not None and high is not None and low > high:
-            raise BadParameter(low_name, f"is greater than {high_name}", high)
-        found[field.name] = Range(low, high)
-    return found
-
-
-def _number(field: Field, name: str, text: str) -> Number:
-    whole = field.kind is Kind.INTEGER
-    rule = f"must be {'a whole number' if whole else 'a number'} from 0 to {MAX_NUMBER}"
+def _text(raw: bytes) -> str:
     try:
-        number = int(text) if whole else float(text)
+        if b"+" in raw:
+            raw = raw.replace(b"+", b" ")
+        if b"%" in raw:
+            return unquote_to_bytes(raw).decode()
+        return raw.decode("ascii")
+    except UnicodeError as error:
+        raise BadParameter("query", "must be percent-encoded UTF-8") from error
+
+
+def _too_long(raw: bytes) -> BadParameter:
+    longest = max(raw.split(b"&"), key=len)
+    name, _, text = longest.partition(b"=")
+    field_name = name.decode("ascii", "replace")
+    if field_name not in PARAMETERS:
+        rule = f"has {len(raw)} bytes; at most {MAX_QUERY_BYTES} are read"
+        return BadParameter("query", rule, MAX_QUERY_BYTES)
+    values = text.count(b",") + 1
+    rule = f"has {values} values and {len(text)} bytes; a query has at most {MAX_QUERY_BYTES} bytes"
+    return BadParameter(field_name, rule, MAX_QUERY_BYTES)
+
+
+def _read_list(asked: Asked, name: str, text: str, values_of: ValuesOf) -> None:
+    # Values only ever come to those that are known: what was read once stays right.
+    remembered = asked.remembered
+    values = remembered.get((name, text))
+    if values is None:
+        values = values_in(FIELDS[name], text, values_of)
+        if len(remembered) >= _REMEMBERED:
+            remembered.clear()
+        remembered[name, text] = values
+    asked.lists[name] = values
+
+
+def _read_exact(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    asked.lists[name] = texts_in(name, text)
+
+
+def _read_prefix(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    asked.prefixes[name.removesuffix("_prefix")] = texts_in(name, text)
+
+
+def _read_flag(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    asked.flags[name] = _flag(name, text)
+
+
+def _flag(name: str, text: str) -> bool:
+    truth = _FLAGS.get(text.lower())
+    if truth is None:
+        raise BadParameter(name, "must be true or false", nearest(text.lower(), _FLAGS) or "true")
+    return truth
+
+
+def _end_reader(of: Field, place: int) -> Reader:
+    number = _moment if of.kind is Kind.MOMENT else _integer if of.kind is Kind.INTEGER else _decimal
+
+    def read(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+        ends = asked.ends.get(of.name)
+        if ends is None:
+            ends = asked.ends[of.name] = [None, None]
+        ends[place] = number(of, name, text)
+
+    return read
+
+
+def _grade_reader(of: Field, place: int) -> Reader:
+    def read(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+        if not text.strip():
+            raise BadParameter(name, "has an empty value")
+        asked.grades.setdefault(of.name, [None, None])[place] = text
+
+    return read
+
+
+def is_signed(of: Field) -> bool:
+    """Whether an attribute's numbers may be negative."""
+    return of.name in _SIGNED
+
+
+def _integer(of: Field, name: str, text: str) -> Number:
+    return _bounded(of, name, text, int, "a whole number")
+
+
+def _decimal(of: Field, name: str, text: str) -> Number:
+    return _bounded(of, name, text, float, "a number")
+
+
+def _bounded(of: Field, name: str, text: str, read: Callable[[str], Number], what: str) -> Number:
+    low = -MAX_NUMBER if of.name in _SIGNED else 0
+    rule = f"must be {what} from {low} to {MAX_NUMBER}"
+    try:
+        number = read(text)
     except ValueError as error:
-        raise BadParameter(name, rule, _whole_of(text) if whole else None) from error
+        raise BadParameter(name, rule, _whole_of(text) if read is int else None) from error
     if "_" in text or not text.isascii() or not isfinite(number):
         raise BadParameter(name, rule)
-    if not 0 <= number <= MAX_NUMBER:
-        raise BadParameter(name, rule, 0 if number < 0 else MAX_NUMBER)
+    if not low <= number <= MAX_NUMBER:
+        raise BadParameter(name, rule, low if number < low else MAX_NUMBER)
     return number
 
 
@@ -174,89 +311,121 @@ def _whole_of(text: str) -> int | None:
         return None
 
 
-def _limit(text: str) -> int:
-    rule = f"must be a whole number from 1 to {MAX_LIMIT}"
-    if not (text.isascii() and text.removeprefix("-").isdigit()):
-        raise BadParameter("limit", rule, DEFAULT_LIMIT)
-    # A number of thousands of digits is not worth reading to the end.
-    limit = int(text[:10])
-    if not 1 <= limit <= MAX_LIMIT:
-        raise BadParameter("limit", rule, 1 if limit < 1 else MAX_LIMIT)
-    return limit
+def _moment(_: Field, name: str, text: str) -> Number:
+    # A plus that nobody encoded stands for a space.
+    spelled = text.strip().replace(" ", "+" if "T" in text else "T")
+    try:
+        moment = datetime.fromisoformat(spelled)
+        if moment.tzinfo is None:
+            raise BadParameter(name, "must name its offset to UTC", f"{moment.isoformat()}Z")
+        return epoch_ms(moment)
+    except (ValueError, OverflowError) as error:
+        raise BadParameter(name, "must be a time as RFC 3339 writes it", "2026-01-31T12:00:00Z") from error
 
 
-def _sort(text: str) -> tuple[SortKey, ...]:
+def _read_sort(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
     keys: list[SortKey] = []
     for part in text.split(","):
-        name = part.strip().removeprefix("-")
-        if name not in SORTABLE:
-            raise BadParameter("sort", f"cannot be by {_shown(name)}", _nearest(name, SORTABLE))
-        if any(key.name == name for key in keys):
-            raise BadParameter("sort", f"names {name} twice")
-        keys.append(SortKey(name, part.strip().startswith("-")))
-    return tuple(keys)
+        key = part.strip().removeprefix("-")
+        of = FIELDS.get(key)
+        if of is None or not of.sortable:
+            raise BadParameter(name, f"cannot be by {shown(key)}", nearest(key, SORTABLE))
+        if any(known.name == key for known in keys):
+            raise BadParameter(name, f"names {key} twice")
+        keys.append(SortKey(key, part.strip().startswith("-")))
+    asked.sort = tuple(keys)
 
 
-def _fold(text: str) -> str:
-    return text.upper().replace("-", " ").replace("_", " ")
+def _read_limit(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    asked.limit = _count(name, text, 1, MAX_LIMIT, DEFAULT_LIMIT)
 
 
-def _nearest(text: str, known: Iterable[str]) -> str | None:
-    close = get_close_matches(text[:MAX_VALUE_CHARS], list(known), n=1, cutoff=0.5)
-    return close[0] if close else None
+def _read_offset(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    asked.offset = _count(name, text, 0, MAX_NUMBER, 0)
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}…"
+def _count(name: str, text: str, low: int, high: int, usual: int) -> int:
+    rule = f"must be a whole number from {low} to {high}"
+    if not (text.isascii() and text.removeprefix("-").isdigit()):
+        raise BadParameter(name, rule, usual)
+    # A number of thousands of digits is not worth reading to the end.
+    number = int(text[:18])
+    if not low <= number <= high:
+        raise BadParameter(name, rule, low if number < low else high)
+    return number
 
 
-def parameter_docs() -> list[dict[str, Any]]:
-    """The parameters as OpenAPI describes them."""
-    return [*(_filter_doc(name, field, role) for name, (field, role) in FILTERS.items()), *_PAGE_DOCS]
+def _read_cursor(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    if not text:
+        raise BadParameter(name, "is empty; leave it out for the first page")
 
 
-def _filter_doc(name: str, field: Field, role: str) -> dict[str, Any]:
-    if field.kind is Kind.FLAG:
-        return _doc(name, field.meaning, {"type": "boolean"})
-    if field.kind in _RANGED:
-        number = "integer" if field.kind is Kind.INTEGER else "number"
-        end = "at least" if role == "min" else "at most"
-        return _doc(name, f"{field.meaning}: {end}", {"type": number, "minimum": 0, "maximum": MAX_NUMBER})
-    items: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_VALUE_CHARS}
-    if field.closed:
-        items = {"type": "string", "enum": list(field.values)}
-    known = f"; among them {', '.join(field.values)}" if field.values and not field.closed else ""
-    schema: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": MAX_VALUES, "items": items}
-    return _doc(name, f"{field.meaning}; any of the values, with commas{known}", schema)
+def _read_facets(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    names = texts_in(name, text)
+    for one in names:
+        of = FIELDS.get(one)
+        if of is None or of.kind not in (*COUNTABLE, *RANGED):
+            raise BadParameter(name, f"cannot be of {shown(one)}", nearest(one, FACETS))
+    asked.facets = names
 
 
-def _doc(name: str, meaning: str, schema: dict[str, Any]) -> dict[str, Any]:
-    doc: dict[str, Any] = {
-        "name": name,
-        "in": "query",
-        "required": False,
-        "description": meaning,
-        "schema": schema,
-    }
-    if schema["type"] == "array":
-        doc |= {"style": "form", "explode": False}
-    return doc
+def _facets(names: tuple[str, ...]) -> Facets:
+    return Facets(
+        counts=tuple(name for name in names if FIELDS[name].kind in COUNTABLE),
+        numbers={name: () for name in names if FIELDS[name].kind in RANGED},
+    )
 
 
-_PAGE_DOCS: Final = (
-    _doc(
-        "sort",
-        "sorting keys, the first counts most; a minus sorts downwards; ties are broken by id",
-        {
-            "type": "array",
-            "minItems": 1,
-            "items": {"type": "string", "enum": [f"{sign}{name}" for name in SORTABLE for sign in ("", "-")]},
-        },
-    ),
-    _doc(
-        "limit",
-        "greatest number of items",
-        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-    ),
-    _doc("cursor", "`next` of the page before, with the same filters and sort", {"type": "string"}),
-)
+def _read_fields(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    if text not in FIELD_SETS:
+        raise BadParameter(name, f"must be one of {', '.join(FIELD_SETS)}", nearest(text, FIELD_SETS))
+    asked.slim = text == "slim"
+
+
+def _read_text(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    if len(text) > MAX_TEXT_CHARS:
+        raise BadParameter(
+            name, f"has {len(text)} characters; at most {MAX_TEXT_CHARS}", text[:MAX_TEXT_CHARS]
+        )
+    asked.text = text
+
+
+def _read_max_age(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
+    asked.max_age_s = float(_count(name, text, 0, 10**9, 60))
+
+
+FIELD_SETS: Final = ("full", "slim")
+FACETS: Final = tuple(name for name, of in FIELDS.items() if of.kind in (*COUNTABLE, *RANGED))
+"""What `facets` takes."""
+
+PAGING: Final[Mapping[str, Reader]] = {
+    "q": _read_text,
+    "sort": _read_sort,
+    "limit": _read_limit,
+    "offset": _read_offset,
+    "cursor": _read_cursor,
+    "facets": _read_facets,
+    "fields": _read_fields,
+    "max_age": _read_max_age,
+}
+
+
+def _parameters() -> Iterable[Parameter]:
+    for of in FIELDS.values():
+        if of.kind in RANGED:
+            yield Parameter(f"{of.name}_min", _end_reader(of, 0), of, "min")
+            yield Parameter(f"{of.name}_max", _end_reader(of, 1), of, "max")
+        elif of.kind is Kind.FLAG:
+            yield Parameter(of.name, _read_flag, of, "is")
+        else:
+            yield Parameter(of.name, _read_exact if of.kind is Kind.EXACT else _read_list, of, "is")
+        if of.graded and of.name != "availability":
+            yield Parameter(f"{of.name}_min", _grade_reader(of, 0), of, "min")
+            yield Parameter(f"{of.name}_max", _grade_reader(of, 1), of, "max")
+        if of.prefix:
+            yield Parameter(f"{of.name}_prefix", _read_prefix, of, "prefix")
+    yield from (Parameter(name, read) for name, read in PAGING.items())
+
+
+PARAMETERS: Final[Mapping[str, Parameter]] = {parameter.name: parameter for parameter in _parameters()}
+"""Every parameter of a search by its name."""

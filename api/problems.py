@@ -81,6 +81,14 @@ class NotReady(Problem):
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+class DataTooOld(Problem):
+    """The data is older than the caller allows; it may be younger in a moment."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    kind = "data-too-old"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
 _INVALID: Final = {
     "unknown": (HTTPStatus.NOT_FOUND, NotFound.kind),
     "busy": (HTTPStatus.CONFLICT, "conflict"),
@@ -107,14 +115,12 @@ def document(
 async def on_problem(request: Request, problem: Exception) -> Response:
     """Answer a `Problem`."""
     assert isinstance(problem, Problem)
-    body = document(
-        problem.kind,
-        problem.status,
-        problem.detail,
-        request.url.path,
-        request.scope.get("trace_id"),
-        **problem.members,
-    )
+    return refusal(problem, request.url.path, request.scope.get("trace_id"))
+
+
+def refusal(problem: Problem, path: str, trace_id: str | None) -> Response:
+    """The answer that a `Problem` is."""
+    body = document(problem.kind, problem.status, problem.detail, path, trace_id, **problem.members)
     return _response(body, problem.headers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import Request
 
@@ -48,22 +49,33 @@ class Service:
             yield link
 
     async def authorise(self, request: Request, scope: Scope) -> Caller:
+        """Who asks, if they may. Raises as `caller` does."""
+        key = request.headers.get(KEY_HEADER)
+        return await self.caller(
+            None if key is None else key.encode("latin-1"), request.scope["access"], scope
+        )
+
+    async def caller(self, key: bytes | None, access: dict[str, Any], scope: Scope) -> Caller:
         """Who asks, if they may.
+
+        Args:
+            key: the key as it was sent, if one was.
+            access: what is noted about the request; gets the key's name.
+            scope: what the caller must be allowed to do.
 
         Raises:
             NotAuthenticated: there is no key in the request, or no such key.
             NotAllowed: the key lacks the scope.
             NotReady: the keys are not known yet.
         """
-        key = request.headers.get(KEY_HEADER)
         if key is None:
             raise NotAuthenticated(f"send your key in the header {KEY_HEADER}")
-        caller = await self.keys.find(key)
+        caller = await self.keys.find(key.decode("latin-1"))
         if caller is None:
             if not self.keys.loaded:
                 raise NotReady("the keys are not read yet: Postgres does not answer")
             raise NotAuthenticated("there is no such key, or it was revoked")
-        request.scope["access"]["key"] = caller.name
+        access["key"] = caller.name
         if scope not in caller.scopes:
             raise NotAllowed(f"the key {caller.name} lacks the scope {scope}", scope=scope)
         return caller

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
+import httpx
 from fastapi import FastAPI
 
 from api.app import create_app
@@ -34,10 +35,22 @@ class FixedKeys:
         return self._callers.get(key)
 
 
+class StockApp:
+    """The application and what stands behind it, of which all is in memory."""
+
+    def __init__(self, stones: Iterable[Stone], **positions: int) -> None:
+        self.index = PlainIndex()
+        self.index.apply(batch_of(*stones))
+        self.index.apply(Batch([], [], [], positions or {"a": 1_767_323_045_678, "b": 1_767_323_046_000}))
+        self.freshness = Freshness(("a", "b"))
+        self.freshness.note("first", self.index.positions)
+        self.app = create_app(Service(self.index, FixedKeys(), freshness=self.freshness))
+
+    def client(self, key: str = READER) -> httpx.AsyncClient:
+        """A client with a key."""
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers={"X-API-Key": key})
+
+
 def app_of(stones: Iterable[Stone], **positions: int) -> FastAPI:
-    index = PlainIndex()
-    index.apply(batch_of(*stones))
-    index.apply(Batch([], [], [], positions))
-    freshness = Freshness(("a", "b"))
-    freshness.note("first", index.positions)
-    return create_app(Service(index, FixedKeys(), freshness=freshness))
+    return StockApp(stones, **positions).app

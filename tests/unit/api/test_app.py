@@ -1,13 +1,19 @@
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
+import cramjam
 import httpx
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from api.cursors import to_cursor
+from api.items import SLIM_FIELDS
 from api.plain_index import PlainIndex
+from api.query import DEFAULT_SORT, After
 from schemas.stone import PUBLIC_FIELDS, Availability
-from tests.unit.api.clients import BUYER, POWERLESS, READER, app_of
+from tests.unit.api.clients import BUYER, POWERLESS, READER, StockApp, app_of
 from tests.unit.api.stock import as_public
 from tests.unit.schemas.stones import make_stone
 
@@ -66,6 +72,171 @@ async def test_only_what_is_available_unless_asked(client: httpx.AsyncClient) ->
     assert (await client.get(f"/v1/diamonds/{HELD.id}")).json()["availability"] == "on_hold"
 
 
+async def test_an_answer_that_has_not_changed_is_not_sent_again() -> None:
+    stock = StockApp([make_stone(id="nivoda-natural:1")])
+    async with stock.client() as client:
+        first = await client.get("/v1/diamonds?shape=ROUND")
+        etag = first.headers["etag"]
+        assert first.headers["cache-control"] == "private, no-cache"
+        again = await client.get("/v1/diamonds?shape=ROUND", headers={"If-None-Match": etag})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == etag
+        assert again.headers["x-as-of"] == "2026-01-02T03:04:05.678Z"
+        for url, key in (("/v1/diamonds?shape=OVAL", READER), ("/v1/diamonds?shape=ROUND", BUYER)):
+            other = await client.get(url, headers={"If-None-Match": etag, "X-API-Key": key})
+            assert other.status_code == 200
+        stock.freshness.note("next", stock.index.positions)
+        changed = await client.get("/v1/diamonds?shape=ROUND", headers={"If-None-Match": etag})
+        assert changed.status_code == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "identity"])
+async def test_an_answer_is_compressed_if_the_caller_can_read_it(
+    client: httpx.AsyncClient, coding: str
+) -> None:
+    request = client.build_request("GET", "/v1/diamonds", headers={"Accept-Encoding": coding})
+    answer = await client.send(request, stream=True)
+    body = b"".join([part async for part in answer.aiter_raw()])
+    assert answer.headers.get("content-encoding", "identity") == coding
+    assert answer.headers["content-length"] == str(len(body))
+    if coding == "gzip":
+        body = gzip.decompress(body)
+    elif coding == "zstd":
+        body = bytes(cramjam.zstd.decompress(body))
+    assert msgspec.json.decode(body)["total"] == 30
+
+
+async def test_slim_items_have_what_a_list_shows(client: httpx.AsyncClient) -> None:
+    for key in (READER, BUYER):
+        client.headers["X-API-Key"] = key
+        full = (await client.get("/v1/diamonds?limit=3")).json()["items"]
+        slim = (await client.get("/v1/diamonds?limit=3&fields=slim")).json()["items"]
+        kept = {*SLIM_FIELDS, *(("cost_cents",) if key == BUYER else ())}
+        assert slim == [{name: value for name, value in item.items() if name in kept} for item in full]
+        assert set(slim[0]) == kept
+
+
+async def test_numbered_pages_and_cursors_tell_the_same(client: httpx.AsyncClient) -> None:
+    first = (await client.get("/v1/diamonds?limit=4&sort=carat")).json()
+    second = (await client.get(f"/v1/diamonds?limit=4&sort=carat&cursor={first['next']}")).json()
+    assert (await client.get("/v1/diamonds?limit=4&sort=carat&offset=4")).json()["items"] == second["items"]
+
+
+async def test_facets_come_in_the_same_call(client: httpx.AsyncClient) -> None:
+    facets = (await client.get("/v1/diamonds?shape=OVAL&facets=shape,lab_grown,cut,price_cents")).json()[
+        "facets"
+    ]
+    assert sum(facets["shape"].values()) == 30
+    assert facets["lab_grown"] == {"false": facets["shape"].get("OVAL", 0)} or facets["lab_grown"] == {}
+    assert set(facets["price_cents"]) == {"count", "min", "max", "mean", "edges", "buckets"}
+    assert len(facets["price_cents"]["buckets"]) == len(facets["price_cents"]["edges"]) + 1
+
+
+async def test_free_text_becomes_filters_and_says_so(client: httpx.AsyncClient) -> None:
+    body = (await client.get("/v1/diamonds", params={"q": "sparkly round under $100", "limit": 50})).json()
+    assert body["understood"] == {
+        "filters": {"shape": "ROUND", "price_cents_max": "10000"},
+        "not_understood": ["sparkly"],
+    }
+    assert all(item["price_cents"] <= 10000 and item["shape"] == "ROUND" for item in body["items"])
+    spoken = (await client.get("/v1/diamonds", params={"q": "round", "shape": "OVAL"})).json()
+    assert spoken["understood"]["filters"] == {}
+    assert spoken["total"] == 0
+
+
+async def test_a_caller_may_ask_for_a_greatest_age(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/diamonds?max_age=60")
+    assert (answer.status_code, answer.json()["type"]) == (412, "/problems/data-too-old")
+    assert answer.json()["as_of"] == "2026-01-02T03:04:05.678Z"
+    assert (await client.get("/v1/diamonds?max_age=999999999")).status_code == 200
+
+
+async def test_without_the_scope_for_export_a_walk_ends_at_the_cap(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.search.WALK_CAP", 10)
+    walked, params = 0, {"limit": "4"}
+    while True:
+        body = (await client.get("/v1/diamonds", params=params)).json()
+        walked += len(body["items"])
+        if body["next"] is None:
+            break
+        params["cursor"] = body["next"]
+    assert (walked, body["capped"], body["total"]) == (10, True, 30)
+    beyond = to_cursor(After((10000,), "nivoda-natural:10"), DEFAULT_SORT, 10)
+    refused = await client.get(f"/v1/diamonds?cursor={beyond}")
+    assert (refused.status_code, refused.json()["field"]) == (422, "cursor")
+    allowed = await client.get(f"/v1/diamonds?cursor={beyond}", headers={"X-API-Key": BUYER})
+    assert allowed.json()["items"][0]["price_cents"] == 11000
+
+
+async def test_a_private_filter_needs_its_scope(client: httpx.AsyncClient) -> None:
+    refused = await client.get("/v1/diamonds?cost_cents_max=14")
+    assert (refused.status_code, refused.json()["scope"]) == (403, "cost:read")
+    bought = await client.get("/v1/diamonds?cost_cents_max=14", headers={"X-API-Key": BUYER})
+    assert bought.json()["total"] == 3
+
+
+async def test_counts_only(client: httpx.AsyncClient) -> None:
+    body = (await client.get("/v1/diamonds/count?price_cents_max=4000&facets=shape")).json()
+    assert (body["total"], body["as_of"]) == (5, "2026-01-02T03:04:05.678Z")
+    assert sum(body["facets"]["shape"].values()) == 5
+    assert (await client.get("/v1/diamonds/count?limit=4")).json()["field"] == "limit"
+
+
+async def test_several_searches_in_one_call(client: httpx.AsyncClient) -> None:
+    searches: list[dict[str, Any]] = [
+        {"shape": ["ROUND"], "price_cents_max": 3000, "limit": 2},
+        {"shape": ["SQUIRCLE"]},
+        {"lab_grown": False, "sort": "-price_cents", "limit": 1},
+    ]
+    answers = (await client.post("/v1/diamonds/batch", json={"searches": searches})).json()["answers"]
+    for search, answer in zip(searches[::2], answers[::2], strict=True):
+        params = {
+            name: ",".join(value) if isinstance(value, list) else str(value).lower()
+            for name, value in search.items()
+        }
+        assert answer == (await client.get("/v1/diamonds", params=params)).json()
+    assert (answers[1]["status"], answers[1]["field"]) == (422, "shape")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"{", "body"),
+        (b"[]", "searches"),
+        (b'{"searches": []}', "searches"),
+        (b'{"searches": [1]}', "searches.0"),
+        (b'{"searches": [{"shape": {}}]}', "searches.0.shape"),
+        (b'{"searches": [{}], "more": 1}', "searches"),
+    ],
+)
+async def test_a_bad_batch_is_refused_as_a_whole(client: httpx.AsyncClient, body: bytes, field: str) -> None:
+    answer = await client.post("/v1/diamonds/batch", content=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+
+
+async def test_stones_are_compared_in_the_order_asked(client: httpx.AsyncClient) -> None:
+    ids = "nivoda-natural:4,nivoda-natural:none,nivoda-natural:2"
+    body = (await client.get(f"/v1/diamonds/compare?ids={ids}")).json()
+    assert [item["price_cents"] for item in body["items"]] == [4000, 2000]
+    assert body["missing"] == ["nivoda-natural:none"]
+    assert {"id", "price_cents"} <= set(body["differ"])
+    assert "shape" not in body["differ"]
+    too_many = await client.get("/v1/diamonds/compare?ids=" + ",".join(map(str, range(21))))
+    assert (too_many.status_code, too_many.json()["field"]) == (422, "ids")
+
+
+async def test_related_stones_are_close_and_span_the_choice(client: httpx.AsyncClient) -> None:
+    body = (await client.get("/v1/diamonds/nivoda-natural:20/related?limit=6")).json()
+    ids = [item["id"] for item in body["items"]]
+    assert len(ids) == 6
+    assert "nivoda-natural:20" not in ids
+    assert set(body["roles"]) <= set(ids)
+    assert "nivoda-natural:21" in ids
+    assert (await client.get("/v1/diamonds/nivoda-natural:none/related")).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("url", "key", "status", "kind"),
     [
@@ -111,6 +282,20 @@ async def test_a_request_is_one_log_line_that_names_the_key(client: httpx.AsyncC
     assert line["route"] == "/v1/diamonds/{id}"
     assert line["as_of"] == "2026-01-02T03:04:05.678Z"
     assert READER not in str(lines)
+
+
+async def test_a_refused_search_says_what_is_near_and_never_more(client: httpx.AsyncClient) -> None:
+    for url, field, nearest in (
+        ("/v1/diamonds?shape=" + ",".join(["ROUND"] * 10_000), "shape", 8192),
+        ("/v1/diamonds?q=" + "x" * 60_000, "q", 8192),
+        ("/v1/diamonds?offset=9999990", "offset", 9976),
+        ("/v1/diamonds?carat_min=2&carat_max=1", "carat_min", 1),
+    ):
+        answer = await client.get(url)
+        assert answer.status_code == 422
+        body = answer.json()
+        assert (body["field"], body["nearest"]) == (field, nearest)
+        assert body["rule"]
 
 
 async def test_our_own_mistake_is_a_problem_that_tells_nothing(
