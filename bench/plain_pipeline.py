@@ -19,6 +19,7 @@ import asyncpg
 import faust
 import msgspec
 
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from schemas.errors import Invalid
 from schemas.feeds import FEEDS
@@ -57,7 +58,9 @@ def main() -> None:
     book = PriceBook(
         PublishedRuleSet(number=1, published_at=0, actor="bench", reason="bench", content=RuleSet())
     )
-    normalisers = {name: Normaliser(MAPPING, MAPPER_VERSION, feed, Item) for name, feed in FEEDS.items()}
+    normalisers = {
+        name: Normaliser(MAPPING, MAPPER_VERSION, feed, NIVODA_FORM) for name, feed in FEEDS.items()
+    }
 
     async def priced(stones: Any) -> None:
         connection = await asyncpg.connect(os.environ["PLAIN_DSN"])

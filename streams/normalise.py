@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
+from connectors.feeds.form import Form
 from connectors.feeds.table import Parser, Refused, Row, Unknown
 from schemas.errors import Invalid
 from schemas.feeds import FeedInfo, stone_id
 from schemas.stone import Content
+from streams.pages import PageReader
 
 _MEMO_SIZE: Final = 50_000
 _VALUES_COUNTED: Final = 50
@@ -50,15 +52,15 @@ class Normaliser:
     Attributes:
         version: number of the mapping; a higher one makes a replay write what changed.
         unknown: values that were not understood, by field of `Content`.
+        pages: reads the feed's pages.
         content: the compiled function: vendor item to `Content`; raises `Invalid` with the vendor's path.
         content_of_plain: the same for an item from a page that `is_plain`, a third faster.
         source: the Python that `content` was compiled from.
     """
 
-    def __init__(
-        self, table: tuple[Row, ...], version: int, feed: FeedInfo, item: type[msgspec.Struct]
-    ) -> None:
+    def __init__(self, table: tuple[Row, ...], version: int, feed: FeedInfo, form: Form) -> None:
         check_total(table)
+        self.pages = PageReader(form)
         self.version = version
         self.unknown = UnknownValues()
         names: dict[str, Any] = {
@@ -66,7 +68,7 @@ class Normaliser:
             "refuse": _refuse,
             "stone_prefix": stone_id(feed.name, ""),
         }
-        self.source = "\n".join(_function(table, feed, item, names, self.unknown))
+        self.source = "\n".join(_function(table, feed, form.item, names, self.unknown))
         self.content = _compiled(self.source, feed, names)
         self.content_of_plain = _compiled(_PRINTABLE.sub("", self.source), feed, names)
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn
 import structlog
 from confluent_kafka import TopicPartition
 
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from runtime.health import Aspect, Check, Health, serve_health
 from runtime.kafka import consumer, producer
@@ -25,7 +26,6 @@ from runtime.settings import DataSettings, KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
 from schemas.feeds import FEEDS, feeds_of
-from schemas.vendor import Item
 from streams import figures
 from streams.app import GROUP, make_app, raw_topic
 from streams.background import Background
@@ -97,7 +97,7 @@ class Process:
         self.rules = RuleHead(kafka, self.topics.rulesets)
         self.receipted = Receipted(kafka, self.topics.receipts)
         self._normalisers = {
-            info.name: Normaliser(MAPPING, MAPPER_VERSION, info, Item) for info in FEEDS.values()
+            info.name: Normaliser(MAPPING, MAPPER_VERSION, info, NIVODA_FORM) for info in FEEDS.values()
         }
         self.worker = Worker(self.memory, self._normalisers, receipted=self.receipted)
         self._background = Background(self.memory, self.worker)

@@ -29,13 +29,12 @@ from schemas.stone import (
     encode,
     position_key,
 )
-from schemas.vendor import Item
 from streams.dead_letters import Refusal, Source, dead_letter
 from streams.memory import Known, Memory, Version, retired
 from streams.normalise import Normaliser, is_plain
 from streams.outbox import Letter, Outbox
 from streams.owner import Fact, decide
-from streams.pages import UNREADABLE, decode_page, split_page, vendor_stone_id
+from streams.pages import UNREADABLE, PageReader
 from streams.pricing import Margin, PriceBook
 from streams.records import canonical, content_of
 
@@ -172,7 +171,7 @@ class Worker:
         work = normaliser.content_of_plain if is_plain(page.raw.value) else normaliser.content
         items = [
             Refusal("decode", item) if isinstance(item, Invalid) else item
-            for item in decode_page(page.raw.value)
+            for item in normaliser.pages.decode(page.raw.value)
         ]
 
         def prepare(content: Content) -> Ready:
@@ -182,7 +181,7 @@ class Worker:
 
         contents = self._stage("normalise", work, items)
         ready = self._stage("price", prepare, contents)
-        ids = self._ids(page, items, ready)
+        ids = self._ids(page, ready)
         outcomes = self._decide(page, ids, ready, book, out)
         stones = tuple(stone and stone.partition(":")[2] for stone in ids)
         self._receipt(page, stones, tuple(outcomes), out)
@@ -209,18 +208,22 @@ class Worker:
         rule = f"took {took_ms} ms in {stage}; a stone is given {STAGE_LIMIT_S * 1000:g}"
         return Refusal(stage, Invalid("item", rule, "too_slow"), took_ms)
 
-    def _ids(self, page: _Page, items: list[Any], ready: list[Any]) -> list[str | None]:
+    def _ids(self, page: _Page, ready: list[Any]) -> list[str | None]:
         if not any(type(made) is Refusal for made in ready):
             return [made.content.id for made in ready]
-        parts = split_page(page.raw.value)
+        reader = self._reader(page)
+        parts = reader.split(page.raw.value)
         ids: list[str | None] = []
-        for item, made, part in zip(items, ready, parts, strict=True):
+        for made, part in zip(ready, parts, strict=True):
             if type(made) is not Refusal:
                 ids.append(made.content.id)
                 continue
-            vendor_id = item.diamond.id if isinstance(item, Item) else vendor_stone_id(part)
+            vendor_id = reader.stone(part)
             ids.append(stone_id(page.headers.feed, vendor_id) if vendor_id and vendor_id.strip() else None)
         return ids
+
+    def _reader(self, page: _Page) -> PageReader:
+        return self._normalisers[page.headers.feed].pages
 
     def _decide(
         self, page: _Page, ids: list[str | None], ready: list[Any], book: PriceBook, out: Outbox
@@ -262,7 +265,7 @@ class Worker:
         book: PriceBook,
         out: Outbox,
     ) -> None:
-        payload = split_page(page.raw.value)[index]
+        payload = self._reader(page).split(page.raw.value)[index]
         out.dead.append(dead_letter(page.source, refusal, payload, index=index, stone=stone))
         if stone is None or before is None or before.retired:
             return

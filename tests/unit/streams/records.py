@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPING
 from schemas.facts import Complete, FactHeaders, Kind, Retire, RunKind, fact_key
 from schemas.feeds import FEEDS
@@ -15,7 +16,6 @@ from schemas.receipt import Outcome, Receipt
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.seq import make_seq
 from schemas.stone import Stone, decode_stone, encode
-from schemas.vendor import Item
 from streams.memory import Memory, Version
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
@@ -81,7 +81,9 @@ class Log:
     def __init__(self, mapper: int = 1, clock: Callable[[], float] | None = None) -> None:
         self.memory = Memory()
         self.entries: list[Version] = []
-        self.normalisers = {info.name: Normaliser(MAPPING, mapper, info, Item) for info in FEEDS.values()}
+        self.normalisers = {
+            info.name: Normaliser(MAPPING, mapper, info, NIVODA_FORM) for info in FEEDS.values()
+        }
         self.receipted: set[int] = set()
         self.worker = self._worker(clock)
         self.book = book()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from connectors.feeds.nivoda import vocabulary
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING, MAX_COMMENT
 from connectors.feeds.table import word
 from schemas import grades
@@ -15,7 +16,7 @@ from schemas.feeds import FEEDS
 from schemas.stone import Availability, Content
 from schemas.vendor import Item
 from streams.normalise import Normaliser, check_total, is_plain
-from streams.pages import decode_page
+from streams.pages import PageReader
 from tests.unit.streams.items import item, page
 
 NATURAL = FEEDS["nivoda-natural"]
@@ -24,11 +25,11 @@ LAB_GROWN = FEEDS["nivoda-labgrown"]
 
 @pytest.fixture
 def normaliser() -> Normaliser:
-    return Normaliser(MAPPING, MAPPER_VERSION, NATURAL, Item)
+    return Normaliser(MAPPING, MAPPER_VERSION, NATURAL, NIVODA_FORM)
 
 
 def content_of(normaliser: Normaliser, made: dict[str, Any]) -> Content:
-    decoded = decode_page(page(made))[0]
+    decoded = PageReader(NIVODA_FORM).decode(page(made))[0]
     if isinstance(decoded, Invalid):
         raise decoded
     return normaliser.content(decoded)
@@ -213,7 +214,7 @@ def test_what_cannot_be_understood_names_field_and_rule(
 
 def test_a_number_that_json_has_no_room_for_is_one_bad_item(normaliser: Normaliser) -> None:
     body = page(item(1), item(2)).replace(b'"carats": 1.5', b'"carats": 1e999', 1)
-    first, second = decode_page(body)
+    first, second = PageReader(NIVODA_FORM).decode(body)
     assert isinstance(first, Invalid)
     assert not isinstance(second, Invalid)
 
@@ -232,7 +233,7 @@ def test_media_fall_back_in_the_order_of_the_reference(normaliser: Normaliser) -
 
 
 def test_the_feed_decides_what_is_lab_grown() -> None:
-    lab_grown = Normaliser(MAPPING, MAPPER_VERSION, LAB_GROWN, Item)
+    lab_grown = Normaliser(MAPPING, MAPPER_VERSION, LAB_GROWN, NIVODA_FORM)
     content = content_of(lab_grown, item(diamond__certificate__labgrown=None))
     assert content.lab_grown is True
     assert content.id == f"nivoda-labgrown:{item()['diamond']['id']}"
@@ -242,7 +243,7 @@ def test_the_feed_decides_what_is_lab_grown() -> None:
 def test_the_fast_way_for_plain_pages_gives_the_same(normaliser: Normaliser) -> None:
     odd = item(diamond__certificate__comments="Naïve — “quoted”", diamond__supplier={"id": "1", "name": "Ål"})
     for made in (item(), item(diamond__image=None), item(diamond__certificate__girdle="null")):
-        decoded = decode_page(page(made))[0]
+        decoded = PageReader(NIVODA_FORM).decode(page(made))[0]
         assert isinstance(decoded, Item)
         assert is_plain(page(made))
         assert normaliser.content(decoded) == normaliser.content_of_plain(decoded)

@@ -10,22 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from schemas.feeds import FEEDS
 from schemas.ruleset import BaseMargins, PublishedRuleSet, Rule, RuleSet, Terms
 from schemas.stone import Content
 from schemas.vendor import Item
 from streams.normalise import Normaliser
-from streams.pages import decode_page
+from streams.pages import PageReader
 from streams.pricing import PriceBook, in_share, price_cents, price_function
 from tests.unit.streams.items import item, page
 from tests.unit.streams.reference import CHANGES, PUBLISHED, TERMS, Outcome, slow_outcome, slow_price
 
 
 def a_stone(**changes: Any) -> Content:
-    decoded = decode_page(page(item()))[0]
+    decoded = PageReader(NIVODA_FORM).decode(page(item()))[0]
     assert isinstance(decoded, Item)
-    content = Normaliser(MAPPING, MAPPER_VERSION, FEEDS["nivoda-natural"], Item).content(decoded)
+    content = Normaliser(MAPPING, MAPPER_VERSION, FEEDS["nivoda-natural"], NIVODA_FORM).content(decoded)
     return msgspec.structs.replace(content, **changes)
 
 
