@@ -18,6 +18,7 @@ import structlog
 from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from api.awaited import Awaited
 from api.folding import Folded, fold
 from api.freshness import Freshness, version_of
 from api.index import Batch, Index
@@ -54,6 +55,7 @@ class Follower:
         index: an empty one.
         freshness: told of every new state.
         topic: the topic's name.
+        awaited: told what the index has, for whoever waits for it.
         snapshots: where to begin and what to write for the next start; without it, the topic is read whole.
     """
 
@@ -64,12 +66,14 @@ class Follower:
         freshness: Freshness,
         topic: str = CANONICAL.name,
         snapshots: Snapshots | None = None,
+        awaited: Awaited | None = None,
     ) -> None:
         self._kafka = kafka
         self._index = index
         self._freshness = freshness
         self._topic = topic
         self._snapshots = snapshots
+        self._awaited = awaited or Awaited()
         self._loop = asyncio.get_running_loop()
         self._tail: Tail | None = None
         self._beginning: asyncio.Task[None] | None = None
@@ -180,6 +184,7 @@ class Follower:
         except CancelledError:
             log.info("api.batch_cancelled")
             return
+        self._awaited.note(messages, self._loop)
         self._offsets |= folded.next_offsets
         if monotonic() > self._snapshot_due:
             self._write_snapshot()

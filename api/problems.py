@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
@@ -12,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from schemas.errors import Invalid
+from schemas.errors import Invalid, SlowDown
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -137,8 +138,11 @@ async def on_invalid(request: Request, error: Exception) -> Response:
 
 
 async def on_retriable(request: Request, error: Exception) -> Response:
-    """Answer a `Retriable`: 503."""
-    return await on_problem(request, NotReady(str(error)))
+    """Answer a `Retriable`: 503, and when to come back where that is known."""
+    response = await on_problem(request, NotReady(str(error)))
+    if isinstance(error, SlowDown):
+        response.headers["Retry-After"] = str(math.ceil(error.after_s))
+    return response
 
 
 async def on_bad_request(request: Request, error: Exception) -> Response:

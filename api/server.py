@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.awaited import Awaited
 from api.follower import Follower
 from api.freshness import Freshness
 from api.keyring import KeyRing
@@ -21,9 +22,10 @@ from api.plain_index import PlainIndex
 from api.service import Service
 from api.snapshot import Snapshots, own_folder
 from api.standing import replica_group, tell_standing
+from api.vendor import Vendor
 from runtime.health import Aspect, Health
 from runtime.postgres import Database
-from runtime.settings import Settings
+from runtime.settings import GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
 from schemas.feeds import FEEDS
@@ -71,18 +73,20 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
     index, freshness = PlainIndex(folder if mine else None), Freshness(tuple(FEEDS))
     snapshots = Snapshots(folder) if mine else None
     dsn = settings.postgres.dsn.get_secret_value()
+    vendor, awaited = Vendor(settings[GatewayClientSettings]), Awaited()
     keys, database = KeyRing(dsn), Database(dsn, "adamas-api-operator")
     health = Health()
     health.add("keys", keys.check, on=[Aspect.STARTUP, Aspect.READY])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        follower = Follower(settings.kafka, index, freshness, snapshots=snapshots)
+        follower = Follower(settings.kafka, index, freshness, snapshots=snapshots, awaited=awaited)
         health.add("canonical", follower.check_ready, on=[Aspect.READY])
         health.add("canonical", follower.check_live, on=[Aspect.LIVE, Aspect.STARTUP])
         async with AsyncExitStack() as stack:
             stack.push_async_callback(keys.close)
             stack.push_async_callback(database.close)
+            await stack.enter_async_context(vendor)
             follower.start()
             stack.push_async_callback(follower.stop)
             for work in (
@@ -94,7 +98,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             log.info("api.started", port=port)
             yield
 
-    app = create_app(Service(index, keys, health, freshness, database), lifespan)
+    app = create_app(Service(index, keys, health, freshness, database, vendor, awaited), lifespan)
     return uvicorn.Config(
         app,
         loop="uvloop",

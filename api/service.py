@@ -9,11 +9,13 @@ from typing import Any
 
 from fastapi import Request
 
+from api.awaited import Awaited
 from api.freshness import Freshness
 from api.index import Index
 from api.keyring import Caller, Keys
 from api.keys import Scope
 from api.problems import NotAllowed, NotAuthenticated, NotReady
+from api.vendor import Vendor
 from runtime.health import Health
 from runtime.postgres import Database, Link
 from schemas.errors import Retriable
@@ -31,6 +33,8 @@ class Service:
         keys: who may ask.
         health: how the process is.
         freshness: which state the data is in.
+        vendor: for what only the vendor knows.
+        awaited: tells when the index has what the log was told.
         database: for what operators see and do; reads of stones never need it.
     """
 
@@ -39,6 +43,8 @@ class Service:
     health: Health = field(default_factory=Health)
     freshness: Freshness = field(default_factory=lambda: Freshness(tuple(FEEDS)))
     database: Database | None = None
+    vendor: Vendor | None = None
+    awaited: Awaited = field(default_factory=Awaited)
 
     @asynccontextmanager
     async def postgres(self) -> AsyncIterator[Link]:

@@ -9,7 +9,7 @@ import asyncio
 from hashlib import sha256
 from threading import Event, Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -29,6 +29,13 @@ log = structlog.stdlib.get_logger(__name__)
 
 TOO_LARGE: Final = counter("adamas_ingest_pages_too_large_total")
 FLUSH_S: Final = 8.0
+
+
+class Log(Protocol):
+    """Where facts go: the publisher, or a test's memory."""
+
+    async def publish(self, headers: FactHeaders, value: bytes) -> int | None:
+        """Return the fact's offset when it is kept; raises `Retriable` when it may not be."""
 
 
 class Publisher:

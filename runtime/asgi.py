@@ -49,6 +49,26 @@ def serve(app: ASGIApp, listener: socket.socket, shutdown: Shutdown) -> None:
         shutdown.fail(Fatal("the server did not start; the lines above say why"))
 
 
+async def serve_beside(app: ASGIApp, listener: socket.socket) -> None:
+    """Answer on `listener` in the running loop, beside other work, until cancelled; requests in flight are answered."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.stop()
+        await asyncio.wait([serving])
+
+
 @contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket. Raises `Fatal` when the port is taken."""

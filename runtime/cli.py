@@ -14,6 +14,8 @@ from runtime.settings import (
     ApiSettings,
     BadSettings,
     DataSettings,
+    GatewayClientSettings,
+    GatewaySettings,
     Group,
     HealthSettings,
     IngestSettings,
@@ -49,11 +51,12 @@ class Entry:
 
 
 INGEST = Entry(
-    "connectors.ingest", (KafkaSettings, PostgresSettings, VendorSettings, IngestSettings, HealthSettings)
+    "connectors.ingest",
+    (KafkaSettings, PostgresSettings, VendorSettings, IngestSettings, GatewaySettings, HealthSettings),
 )
 PROCESS = Entry("streams.process", (KafkaSettings, HealthSettings))
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
-API = Entry("api.server", (KafkaSettings, PostgresSettings, ApiSettings))
+API = Entry("api.server", (KafkaSettings, PostgresSettings, GatewayClientSettings, ApiSettings))
 MONITOR = Entry("monitor.service", (KafkaSettings, PostgresSettings, MonitorSettings))
 
 

@@ -151,6 +151,33 @@ class MonitorSettings(Group):
         return {name: url.rstrip("/") for name, _, url in pairs}
 
 
+class GatewaySettings(Group):
+    """Where `ingest` serves its gateway, inside only, and the service tokens it takes: two while one is replaced."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_GATEWAY_")
+    host: str = "127.0.0.1"
+    port: Port = 9465
+    token: SecretStr = Field(min_length=16)
+    former_token: SecretStr | None = Field(default=None, min_length=16)
+
+    @property
+    def tokens(self) -> tuple[bytes, ...]:
+        """Those that are valid now."""
+        return tuple(
+            token.get_secret_value().encode()
+            for token in (self.token, self.former_token)
+            if token is not None
+        )
+
+
+class GatewayClientSettings(Group):
+    """Where the gateway is and the service token for it."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_GATEWAY_")
+    url: HttpUrl
+    token: SecretStr = Field(min_length=16)
+
+
 class LogSettings(Group):
     """`auto` writes for people on a terminal and JSON lines everywhere else."""
 
@@ -200,6 +227,8 @@ class Settings:
         IngestSettings,
         ApiSettings,
         HealthSettings,
+        GatewaySettings,
+        GatewayClientSettings,
         MonitorSettings,
         LogSettings,
         TelemetrySettings,
@@ -250,6 +279,11 @@ class Settings:
     def health(self) -> HealthSettings:
         """Where health and metrics are served."""
         return self[HealthSettings]
+
+    @property
+    def gateway(self) -> GatewaySettings:
+        """Where the gateway is served."""
+        return self[GatewaySettings]
 
     @property
     def monitor(self) -> MonitorSettings:

@@ -15,6 +15,7 @@ PORT_SPAN: Final = 40
 VENDOR_PATH: Final = "/api/diamonds"
 VENDOR_USERNAME: Final = "demo@adamas.example"
 VENDOR_PASSWORD: Final = "only-for-the-simulator"
+GATEWAY_TOKEN: Final = "only-for-processes-of-this-machine"
 
 
 class UpFailed(Fatal):
@@ -95,6 +96,11 @@ class Ports:
         return self.base + 15
 
     @property
+    def gateway(self) -> int:
+        """The gateway of `ingest`."""
+        return self.base + 17
+
+    @property
     def monitor(self) -> int:
         """The board, and health and metrics of `monitor`."""
         return self.base + 16
@@ -161,6 +167,9 @@ class Stack:
             "ADAMAS_VENDOR_URL": f"http://127.0.0.1:{self.ports.simulator}{VENDOR_PATH}",
             "ADAMAS_VENDOR_USERNAME": VENDOR_USERNAME,
             "ADAMAS_VENDOR_PASSWORD": VENDOR_PASSWORD,
+            "ADAMAS_GATEWAY_URL": f"http://127.0.0.1:{self.ports.gateway}",
+            "ADAMAS_GATEWAY_PORT": str(self.ports.gateway),
+            "ADAMAS_GATEWAY_TOKEN": GATEWAY_TOKEN,
             "ADAMAS_DATA_DIR": str(self.options.data),
         }
 
@@ -187,6 +196,7 @@ def all_ports(options: Options) -> dict[str, int]:
         "Kafka's controller": ports.kafka_controller,
         "Postgres": ports.postgres,
         "ingest": ports.ingest,
+        "the gateway of ingest": ports.gateway,
         "sink": ports.sink,
         "monitor": ports.monitor,
         **{f"process {replica}": ports.process(replica) for replica in range(1, options.process + 1)},

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     WATERMARK = "watermark"
     RETIRE = "retire"
     ITEM = "item"
+    WITHDRAW = "withdraw"
 
 
 class RunKind(StrEnum):
@@ -154,6 +155,14 @@ class Retire(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     below: Annotated[int, Meta(description="seq of the full sweep's first grant")]
     actor: str
+
+
+class Withdraw(msgspec.Struct, frozen=True, kw_only=True):
+    """A stone is not for sale until a later fact brings its item: the vendor is being asked to change it, or has lost it."""
+
+    feed: str
+    stone: Annotated[str, Meta(description="the vendor's id")]
+    reason: Annotated[str, Meta(description="hold, release, order, unread or gone")]
 
 
 def fact_key(feed: str, run: str | None, partition: int | None) -> bytes:

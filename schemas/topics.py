@@ -44,7 +44,7 @@ class Topic:
 RAW: Final = Topic(
     name="diamonds.raw",
     key="feed/run/partition",
-    record="a fact as received (lease, plan, split, page, empty, complete, retire, item); its identity and seq in headers",
+    record="a fact as received (lease, plan, split, page, empty, complete, retire, item, withdraw); its identity and seq in headers",
     partitions=SLOTS,
     config={
         "cleanup.policy": "delete",

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from schemas.errors import Invalid
-from schemas.facts import Complete, FactHeaders, Kind, Retire
+from schemas.facts import Complete, FactHeaders, Kind, Retire, Withdraw
 from schemas.feeds import FEEDS, stone_id
 from schemas.headers import from_headers
 from schemas.receipt import Outcome, Receipt, receipt_key
@@ -44,6 +44,7 @@ STAGE_LIMIT_S: Final = 1.0
 
 _decode_complete: Final = msgspec.json.Decoder(Complete).decode
 _decode_retire: Final = msgspec.json.Decoder(Retire).decode
+_decode_withdraw: Final = msgspec.json.Decoder(Withdraw).decode
 _POSITION_HEADERS: Final = [("kind", b"position")]
 
 
@@ -152,6 +153,8 @@ class Worker:
             self._complete(raw, headers, out)
         elif headers.kind is Kind.RETIRE:
             self._retire(raw, out)
+        elif headers.kind is Kind.WITHDRAW:
+            self._withdraw(self._read_page(raw, headers, book, now_ms), book, out)
 
     def _read_page(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int) -> _Page:
         mapper = self._normalisers[headers.feed].version
@@ -267,7 +270,14 @@ class Worker:
     ) -> None:
         payload = self._reader(page).split(page.raw.value)[index]
         out.dead.append(dead_letter(page.source, refusal, payload, index=index, stone=stone))
-        if stone is None or before is None or before.retired:
+        if stone is not None:
+            self._make_unavailable(page, stone, before, book, out, understood=False)
+
+    def _make_unavailable(
+        self, page: _Page, stone: str, before: Known | None, book: PriceBook, out: Outbox, *, understood: bool
+    ) -> None:
+        """Whatever else was known of a stone stays; nothing happens to one that is not in stock."""
+        if before is None or before.retired:
             return
         held = out.overlay.get(stone)
         body = held.body if held is not None else self._memory.body(stone)
@@ -277,7 +287,7 @@ class Worker:
         json = encode(content)
         digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
         ready = Ready(content, json, digest, book.margin(content), book.rating(content))
-        _write(page, ready, before, out, understood=False)
+        _write(page, ready, before, out, understood=understood)
 
     def _refuse_record(self, raw: RawRecord, error: Invalid, out: Outbox) -> None:
         """A whole record goes to the dead letters; a page's receipt counts the rows that its writer saw in it."""
@@ -314,6 +324,16 @@ class Worker:
             outcomes=outcomes,
         )
         out.receipts.append(Letter(page.slot, receipt_key(receipt), encode(receipt)))
+
+    def _withdraw(self, page: _Page, book: PriceBook, out: Outbox) -> None:
+        withdraw = _read(_decode_withdraw, page.raw.value)
+        if withdraw.feed != page.headers.feed:
+            raise Invalid("feed", "must be the feed of the headers", "wrong_feed_in_fact")
+        stone = stone_id(withdraw.feed, withdraw.stone)
+        before = self._memory.lookup([stone])[0]
+        if stone in out.overlay:
+            before = self._known_from(out.overlay[stone])
+        self._make_unavailable(page, stone, before, book, out, understood=True)
 
     def _complete(self, raw: RawRecord, headers: FactHeaders, out: Outbox) -> None:
         complete = _read(_decode_complete, raw.value)

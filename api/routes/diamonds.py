@@ -28,7 +28,7 @@ MAX_COMPARED: Final = 20
 _AS_OF: Final = {"type": ["string", "null"], "format": "date-time"}
 _SECURED: Final[dict[str, Any]] = {"security": [{"key": []}]}
 _PAGING: Final = ("sort", "limit", "offset", "cursor", "fields")
-_ID: Final = {
+ID_PARAMETER: Final = {
     "name": "id",
     "in": "path",
     "required": True,
@@ -208,7 +208,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         summary="One stone",
         response_class=Response,
         responses=answers({"$ref": "#/components/schemas/Item"}, 404),
-        openapi_extra={"parameters": [_ID], **_SECURED},
+        openapi_extra={"parameters": [ID_PARAMETER], **_SECURED},
     )
     async def get(request: Request) -> Response:
         caller = await service.authorise(request, Scope.READ_DIAMONDS)
@@ -220,7 +220,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         summary="Stones like this one",
         response_class=Response,
         responses=answers(_RELATED, 404, 422),
-        openapi_extra={"parameters": [_ID], **_SECURED},
+        openapi_extra={"parameters": [ID_PARAMETER], **_SECURED},
     )
     async def like_this(
         request: Request,

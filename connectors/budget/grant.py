@@ -94,6 +94,11 @@ class Grant:
         self.not_before = not_before
         self.free_at = NEVER
 
+    @property
+    def sent(self) -> bool:
+        """Whether something may have been written under it."""
+        return self._sent
+
     async def writing(self) -> None:
         """The request's first byte is about to be written: wait for its moment; from then on it counts.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from connectors.budget import Grant, Priority
 from schemas.errors import Invalid, Retriable, SlowDown
 from schemas.facts import Plan, PlanPartition
+from schemas.stone import Availability
 
 NO_UPPER_END: Final = 2**31 - 1
 """Upper end of an open-ended range of whole dollars."""
@@ -19,6 +21,52 @@ class NotLoggedIn(Retriable):
 
 class Banned(SlowDown):
     """The vendor's firewall turned us away: no request of any class may follow before the pause is over."""
+
+
+class Gone(Invalid):
+    """The vendor has no stone of this id, or no longer."""
+
+    def __init__(self, stone: str) -> None:
+        super().__init__("stone", f"the vendor has none of the id {stone}", "gone")
+
+
+class Refused(Invalid):
+    """The vendor refuses a hold or an order: the stone is not free."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("stone", why, "refused")
+
+
+class Ambiguous(Retriable):
+    """No answer to a change that was asked for: it may have been made. Read the stone; never ask for it again blindly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One stone as the vendor has it now.
+
+    Attributes:
+        body: the reply, byte for byte; a page of one.
+        availability: whether it can be sold.
+        hold: the id of our own hold on it, if there is one and the vendor shows it.
+    """
+
+    body: bytes
+    availability: Availability
+    hold: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A stone that is kept for us.
+
+    Attributes:
+        id: the vendor's.
+        until_ms: until when, milliseconds since 1970 by the vendor's clock; none where it does not say.
+    """
+
+    id: str
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +132,16 @@ class Feed(Protocol):
     """A vendor's feed. Every call but `prepare` is one request under the grant given to it.
 
     The calls raise `Retriable` (and `SlowDown`, `Banned`, `NotLoggedIn`) where asking again may help, `Invalid` where
-    the vendor refuses the question itself, `Fatal` where going on makes no sense.
-    Later operations (availability, hold, release, order, normalise) take their place here.
+    the vendor refuses the question itself, `Fatal` where going on makes no sense. Those that change something (hold,
+    release, order) raise `Ambiguous` where it may have been changed all the same. How a stone is read from the replies
+    is the feed's mapping table (`connectors.feeds.mappings`).
     """
 
     name: str
     page_size: int
+    """Stones in a full page."""
+    offset_cap: int
+    """No partition may hold as many stones: pages beyond are not served."""
     schema: int
     """Version of this adapter; stands in every fact that it brings."""
 
@@ -105,3 +157,15 @@ class Feed(Protocol):
 
     async def search(self, part: Slice, page: int, grant: Grant) -> Page:
         """One page of a slice, numbered from 0, in an order that lets new stones come last."""
+
+    async def by_id(self, stone: str, grant: Grant) -> Sighting:
+        """One stone as it is now, whatever its availability. Raises `Gone`."""
+
+    async def hold(self, stone: str, grant: Grant) -> Hold:
+        """Have a stone kept for us. Raises `Gone`, `Refused`, `Ambiguous`."""
+
+    async def release(self, hold: str, grant: Grant) -> None:
+        """End a hold; one that is over already is released. Raises `Ambiguous`."""
+
+    async def order(self, stones: Sequence[str], reference: str, grant: Grant) -> str:
+        """Buy stones, all or none, under our own reference; the vendor's order id. Raises `Gone`, `Refused`, `Ambiguous`."""

@@ -14,6 +14,7 @@ import structlog
 from connectors.alerts import RecordedAlerts
 from connectors.budget import MARGIN_S, WINDOW_S, Priority
 from connectors.feeds.registry import open_accounts
+from connectors.gateway import Gateway, gateway_app
 from connectors.ingest.activity import BEAT_S, Activity
 from connectors.ingest.asking import Asker
 from connectors.ingest.history import highest_epoch
@@ -25,9 +26,10 @@ from connectors.ingest.sweep import FactWriter
 from connectors.publisher import Publisher
 from connectors.runs.auditor import Auditor
 from connectors.runs.tailing import LogReader
+from runtime.asgi import bound, serve_beside
 from runtime.health import Aspect, Health, serve_health
 from runtime.postgres import Database
-from runtime.settings import Settings
+from runtime.settings import GatewaySettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal, Retriable
 from schemas.facts import FactHeaders, Kind, Lease, RunKind
@@ -44,7 +46,7 @@ _CLASSES: Final = {RunKind.FULL: Priority.FULL, RunKind.INCREMENTAL: Priority.IN
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Needs the groups kafka, postgres, vendor, ingest and health.
+    Needs the groups kafka, postgres, vendor, ingest, gateway and health.
 
     Raises:
         Fatal: the vendor refuses our login, or Kafka's producer cannot go on.
@@ -171,6 +173,7 @@ async def _serve(
         retirers = {name: FeedRetirer(writer, reader) for name, writer in writers.items()}
         for work in (
             holding.watch(),
+            _serve_gateway(settings.gateway, Gateway(accounts, publisher)),
             alerts.keep_recording(),
             reader.watch(),
             Scheduler(settings.ingest, database, list(writers), lanes, orders).run(),
@@ -178,3 +181,11 @@ async def _serve(
             *(lane.run() for lane in lanes),
         ):
             tasks.create_task(work)
+
+
+async def _serve_gateway(settings: GatewaySettings, gateway: Gateway) -> None:
+    with bound(settings.host, settings.port) as listener:
+        try:
+            await serve_beside(gateway_app(gateway, settings.tokens), listener)
+        finally:
+            await gateway.drained()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
@@ -17,6 +17,7 @@ from connectors.ingest import metrics
 from connectors.ingest.asking import Asker
 from connectors.ingest.progress import PartitionProgress, Read, RunProgress
 from connectors.planner import plan_partitions
+from connectors.publisher import Log
 from connectors.runs.ledger import off_percent
 from schemas.errors import Invalid, Retriable
 from schemas.facts import Complete, FactHeaders, Kind, Plan, PlanPartition, RunKind, Split
@@ -34,13 +35,6 @@ COUNT_LIMIT_S: Final = 60.0
 
 class GaveUp(Invalid):
     """A page could not be read for so long that the attempt ends."""
-
-
-class Log(Protocol):
-    """Where facts go: the publisher, or a test's memory."""
-
-    async def publish(self, headers: FactHeaders, value: bytes) -> int | None:
-        """Return the fact's offset when it is kept; raises `Retriable` when it may not be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
 
 from connectors.budget import Budget, Grant, Priority
-from connectors.feeds.nivoda.session import Reply, Session
-from connectors.feeds.protocol import NO_UPPER_END, Page, Slice
+from connectors.feeds.nivoda.session import NoData, Reply, Session
+from connectors.feeds.nivoda.vocabulary import AVAILABILITIES
+from connectors.feeds.protocol import (
+    NO_UPPER_END,
+    Ambiguous,
+    Gone,
+    Hold,
+    Page,
+    Refused,
+    Sighting,
+    Slice,
+)
+from connectors.feeds.table import word
 from schemas.errors import Retriable
 from schemas.feeds import FeedInfo
+from schemas.stone import Availability
 from schemas.vendor import VENDOR_ITEM_VERSION, selection
 
 log = structlog.stdlib.get_logger(__name__)
 
 PAGE_SIZE: Final = 50
 """The vendor's largest page."""
+OFFSET_CAP: Final = 50_000
+
+ReplyT = TypeVar("ReplyT")
 
 _GONE: Final = ("HOLD", "MEMO", "CONSIGNMENT", "SOLD", "NOT_AVAILABLE", "ON_HOLD", "ON_MEMO", "SOLD_OUT")
 
@@ -27,6 +44,14 @@ _COUNT: Final = "query Count($query: DiamondQuery!) { diamonds_by_query_count(qu
 _SEARCH: Final = f"""query Search($query: DiamondQuery!, $offset: Int!, $limit: Int!) {{
   diamonds_by_query(query: $query, offset: $offset, limit: $limit, order: {{type: createdAt, direction: ASC}}) {{
     items {selection()} total_count }} }}"""
+
+
+_STONE: Final = f"""query Stone($id: ID!) {{
+  get_diamond_by_id(diamond_id: $id) {selection().replace("diamond {", "diamond { HoldId", 1)} }}"""
+_HOLD: Final = """mutation Hold($id: ID!) {
+  create_hold(ProductId: $id, ProductType: Diamond) { id denied until } }"""
+_RELEASE: Final = "mutation Release($id: ID!) { cancel_hold(hold_id: $id) { id } }"
+_ORDER: Final = "mutation Order($items: [OrderItemInput!]!) { create_order(items: $items) }"
 
 
 class _Count(msgspec.Struct, frozen=True):
@@ -50,6 +75,33 @@ class _Search(msgspec.Struct, frozen=True):
     diamonds_by_query: _List
 
 
+class _Held(msgspec.Struct, frozen=True):
+    id: str
+    denied: bool | None = None
+    until: float | str | None = None
+
+
+class _NewHold(msgspec.Struct, frozen=True):
+    create_hold: _Held
+
+
+class _NewOrder(msgspec.Struct, frozen=True):
+    create_order: str | None
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    availability: str | None = None
+    HoldId: str | None = None
+
+
+class _Offer(msgspec.Struct, frozen=True):
+    diamond: _Shown
+
+
+class _Stone(msgspec.Struct, frozen=True):
+    get_diamond_by_id: _Offer | None = None
+
+
 _decode_count = msgspec.json.Decoder(_Count).decode
 _decode_search = msgspec.json.Decoder(_Search).decode
 
@@ -64,6 +116,7 @@ class NivodaFeed:
     """
 
     page_size = PAGE_SIZE
+    offset_cap = OFFSET_CAP
     schema = VENDOR_ITEM_VERSION
 
     def __init__(self, info: FeedInfo, session: Session, budget: Budget) -> None:
@@ -95,6 +148,49 @@ class NivodaFeed:
         except msgspec.ValidationError as error:
             raise Retriable(f"the vendor's page is not one ({error})") from error
         return Page(reply.body, tuple(map(_vendor_id, items)), reply.partial)
+
+    async def by_id(self, stone: str, grant: Grant) -> Sighting:
+        """One stone as it is now."""
+        try:
+            reply = await self._session.ask(grant, "by_id", _STONE, {"id": stone})
+        except NoData as error:
+            raise _gone(stone, str(error)) from error
+        shown = _read(_Stone, reply, "stone").get_diamond_by_id
+        if shown is None:
+            raise Gone(stone) if reply.error is None else _gone(stone, reply.error)
+        return Sighting(reply.body, _availability(shown.diamond.availability), shown.diamond.HoldId)
+
+    async def hold(self, stone: str, grant: Grant) -> Hold:
+        """Have a stone kept for us."""
+        try:
+            reply = await self._session.change(grant, "hold", _HOLD, {"id": stone})
+        except NoData as error:
+            raise _gone(stone, str(error)) from error
+        held = _read(_NewHold, reply, "hold").create_hold
+        if held.denied:
+            raise Refused("the vendor denies the hold")
+        return Hold(held.id, _moment_ms(held.until))
+
+    async def release(self, hold: str, grant: Grant) -> None:
+        """End a hold."""
+        try:
+            await self._session.change(grant, "release", _RELEASE, {"id": hold})
+        except NoData as error:
+            if "not found" not in str(error).lower():
+                raise Ambiguous(str(error)) from error
+            log.info("vendor.hold_was_over", feed=self.name)
+
+    async def order(self, stones: Sequence[str], reference: str, grant: Grant) -> str:
+        """Buy stones; our reference stands on the vendor's invoice."""
+        items = [{"offerId": f"DIAMOND/{stone}", "customer_order_number": reference} for stone in stones]
+        try:
+            reply = await self._session.change(grant, "order", _ORDER, {"items": items})
+        except NoData as error:
+            raise _not_sold(stones, str(error)) from error
+        order = _read(_NewOrder, reply, "order").create_order
+        if order is None:
+            raise _not_sold(stones, reply.error or "the vendor's reply to the order has no id")
+        return order
 
     async def _probe(self, dollars_per_carat_to: int, priority: Priority) -> tuple[int, int]:
         await self._session.log_in()
@@ -133,6 +229,35 @@ class NivodaFeed:
 def _vendor_id(item: _Item | None) -> str | None:
     identity = item.diamond.id if item and item.diamond else None
     return identity if isinstance(identity, str) else None
+
+
+def _read(shape: type[ReplyT], reply: Reply, what: str) -> ReplyT:
+    try:
+        return msgspec.json.decode(reply.data, type=shape)
+    except msgspec.ValidationError as error:
+        raise Ambiguous(f"the vendor's {what} is not one ({error})") from error
+
+
+def _gone(stone: str, error: str) -> Exception:
+    """What an error in the place of an answer means: the stone is gone, or nobody knows."""
+    return Gone(stone) if "not found" in error.lower() else Ambiguous(error)
+
+
+def _not_sold(stones: Sequence[str], error: str) -> Exception:
+    return Refused(error) if "not available" in error.lower() else _gone(", ".join(stones), error)
+
+
+def _availability(text: str | None) -> Availability:
+    return Availability(AVAILABILITIES.get(word(text or "")) or Availability.UNAVAILABLE)
+
+
+def _moment_ms(until: float | str | None) -> int | None:
+    """The vendor's `until`: milliseconds since 1970, or ISO text."""
+    if isinstance(until, str):
+        with suppress(ValueError):
+            return int(datetime.fromisoformat(until).timestamp() * 1000)
+        return None
+    return None if until is None else int(until)
 
 
 def _clock_ms(reply: Reply) -> int:

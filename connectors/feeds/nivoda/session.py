@@ -18,9 +18,9 @@ import structlog
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.budget.pauses import GrowingPause
 from connectors.feeds.http import TROUBLE, clock_ms, refuse_trouble, reporter
-from connectors.feeds.protocol import NotLoggedIn
+from connectors.feeds.protocol import Ambiguous, NotLoggedIn
 from runtime.settings import VendorSettings
-from schemas.errors import Fatal, Invalid, Retriable
+from schemas.errors import Fatal, Invalid, Retriable, SlowDown
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -74,12 +74,17 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A reply with data. `partial` when it names errors as well."""
+    """A reply with data; `error` is the first of the errors that it names as well, if any."""
 
     body: bytes
     data: msgspec.Raw
-    partial: bool
+    error: str | None
     vendor_clock_ms: int | None
+
+    @property
+    def partial(self) -> bool:
+        """Whether something may be missing."""
+        return self.error is not None
 
 
 class _Token(msgspec.Struct, frozen=True):
@@ -97,6 +102,10 @@ class _Authenticate(msgspec.Struct, frozen=True):
 
 class _Login(msgspec.Struct, frozen=True):
     authenticate: _Authenticate
+
+
+class NoData(Retriable):
+    """A reply with errors and no data; the message is the vendor's first one."""
 
 
 class Session:
@@ -167,6 +176,21 @@ class Session:
                 self._token = None
             raise
 
+    async def change(self, grant: Grant, operation: str, document: str, variables: dict[str, Any]) -> Reply:
+        """`ask` for something that changes the vendor's stock.
+
+        Raises:
+            Ambiguous: it was sent and not answered; besides what `ask` raises.
+        """
+        try:
+            return await self.ask(grant, operation, document, variables)
+        except (StaleGrant, SlowDown, NotLoggedIn, NoData):
+            raise
+        except Retriable as error:
+            if grant.sent:
+                raise Ambiguous(str(error)) from error
+            raise
+
     async def _new_token(self, grant: Grant) -> _Token:
         account = {
             "username": self._settings.username,
@@ -234,8 +258,8 @@ def _reply(response: httpx.Response, envelope: Envelope) -> Reply:
     if status >= 400 or any(_is_validation(error) for error in errors):
         raise Invalid("query", f"the vendor refuses it with {status}: {_first(errors)}", "refused_query")
     if bytes(envelope.data) == b"null":
-        raise Retriable(f"the vendor's reply has no data: {_first(errors)}")
-    return Reply(response.content, envelope.data, bool(errors), clock_ms(response))
+        raise NoData(f"the vendor's reply has no data: {_first(errors)}")
+    return Reply(response.content, envelope.data, _first(errors) if errors else None, clock_ms(response))
 
 
 def _is_validation(error: GraphQLError) -> bool:

@@ -27,6 +27,8 @@ def environment(kafka_settings: KafkaSettings, database: str, tmp_path: Path) ->
         "ADAMAS_KAFKA_BOOTSTRAP": kafka_settings.bootstrap,
         "ADAMAS_POSTGRES_DSN": database,
         "ADAMAS_DATA_DIR": str(tmp_path),
+        "ADAMAS_GATEWAY_URL": "http://127.0.0.1:9",
+        "ADAMAS_GATEWAY_TOKEN": "a token for these tests",
         "ADAMAS_API_PORT": str(free_ports(1)[0]),
     }
 

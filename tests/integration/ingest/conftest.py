@@ -35,12 +35,16 @@ INGEST = """
 import sys
 from connectors.ingest.service import serve
 from runtime import settings as s
-groups = (s.KafkaSettings, s.PostgresSettings, s.VendorSettings, s.IngestSettings, s.HealthSettings, s.LogSettings)
+groups = (
+    s.KafkaSettings, s.PostgresSettings, s.VendorSettings, s.IngestSettings, s.GatewaySettings, s.HealthSettings,
+    s.LogSettings,
+)
 from runtime.logs import configure_logs
 settings = s.load_settings(*groups)
 configure_logs(settings.log, "ingest")
 serve(settings, sys.argv[1])
 """
+GATEWAY_TOKEN = "a token for these tests"
 SIMULATE = """
 from connectors.simulator.server import run
 from connectors.simulator.settings import SimulatorSettings
@@ -151,6 +155,7 @@ def _wait_for(done: Callable[[], bool], timeout_s: float, *children: Child) -> N
 class Ingest:
     child: Child
     log: RawLog
+    gateway: str
 
     def wait_until(self, done: Callable[[list[Fact]], bool], timeout_s: float) -> list[Fact]:
         _wait_for(lambda: done(self.log.read()), timeout_s, self.child)
@@ -209,7 +214,7 @@ def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker)
     with contextlib.ExitStack() as closing:
 
         def make(simulated: SimulatedVendor, incremental_every_s: float = 3600) -> Ingest:
-            topic = make_topic(RAW)
+            topic, port = make_topic(RAW), free_ports(1)[0]
             child = Child(
                 INGEST,
                 {
@@ -220,12 +225,14 @@ def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker)
                     "ADAMAS_VENDOR_PASSWORD": "demo-vendor-password",
                     "ADAMAS_HEALTH_PORT": "0",
                     "ADAMAS_INGEST_INCREMENTAL_EVERY_S": str(incremental_every_s),
+                    "ADAMAS_GATEWAY_PORT": str(port),
+                    "ADAMAS_GATEWAY_TOKEN": GATEWAY_TOKEN,
                 },
                 (topic.name,),
             )
             closing.callback(child.close)
             log = RawLog(kafka_settings, topic.name)
             closing.callback(log.close)
-            return Ingest(child, log)
+            return Ingest(child, log, f"http://127.0.0.1:{port}")
 
         yield make

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.budget.pauses import GrowingPause
 from connectors.feeds.nivoda.client import NivodaFeed
-from connectors.feeds.nivoda.session import Session, _fresh_s
+from connectors.feeds.nivoda.session import NoData, Session, _fresh_s
 from connectors.feeds.protocol import NO_UPPER_END, Banned, NotLoggedIn, Page, Slice
 from runtime.settings import VendorSettings
 from schemas.errors import Fatal, Invalid, Retriable, SlowDown
@@ -131,9 +131,9 @@ async def test_the_probe_tells_dollars_from_cents(vendor_counts_in: int, unit: i
         (Answer(500, b"{}"), Retriable),
         (Answer(503, b"", "text/plain", (("Retry-After", "7"),)), SlowDown),
         (Answer(200, b'{"data": {"diamonds_by_'), Retriable),
-        (Answer(200, b'{"data": null}'), Retriable),
+        (Answer(200, b'{"data": null}'), NoData),
         (Answer(200, b'{"data": {"diamonds_by_query": {"items": null}}}'), Retriable),
-        (errors("something went wrong in a resolver"), Retriable),
+        (errors("something went wrong in a resolver"), NoData),
         (TOO_MANY, SlowDown),
         (BAN, Banned),
         (Answer(403, b'{"errors": [{"message": "higher access level needed"}]}'), Invalid),

@@ -9,7 +9,7 @@ import msgspec
 
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPING
-from schemas.facts import Complete, FactHeaders, Kind, Retire, RunKind, fact_key
+from schemas.facts import Complete, FactHeaders, Kind, Retire, RunKind, Withdraw, fact_key
 from schemas.feeds import FEEDS
 from schemas.headers import to_headers
 from schemas.receipt import Outcome, Receipt
@@ -69,6 +69,12 @@ def raw_retire(seq: int, below: int) -> RawRecord:
     body = Retire(feed=FEED, run="run-1", below=make_seq(1, below), actor="test")
     facts = FactHeaders(kind=Kind.RETIRE, feed=FEED, epoch=1, seq=make_seq(1, seq), run="run-1")
     return RawRecord(0, seq, fact_key(FEED, "run-1", None), encode(body), list(to_headers(facts)))
+
+
+def raw_withdraw(seq: int, vendor_id: str) -> RawRecord:
+    body = Withdraw(feed=FEED, stone=vendor_id, reason="hold")
+    facts = FactHeaders(kind=Kind.WITHDRAW, feed=FEED, epoch=1, seq=make_seq(1, seq))
+    return RawRecord(0, seq, fact_key(FEED, None, None), encode(body), list(to_headers(facts)))
 
 
 class Log:

@@ -25,6 +25,7 @@ from tests.unit.streams.records import (
     raw_complete,
     raw_page,
     raw_retire,
+    raw_withdraw,
     receipts_of,
 )
 
@@ -344,3 +345,31 @@ def test_a_completed_run_moves_the_position_and_never_back() -> None:
     log.memory.positions[FEED] = position
     assert log.take(raw_complete(6, watermark=777)).positions == []
     assert log.take(raw_complete(4, watermark=555)).positions == []
+
+
+def test_a_withdrawn_stone_is_not_sold_until_a_later_fact_brings_it() -> None:
+    log = Log()
+    log.take(raw_page(item(1), item(2), seq=5))
+    before = stone(log)
+    log.take(raw_withdraw(6, item(1)["diamond"]["id"]))
+    withdrawn = stone(log)
+    assert (withdrawn.availability, withdrawn.seq) == (Availability.UNAVAILABLE, make_seq(1, 6))
+    assert withdrawn.price_cents == before.price_cents
+    assert stone(log, f"{FEED}:{item(2)['diamond']['id']}").availability is Availability.AVAILABLE
+    log.take(raw_page(item(1), seq=4))
+    assert stone(log).availability is Availability.UNAVAILABLE, "an older page says nothing of it"
+    log.take(raw_page(item(1), seq=7, run=None))
+    assert stone(log).availability is Availability.AVAILABLE
+
+
+def test_nothing_happens_to_a_stone_that_is_not_in_stock_when_it_is_withdrawn() -> None:
+    log = Log()
+    assert not log.take(raw_withdraw(1, "unheard of")).stones
+    log.take(raw_page(item(1), seq=2), raw_retire(3, below=3))
+    assert not log.take(raw_withdraw(4, item(1)["diamond"]["id"])).stones
+
+
+def test_a_withdrawal_sees_what_its_own_batch_brought() -> None:
+    log = Log()
+    log.take(raw_page(item(1), seq=5), raw_withdraw(6, item(1)["diamond"]["id"]))
+    assert stone(log).availability is Availability.UNAVAILABLE
