@@ -12,7 +12,7 @@ FRESH ?=
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-CODE := $(wildcard schemas connectors streams api monitor runtime migrations tests bench drills)
+CODE := $(wildcard schemas connectors streams operating api monitor runtime migrations tests bench drills)
 # The first of these that is at least 3.11 makes the virtual environment; 3.11 first, it is what the tests run on.
 CANDIDATES := python3.11 python3.12 python3.13 python3
 

@@ -23,6 +23,7 @@ from api.problems import (
     on_retriable,
 )
 from api.routes.availability import availability_router
+from api.routes.dead import dead_router
 from api.routes.diamonds import diamonds_router
 from api.routes.health import health_router
 from api.routes.jobs import jobs_router
@@ -45,6 +46,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.include_router(diamonds_router(service, search))
     app.include_router(availability_router(service))
     app.include_router(jobs_router(service))
+    app.include_router(dead_router(service))
     app.include_router(health_router(service))
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(Invalid, on_invalid)

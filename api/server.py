@@ -98,7 +98,10 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             log.info("api.started", port=port)
             yield
 
-    app = create_app(Service(index, keys, health, freshness, database, vendor, awaited), lifespan)
+    service = Service(
+        index, keys, health, freshness, database, vendor, awaited, kafka=settings.kafka
+    )
+    app = create_app(service, lifespan)
     return uvicorn.Config(
         app,
         loop="uvloop",

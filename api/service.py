@@ -18,6 +18,7 @@ from api.problems import NotAllowed, NotAuthenticated, NotReady
 from api.vendor import Vendor
 from runtime.health import Health
 from runtime.postgres import Database, Link
+from runtime.settings import KafkaSettings
 from schemas.errors import Retriable
 from schemas.feeds import FEEDS
 
@@ -36,6 +37,7 @@ class Service:
         vendor: for what only the vendor knows.
         awaited: tells when the index has what the log was told.
         database: for what operators see and do; reads of stones never need it.
+        kafka: the same.
     """
 
     index: Index
@@ -45,6 +47,7 @@ class Service:
     database: Database | None = None
     vendor: Vendor | None = None
     awaited: Awaited = field(default_factory=Awaited)
+    kafka: KafkaSettings | None = None
 
     @asynccontextmanager
     async def postgres(self) -> AsyncIterator[Link]:

@@ -15,8 +15,11 @@ from monitor.positions import Positions
 from monitor.routes import router
 from monitor.samples import Samples
 from monitor.watch import Watch
+from operating.handlers import handlers
+from operating.keeper import Keeper
 from runtime.asgi import bound, in_background, serve
 from runtime.health import Aspect, Check, Health
+from runtime.job_runner import JobRunner
 from runtime.loop_lag import LoopLag
 from runtime.postgres import Database
 from runtime.settings import Settings
@@ -40,10 +43,11 @@ def run(settings: Settings) -> None:
 def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
     """The board and its loops; the loops run while the application does."""
     own = settings.monitor
+    database = Database(settings.postgres.dsn.get_secret_value(), "adamas-monitor")
     collector = LagCollector(own.cluster)
     watch = Watch(
         own.member_urls,
-        Database(settings.postgres.dsn.get_secret_value(), "adamas-monitor"),
+        database,
         Positions(settings.kafka),
         collector,
         Samples(),
@@ -51,15 +55,20 @@ def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
     beat, health = LoopLag(), Health()
     _add_probes(health, watch, beat)
 
+    keeper = Keeper(settings.kafka, database)
+    runner = JobRunner(database, "monitor", handlers(database, settings.kafka))
+    health.add("letters", keeper.check, on=(Aspect.STARTUP, Aspect.LIVE))
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         REGISTRY.register(collector)
         async with AsyncExitStack() as stack:
             stack.callback(REGISTRY.unregister, collector)
             stack.callback(watch.positions.close)
-            stack.push_async_callback(watch.database.close)
-            for work in (beat.run(), watch.look_at_kafka(), watch.ask_members(), watch.ask_postgres()):
-                await stack.enter_async_context(in_background(work, shutdown))
+            stack.push_async_callback(database.close)
+            work = (watch.look_at_kafka(), watch.ask_members(), watch.ask_postgres())
+            for side in (beat.run(), *work, keeper.serve(), runner.serve()):
+                await stack.enter_async_context(in_background(side, shutdown))
             log.info("monitor.started", members=sorted(own.member_urls))
             yield
 

@@ -185,6 +185,12 @@ def lag(context: typer.Context) -> None:
     _sub_command("monitor.lag_command", "adamas lag", context.args)
 
 
+@app.command(context_settings=PASS_ON)
+def dead(context: typer.Context) -> None:
+    """Show, fix, redrive and drop what was refused."""
+    _sub_command("operating.dead_command", "adamas dead", context.args)
+
+
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)

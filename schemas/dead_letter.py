@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Annotated, Final
 
 import msgspec
@@ -39,3 +40,17 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Annotated[
         str | None, Meta(description="of the whole payload, where the value is only its head")
     ] = None
+    origin: Annotated[
+        str | None, Meta(description="place of the first letter, where what was refused is a redriven item")
+    ] = None
+    redriven: Annotated[int | None, Meta(description="how often it had been redriven; null for never")] = None
+
+    @property
+    def place(self) -> str:
+        """What the letter is about, the same however often it is read or redriven."""
+        return self.origin or f"{self.topic}/{self.partition}/{self.offset}/{self.index}/{self.seq}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The kind of mistake, 12 hex digits over stage, error and field: letters that one fix may help."""
+        return blake2b(f"{self.stage}/{self.error}/{self.field}".encode(), digest_size=6).hexdigest()

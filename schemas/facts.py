@@ -63,6 +63,10 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
             description="our clock at the grant, milliseconds since 1970; only for the 30-day rule, never an order"
         ),
     ] = None
+    origin: Annotated[
+        str | None, Meta(description="place of the dead letter that this item was redriven from")
+    ] = None
+    redriven: Annotated[int | None, Meta(description="how often it was redriven; null for never")] = None
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -108,4 +108,10 @@ RATES: Final = Topic(
     config={"cleanup.policy": "compact"},
 )
 
+PROCESS_GROUP: Final = "adamas-process"
+"""The consumer group that owns the feeds: it reads `diamonds.raw`."""
+
+SINK_GROUP: Final = "adamas-sink"
+"""The consumer group that reads `diamonds.canonical` into Postgres."""
+
 TOPICS: Final = (RAW, CANONICAL, DEAD, RECEIPTS, RULESETS, RATES)

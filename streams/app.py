@@ -12,9 +12,10 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 
 from runtime.settings import KafkaSettings
+from schemas.topics import PROCESS_GROUP
 from streams.delivery import TopicNames
 
-GROUP: Final = "adamas-process"
+GROUP: Final = PROCESS_GROUP
 SESSION_TIMEOUT_S: Final = 10.0
 HEARTBEAT_S: Final = 3.0
 COMMIT_EVERY_S: Final = 1.0

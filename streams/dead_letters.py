@@ -30,6 +30,8 @@ class Source(NamedTuple):
     key: bytes
     seq: int | None = None
     run: str | None = None
+    origin: str | None = None
+    redriven: int | None = None
 
 
 def dead_letter(
@@ -53,6 +55,8 @@ def dead_letter(
         took_ms=refusal.took_ms,
         size=len(payload) if is_cut else None,
         sha256=sha256(payload).hexdigest() if is_cut else None,
+        origin=source.origin,
+        redriven=source.redriven,
     )
     slot = FEEDS[source.feed].slot if source.feed in FEEDS else source.partition
     key = source.key if stone is None else stone.encode()

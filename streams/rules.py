@@ -21,10 +21,12 @@ class RuleHead:
     Attributes:
         book: the compiled rule set with the highest number; null until there is one. Replaced whole, so that whoever
             reads it once for a batch prices the batch under one number.
+        published: what `book` was compiled from.
     """
 
     def __init__(self, kafka: KafkaSettings, topic: str = RULESETS.name) -> None:
         self.book: PriceBook | None = None
+        self.published: PublishedRuleSet | None = None
         self.tail = Tail(kafka, topic, self._apply)
 
     def _apply(self, messages: list[Message]) -> None:
@@ -41,5 +43,5 @@ class RuleHead:
             log.error("rules.unreadable", mistakes=error.error_count())
             return
         if self.book is None or published.number > self.book.number:
-            self.book = PriceBook(published)
+            self.book, self.published = PriceBook(published), published
             log.info("rules.head", number=published.number, rules=len(published.content.rules))

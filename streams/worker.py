@@ -165,7 +165,11 @@ class Worker:
             FEEDS[headers.feed].slot,
             Fact(headers.seq, mapper, book.number, raw.offset, run),
             msgspec.json.encode(headers.run),
-            Source(headers.feed, raw.partition, raw.offset, raw.key, headers.seq, headers.run),
+            Source(
+                *(headers.feed, raw.partition, raw.offset, raw.key, headers.seq, headers.run),
+                origin=headers.origin,
+                redriven=headers.redriven,
+            ),
             now_ms,
         )
 
@@ -297,7 +301,9 @@ class Worker:
         headers = None
         if stage == "decode":
             headers = from_headers(raw.headers, FactHeaders)
-            source = source._replace(seq=headers.seq, run=headers.run)
+            source = source._replace(
+                seq=headers.seq, run=headers.run, origin=headers.origin, redriven=headers.redriven
+            )
         out.dead.append(dead_letter(source, Refusal(stage, error), raw.value))
         rows = (headers.rows or 0) if headers else 0
         out.count(feed, [Outcome.DEAD] * max(1, rows))

@@ -39,11 +39,11 @@ from runtime.settings import KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal, Retriable
 from schemas.feeds import feeds_of
-from schemas.topics import CANONICAL
+from schemas.topics import CANONICAL, SINK_GROUP
 
 log = structlog.stdlib.get_logger(__name__)
 
-GROUP: Final = "adamas-sink"
+GROUP: Final = SINK_GROUP
 
 ResultT = TypeVar("ResultT")
 
