@@ -157,14 +157,14 @@ def _book(rules: str) -> PriceBook:
 def _version(candidate: Path | None) -> int | Failure:
     try:
         return _mapper(candidate).version
-    except Exception as error:  # noqa: BLE001 (whatever the code under trial raises is the answer)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever the code under trial raises is the answer)
         return _unloadable(error)
 
 
 def _attempt_all(candidate: Path | None, rules: str, given: list[_Given]) -> list[Failure | None] | Failure:
     try:
         mapper = _mapper(candidate)
-    except Exception as error:  # noqa: BLE001 (whatever the code under trial raises is the answer)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever the code under trial raises is the answer)
         return _unloadable(error)
     book = _book(rules)
     return [_attempt(mapper.normalisers[one.feed], book, one) for one in given]
@@ -185,10 +185,10 @@ def _attempt(normaliser: Normaliser, book: PriceBook, given: _Given) -> Failure 
             book.margin(content)
     except Invalid as error:
         return Failure(stage, error.code, error.field, error.rule)
-    except Exception as error:  # noqa: BLE001 (whatever the code under trial raises is the answer)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever the code under trial raises is the answer)
         return Failure(stage, "unexpected", "item", f"raised {type(error).__name__}")
     return None
 
 
-def _unloadable(error: Exception) -> Failure:
+def _unloadable(error: BaseException) -> Failure:
     return Failure("load", "bad_mapper", "mapper", f"cannot be loaded: {type(error).__name__}: {error}")

@@ -95,7 +95,7 @@ def dead_router(service: Service) -> APIRouter:
         async with service.postgres() as link:
             return jobs.shown(await redrive.request(link, group, caller.name))
 
-    @route("POST", "/dead/{group}/drop", "Give a group's letters up", OBJECT, 404)
+    @route("POST", "/dead/{group}/drop", "Give a group's letters up", OBJECT, 400, 404)
     async def drop(request: Request, group: Fingerprint, body: Drop) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)
         async with service.postgres() as link, link.transaction():
@@ -103,7 +103,13 @@ def dead_router(service: Service) -> APIRouter:
         return {"discarded": dropped}
 
     @route(
-        "POST", "/feeds/{feed}/resume", "Process a stopped feed on from where it stopped", OBJECT, 404, 409
+        "POST",
+        "/feeds/{feed}/resume",
+        "Process a stopped feed on from where it stopped",
+        OBJECT,
+        400,
+        404,
+        409,
     )
     async def resume(request: Request, feed: Feed, body: Resume) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)
