@@ -70,6 +70,7 @@ class Letter:
     stone: str | None
     seq: int | None
     run: str | None
+    granted_at: int | None
     stage: str
     error: str
     field: str
@@ -98,7 +99,9 @@ class Arrival:
 
 
 _GROUP: Final = ", ".join(Group.__dataclass_fields__)
-_LETTER: Final = ", ".join(Letter.__dataclass_fields__)
+_LETTER: Final = ", ".join(Letter.__dataclass_fields__).replace(
+    "granted_at", "(headers->>'granted_at')::bigint AS granted_at"
+)
 
 _KEEP: Final = """
 INSERT INTO dead_letters AS d

@@ -282,6 +282,7 @@ def fact_of(letter: Letter) -> tuple[FactHeaders, bytes]:
         feed=letter.feed,
         epoch=epoch_of(letter.seq),
         seq=letter.seq,
+        granted_at=letter.granted_at,
         origin=letter.place,
         redriven=letter.redrives + (letter.state is letters.State.NEW),
     )

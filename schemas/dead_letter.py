@@ -31,6 +31,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     stone: Annotated[str | None, Meta(description="our id of the stone, where it could be told")] = None
     seq: int | None = None
     run: str | None = None
+    granted_at: Annotated[
+        int | None,
+        Meta(description="our clock at the grant, milliseconds since 1970, as the fact's headers told"),
+    ] = None
     took_ms: Annotated[int | None, Meta(description="milliseconds spent, for a stone that took too long")] = (
         None
     )

@@ -32,6 +32,7 @@ class Source(NamedTuple):
     run: str | None = None
     origin: str | None = None
     redriven: int | None = None
+    granted_at: int | None = None
 
 
 def dead_letter(
@@ -57,6 +58,7 @@ def dead_letter(
         sha256=sha256(payload).hexdigest() if is_cut else None,
         origin=source.origin,
         redriven=source.redriven,
+        granted_at=source.granted_at,
     )
     slot = FEEDS[source.feed].slot if source.feed in FEEDS else source.partition
     key = source.key if stone is None else stone.encode()

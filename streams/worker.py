@@ -169,6 +169,7 @@ class Worker:
                 *(headers.feed, raw.partition, raw.offset, raw.key, headers.seq, headers.run),
                 origin=headers.origin,
                 redriven=headers.redriven,
+                granted_at=headers.granted_at,
             ),
             now_ms,
         )
@@ -302,7 +303,11 @@ class Worker:
         if stage == "decode":
             headers = from_headers(raw.headers, FactHeaders)
             source = source._replace(
-                seq=headers.seq, run=headers.run, origin=headers.origin, redriven=headers.redriven
+                seq=headers.seq,
+                run=headers.run,
+                origin=headers.origin,
+                redriven=headers.redriven,
+                granted_at=headers.granted_at,
             )
         out.dead.append(dead_letter(source, Refusal(stage, error), raw.value))
         rows = (headers.rows or 0) if headers else 0
