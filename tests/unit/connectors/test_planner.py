@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.feeds.protocol import NO_UPPER_END, Slice
-from connectors.planner import TARGET, plan_partitions
+from connectors.planner import SHAPES, TARGET, plan_partitions
 from schemas.errors import Fatal
 from schemas.facts import PlanPartition
 
@@ -69,10 +69,18 @@ def spread(partitions: tuple[PlanPartition, ...]) -> float:
 
 
 def assert_covers_everything(partitions: tuple[PlanPartition, ...]) -> None:
-    """Every price, and within a price every weight, belongs to a partition."""
+    """Every price, within a price every weight, and within a weight every shape, belongs to a partition."""
     reached, weight = -1, 0.0
+    shapes: set[str] = set()
     for number, partition in enumerate(partitions):
         assert partition.number == number
+        if partition.shapes is not None:
+            assert partition.carat_from == weight
+            assert shapes.isdisjoint(partition.shapes)
+            shapes.update(partition.shapes)
+            if len(shapes) < len(SHAPES):
+                continue
+            shapes = set()
         assert partition.dollars_per_carat_from == (reached + 1 if weight == 0 else reached)
         if partition.carat_from is not None and partition.carat_to is not None:
             assert partition.dollars_per_carat_from == partition.dollars_per_carat_to
@@ -81,6 +89,7 @@ def assert_covers_everything(partitions: tuple[PlanPartition, ...]) -> None:
         reached = partition.dollars_per_carat_to
     assert reached == NO_UPPER_END
     assert weight == 0
+    assert not shapes
 
 
 @pytest.mark.parametrize("name", SKEWED)
