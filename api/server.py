@@ -98,9 +98,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             log.info("api.started", port=port)
             yield
 
-    service = Service(
-        index, keys, health, freshness, database, vendor, awaited, kafka=settings.kafka
-    )
+    service = Service(index, keys, health, freshness, database, vendor, awaited, kafka=settings.kafka)
     app = create_app(service, lifespan)
     return uvicorn.Config(
         app,
