@@ -18,11 +18,12 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.postgres import actions
 from operating import letters
 from operating.groups import Groups
 from operating.letters import MAX_REDRIVES, Letter
-from operating.sandbox import Failure, Sandbox, enveloped, refusal
+from operating.sandbox import Failure, Sandbox, refusal
 from runtime import jobs
 from runtime.job_runner import Handler, Task
 from runtime.jobs import Job
@@ -286,7 +287,7 @@ def fact_of(letter: Letter) -> tuple[FactHeaders, bytes]:
         origin=letter.place,
         redriven=letter.redrives + (letter.state is letters.State.NEW),
     )
-    return headers, enveloped(letter.payload) if letter.is_item else letter.payload
+    return headers, NIVODA_FORM.around(letter.payload) if letter.is_item else letter.payload
 
 
 def head_rules(kafka: KafkaSettings) -> PublishedRuleSet:

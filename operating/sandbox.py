@@ -21,20 +21,18 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from connectors.feeds.nivoda import mapping
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from operating.letters import Letter
 from schemas.errors import Invalid
 from schemas.feeds import FEEDS
 from schemas.ruleset import PublishedRuleSet
-from schemas.vendor import Item
 from streams.normalise import Normaliser
-from streams.pages import decode_page
 from streams.pricing import PriceBook
 
 ResultT = TypeVar("ResultT")
 
 CPU_LIMIT_S: Final = 120
 _BATCH_LIMIT_S: Final = 60.0
-_ENVELOPE: Final = (b'{"data":{"diamonds_by_query":{"items":[', b"]}}}")
 
 
 class Failure(NamedTuple):
@@ -113,11 +111,6 @@ class Sandbox:
         return result
 
 
-def enveloped(item: bytes) -> bytes:
-    """A vendor's reply of one item."""
-    return item.join(_ENVELOPE)
-
-
 def refusal(letter: Letter) -> str | None:
     """Why a letter cannot be redriven at all; nothing for one that can."""
     if letter.payload is None:
@@ -146,7 +139,9 @@ def _mapper(candidate: Path | None) -> Mapper:
     else:
         names = runpy.run_path(str(candidate))
         table, version = names["MAPPING"], int(names["MAPPER_VERSION"])
-    return Mapper(version, {info.name: Normaliser(table, version, info, Item) for info in FEEDS.values()})
+    return Mapper(
+        version, {info.name: Normaliser(table, version, info, NIVODA_FORM) for info in FEEDS.values()}
+    )
 
 
 @lru_cache(maxsize=1)
@@ -173,7 +168,8 @@ def _attempt_all(candidate: Path | None, rules: str, given: list[_Given]) -> lis
 def _attempt(normaliser: Normaliser, book: PriceBook, given: _Given) -> Failure | None:
     stage = "decode"
     try:
-        items = decode_page(enveloped(given.payload) if given.is_item else given.payload)
+        reply = NIVODA_FORM.around(given.payload) if given.is_item else given.payload
+        items = normaliser.pages.decode(reply)
         # A page that can be read passes: each of its items has a fate of its own.
         for item in items if given.is_item else ():
             stage = "decode"

@@ -20,6 +20,7 @@ class Form:
         place: where the items stand, for messages.
         identity: the smallest struct that can be read from an item and still knows its stone.
         stone: an item's, or an identity's, id of the stone as the vendor has it.
+        around: a reply's bytes around those of its one item.
     """
 
     item: type[msgspec.Struct]
@@ -28,3 +29,4 @@ class Form:
     place: str
     identity: type[msgspec.Struct]
     stone: Callable[[Any], str]
+    around: Callable[[bytes], bytes]

@@ -58,6 +58,10 @@ def _stone(item: Any) -> str:
     return stone
 
 
+def _around(item: bytes) -> bytes:
+    return b'{"data":{"diamonds_by_query":{"items":[%b]}}}' % item
+
+
 NIVODA_FORM: Final = Form(
     item=Item,
     reply=_reply,
@@ -65,4 +69,5 @@ NIVODA_FORM: Final = Form(
     place="data.as.diamonds_by_query.items",
     identity=_Identity,
     stone=_stone,
+    around=_around,
 )
