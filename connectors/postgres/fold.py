@@ -6,36 +6,17 @@ history is taken from every version before that folding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Annotated, Any, Final, Protocol, cast
+from typing import Annotated, Final, NamedTuple, Protocol, cast
 
 import msgspec
 from msgspec import Meta
 
+from connectors.postgres.rows import history_row, rows_of, stone_row
 from schemas.errors import Invalid
 from schemas.sql import STONE_COLUMNS
-from schemas.stone import Cause, Position, Stone, decode_position, is_position
-
-Row = tuple[Any, ...]
-"""Values of one row, in the order of its table's columns."""
-
-HISTORY_COLUMNS: Final = (
-    "stone_id",
-    "seq",
-    "mapper_version",
-    "rules_version",
-    "price_cents",
-    "previous_price_cents",
-    "currency",
-    "cost_cents",
-    "margin_bps",
-    "rate_id",
-    "rule",
-    "cause",
-    "changed_at",
-)
+from schemas.stone import Position, Stone, decode_position, is_position
 
 MAX_KEY_BYTES: Final = 1000
 """A longer id does not fit an entry of the primary key's index."""
@@ -90,10 +71,11 @@ _StoneRow = cast(
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):
-    """The last version of a stone in a batch."""
+    """The last version of a stone in a batch; `row` is what `rows.stone_row` makes of it."""
 
-    stone: Stone
+    stone_id: str
     offset: int
+    row: bytes
 
 
 class Retired(msgspec.Struct, frozen=True, gc=False):
@@ -118,7 +100,7 @@ class Batch:
 
     versions: list[Version] = field(default_factory=list)
     retired: list[Retired] = field(default_factory=list)
-    history: list[Row] = field(default_factory=list)
+    history: list[bytes] = field(default_factory=list)
     positions: list[tuple[Position, int]] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     next_offsets: dict[int, int] = field(default_factory=dict)
@@ -126,67 +108,79 @@ class Batch:
 
 
 _decode = msgspec.json.Decoder(_StoneRow).decode
-_history_values = attrgetter(
-    *(
-        "id" if name == "stone_id" else "updated_at" if name == "changed_at" else name
-        for name in HISTORY_COLUMNS
-    )
-)
-
-
-def stone_values(version: Version) -> Row:
-    """The row's values in the order of `STONE_COLUMNS`."""
-    return msgspec.structs.astuple(version.stone)
-
-
-def history_values(stone: Stone) -> Row:
-    """The price-history row of a version, in the order of `HISTORY_COLUMNS`."""
-    values: Row = _history_values(stone)
-    return values
 
 
 def fold(messages: Sequence[Message]) -> Batch:
     """Read a batch in log order. Nothing raises: what cannot be used is in `refused`."""
     batch = Batch(records=len(messages))
-    last: dict[bytes, Version | Retired] = {}
+    places: list[_Place] = []
+    keys: list[bytes] = []
+    records: list[bytes] = []
+    offsets: list[int] = []
     positions: dict[bytes, tuple[Position, int]] = {}
     for message in messages:
         try:
-            _take(message, batch, last, positions)
+            key, offset = _key_and_offset(message)
+            value = message.value()
+            if is_position(key):
+                if value is not None:
+                    positions[key] = (_position(value), offset)
+                continue
         except Invalid as cause:
             batch.refused.append(Refused(message, cause))
+            continue
+        places.append(_Place(message, key, offset, value))
+        if value is not None:
+            keys.append(key)
+            records.append(value)
+            offsets.append(offset)
+    _take(places, zip(*rows_of(records, keys, offsets), strict=True), batch)
     batch.next_offsets = _next_offsets(messages)
     batch.positions = list(positions.values())
+    return batch
+
+
+class _Place(NamedTuple):
+    """A record of a stone with its key and offset."""
+
+    message: Message
+    key: bytes
+    offset: int
+    value: bytes | None
+
+
+def _take(places: list[_Place], made: Iterator[tuple[bytes | None, bytes | None]], batch: Batch) -> None:
+    """Of each stone the last, be it a version or a null; price history of every version before that."""
+    last: dict[bytes, Version | Retired] = {}
+    for message, key, offset, value in places:
+        try:
+            if value is None:
+                last[key] = Retired(_text(key), offset, message.timestamp()[1])
+                continue
+            row, history = next(made)
+            if row is None:
+                stone = _stone(key, value)
+                row, history = stone_row(stone, offset), history_row(stone)
+        except Invalid as cause:
+            batch.refused.append(Refused(message, cause))
+            continue
+        last[key] = Version(key.decode(), offset, row)
+        if history is not None:
+            batch.history.append(history)
     for outcome in last.values():
         if isinstance(outcome, Version):
             batch.versions.append(outcome)
         else:
             batch.retired.append(outcome)
-    return batch
 
 
-def _take(
-    message: Message,
-    batch: Batch,
-    last: dict[bytes, Version | Retired],
-    positions: dict[bytes, tuple[Position, int]],
-) -> None:
-    key, value, offset = message.key(), message.value(), message.offset()
+def _key_and_offset(message: Message) -> tuple[bytes, int]:
+    key, offset = message.key(), message.offset()
     if not key or offset is None:
         raise Invalid("key", "a canonical record has the stone's id as its key", code="no_key")
     if len(key) > MAX_KEY_BYTES:
         raise Invalid("key", f"has {len(key)} bytes; at most {MAX_KEY_BYTES} are stored", code="bad_key")
-    if is_position(key):
-        if value is not None:
-            positions[key] = (_position(value), offset)
-    elif value is None:
-        last[key] = Retired(_text(key), offset, message.timestamp()[1])
-    else:
-        stone = _stone(key, value)
-        last[key] = Version(stone, offset)
-        # The one rule for a history row, the same that everybody who counts them uses.
-        if stone.cause is Cause.NEW or stone.price_cents != stone.previous_price_cents:
-            batch.history.append(history_values(stone))
+    return key, offset
 
 
 def _stone(key: bytes, value: bytes) -> Stone:

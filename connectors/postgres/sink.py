@@ -30,6 +30,7 @@ from confluent_kafka import (
 from connectors.postgres.fold import fold
 from connectors.postgres.patience import Stopped, patiently
 from connectors.postgres.progress import LAG, Partition, Progress
+from connectors.postgres.rows import compile_ahead
 from connectors.postgres.store import Standing, Store
 from connectors.postgres.writer import Writer
 from connectors.runs.receipts import ReceiptKeeper
@@ -64,6 +65,7 @@ def run(settings: Settings) -> None:
     Raises:
         Fatal: the canonical topic was re-created while it was read, or Kafka refuses us for good.
     """
+    compile_ahead()
     _spare_the_collector()
     progress, health = Progress(), Health()
     health.add("sink", progress.check_startup, on=[Aspect.STARTUP])

@@ -1,25 +1,25 @@
-import msgspec
 import pytest
 
-from connectors.postgres.fold import HISTORY_COLUMNS, MAX_KEY_BYTES, Retired, fold, stone_values
-from schemas.sql import STONE_COLUMNS
+from connectors.postgres.fold import MAX_KEY_BYTES, Retired, fold
+from connectors.postgres.rows import history_row, stone_row
 from schemas.stone import Cause, Position, encode, position_key
 from tests.unit.connectors_postgres.messages import Record, record
 from tests.unit.schemas.stones import make_stone
 
 
-def test_a_rows_values_stand_in_the_order_of_the_tables_columns() -> None:
-    stone = make_stone(comments="naïve ⬧", previous_price_cents=5)
-    (version,) = fold([record(stone, 7)]).versions
-    row = dict(zip((column.name for column in STONE_COLUMNS), stone_values(version), strict=True))
-    assert row == msgspec.structs.asdict(stone)
-    assert version.offset == 7
+@pytest.mark.parametrize("comments", ["plain", "naïve ⬧"])
+def test_a_version_has_its_row_and_its_history(comments: str) -> None:
+    stone = make_stone(comments=comments, previous_price_cents=5)
+    batch = fold([record(stone, 7)])
+    (version,) = batch.versions
+    assert (version.stone_id, version.offset, version.row) == (stone.id, 7, stone_row(stone, 7))
+    assert batch.history == [history_row(stone)]
 
 
 def test_the_last_record_of_a_key_is_the_stone() -> None:
     first, second = make_stone(price_cents=1), make_stone(price_cents=2)
     batch = fold([record(first, 1), record(second, 2)])
-    assert [v.stone.price_cents for v in batch.versions] == [2]
+    assert [v.row for v in batch.versions] == [stone_row(second, 2)]
     assert batch.next_offsets == {0: 3}
     assert batch.records == 2
 
@@ -61,10 +61,7 @@ def test_history_keeps_every_version_of_a_batch() -> None:
         make_stone(cause=Cause.CHANGED, price_cents=3, previous_price_cents=2, seq=3),
     ]
     batch = fold([record(stone, offset) for offset, stone in enumerate(versions)])
-    rows = [dict(zip(HISTORY_COLUMNS, row, strict=True)) for row in batch.history]
-    assert [(row["seq"], row["price_cents"]) for row in rows] == [(1, 1), (2, 2), (3, 3)]
-    assert rows[0]["stone_id"] == versions[0].id
-    assert rows[0]["changed_at"] == versions[0].updated_at
+    assert batch.history == [history_row(stone) for stone in versions]
 
 
 def test_the_last_position_of_a_feed_counts() -> None:
@@ -98,7 +95,7 @@ def test_what_postgres_would_refuse_is_refused_alone(bad: Record, code: str) -> 
     good = make_stone(id="nivoda-natural:good")
     batch = fold([bad, record(good, 2)])
     assert [(one.message, one.cause.code) for one in batch.refused] == [(bad, code)]
-    assert [v.stone.id for v in batch.versions] == [good.id]
+    assert [v.stone_id for v in batch.versions] == [good.id]
     assert batch.next_offsets == {0: 3}
 
 

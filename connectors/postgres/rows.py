@@ -1,0 +1,218 @@
+"""Rows of Postgres' binary `COPY`, made of canonical records.
+
+`stone_row` and `history_row` make them of a decoded stone, value by value; `rows_of` makes those of a whole batch of
+records in one go (`connectors.postgres.transcode`), and leaves out the few records that are not plain. Format: "COPY",
+section "Binary Format", of Postgres' manual.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from msgspec import inspect
+from numpy.typing import NDArray
+
+from connectors.postgres import transcode
+from schemas.sql import STONE_COLUMNS
+from schemas.stone import Cause, Stone
+
+COPIED: Final = (*(column.name for column in STONE_COLUMNS), "canonical_offset", "topic_id")
+"""Columns of a stone's row. Rows lack the last value, the same for all of them; see `with_topic`."""
+
+HISTORY_COLUMNS: Final = (
+    "stone_id",
+    "seq",
+    "mapper_version",
+    "rules_version",
+    "price_cents",
+    "previous_price_cents",
+    "currency",
+    "cost_cents",
+    "margin_bps",
+    "rate_id",
+    "rule",
+    "cause",
+    "changed_at",
+)
+
+HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER: Final = b"\xff\xff"
+
+_AT_ONCE: Final = 250
+"""Records made at once: what is read and written of them stays in the processor's caches."""
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_NULL: Final = struct.pack(">i", -1)
+
+
+def _sized(data: bytes) -> bytes:
+    return struct.pack(">i", len(data)) + data
+
+
+_WRITERS: Final[dict[str, Callable[[Any], bytes]]] = {
+    "text": lambda text: _sized(text.encode()),
+    "bigint": lambda number: struct.pack(">iq", 8, number),
+    "double precision": lambda number: struct.pack(">id", 8, number),
+    "boolean": lambda flag: struct.pack(">i?", 1, flag),
+    "timestamptz": lambda moment: struct.pack(">iq", 8, (moment - _EPOCH) // timedelta(microseconds=1)),
+}
+_TYPES: Final = {column.name: column.sql_type for column in STONE_COLUMNS}
+_SOURCES: Final = tuple(
+    {"stone_id": "id", "changed_at": "updated_at"}.get(name, name) for name in HISTORY_COLUMNS
+)
+_stone_values: Final = attrgetter(*_TYPES)
+_history_values: Final = attrgetter(*_SOURCES)
+
+
+def stone_row(stone: Stone, offset: int) -> bytes:
+    """The row of a version at an offset of the canonical topic."""
+    values = _values(_stone_values(stone), map(_TYPES.__getitem__, _TYPES))
+    return struct.pack(">h", len(COPIED)) + values + struct.pack(">iq", 8, offset)
+
+
+def history_row(stone: Stone) -> bytes | None:
+    """The price-history row of a version; none where neither stone nor price is new. Everybody counts by this rule."""
+    if stone.cause is not Cause.NEW and stone.price_cents == stone.previous_price_cents:
+        return None
+    values = _values(_history_values(stone), map(_TYPES.__getitem__, _SOURCES))
+    return struct.pack(">h", len(HISTORY_COLUMNS)) + values
+
+
+def with_topic(rows: Sequence[bytes], topic_id: bytes) -> bytes:
+    """The rows with their last value, one behind the other."""
+    value = _sized(topic_id)
+    return value.join(rows) + value
+
+
+def _values(values: Any, types: Any) -> bytes:
+    return b"".join(
+        _NULL if value is None else _WRITERS[kind](value) for value, kind in zip(values, types, strict=True)
+    )
+
+
+def rows_of(
+    records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]
+) -> tuple[list[bytes | None], list[bytes | None]]:
+    """The rows of records with these keys at these offsets, and their price-history rows, both in order.
+
+    A record that is not plain has no row; one that gives no price history has none there.
+    """
+    made: tuple[list[bytes | None], list[bytes | None]] = [], []
+    for begin in range(0, len(records), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        for rows, more in zip(made, _rows_of(records[part], keys[part], offsets[part]), strict=True):
+            rows += more
+    return made
+
+
+def compile_ahead() -> None:
+    """Spend the seconds that compiling takes, where it was never done on this machine, before anybody waits."""
+    rows_of([b""], [b""], [0])
+
+
+def _rows_of(
+    records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]
+) -> tuple[list[bytes | None], list[bytes | None]]:
+    data, ends = _joined(records)
+    key_data, key_ends = _joined(keys)
+    room, count = len(data) + len(records) * _ROOM, len(records)
+    rows, row_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
+    history, history_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
+    places = np.array(offsets, np.int64)
+    given = (data, ends, key_data, key_ends, places, *_LAYOUT, rows, row_ends, history, history_ends)
+    transcode.transcode(*given)
+    return _cut(rows, row_ends), _cut(history, history_ends)
+
+
+def _joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    return np.frombuffer(b"".join(parts), np.uint8), np.array(list(accumulate(map(len, parts))), np.int64)
+
+
+def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]:
+    """The pieces that end there; none where an end is -1 or no further than the one before."""
+    last = int(ends.max(initial=0))
+    whole, begin = data[:last].tobytes(), 0
+    pieces: list[bytes | None] = []
+    for end in ends.tolist():
+        pieces.append(whole[begin:end] if end > begin else None)
+        begin = max(begin, end)
+    return pieces
+
+
+class _Field(NamedTuple):
+    """What `transcode` is told of a field."""
+
+    kind: int
+    limit: int
+    nullable: bool
+    words: tuple[str, ...] = ()
+
+
+_KINDS: Final[dict[type, int]] = {
+    inspect.StrType: transcode.TEXT,
+    inspect.IntType: transcode.INTEGER,
+    inspect.FloatType: transcode.DECIMAL,
+    inspect.BoolType: transcode.FLAG,
+    inspect.DateTimeType: transcode.MOMENT,
+    inspect.EnumType: transcode.WORD,
+}
+
+
+def _field(kind: inspect.Type) -> _Field:
+    """From msgspec's description of a field's type.
+
+    Raises:
+        TypeError: the field is limited in a way that `transcode` does not look at.
+    """
+    if isinstance(kind, inspect.Metadata):
+        return _field(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        (one,) = (_field(option) for option in kind.types if not isinstance(option, inspect.NoneType))
+        return one._replace(nullable=True)
+    limits = {
+        name: getattr(kind, name)
+        for name in kind.__struct_fields__
+        if name not in ("cls", "tz") and getattr(kind, name) is not None
+    }
+    known = {"": transcode.ANY, "ge": transcode.NOT_NEGATIVE, "gt": transcode.POSITIVE}
+    if any(limits.values()) or len(limits) > 1 or type(kind) not in _KINDS:
+        raise TypeError(f"no row can be made of {kind}")
+    words = tuple(word.value for word in kind.cls) if isinstance(kind, inspect.EnumType) else ()
+    return _Field(_KINDS[type(kind)], known["".join(limits)], False, words)
+
+
+def _layout() -> tuple[Any, ...]:
+    """The arguments by which `transcode` knows the record, in its order."""
+    (described,) = inspect.multi_type_info([Stone])
+    assert isinstance(described, inspect.StructType)
+    fields = [_field(field.type) for field in described.fields]
+    names = [field.encode_name for field in described.fields]
+    name_data, name_ends = _joined(
+        [f'{"," if place else "{"}"{name}":'.encode() for place, name in enumerate(names)]
+    )
+    words = [word for field in fields for word in field.words]
+    word_data, word_ends = _joined([word.encode() for word in words])
+    behind = list(accumulate(len(field.words) for field in fields))
+    ranges = [(end - len(field.words), end) for field, end in zip(fields, behind, strict=True)]
+    cause = names.index("cause")
+    special = (
+        *(names.index("id"), cause, names.index("price_cents"), names.index("previous_price_cents")),
+        ranges[cause][0] + fields[cause].words.index(Cause.NEW),
+    )
+    return (
+        *(name_data, name_ends),
+        *(np.array([field.kind for field in fields]), np.array([field.limit for field in fields])),
+        np.array([field.nullable for field in fields]),
+        *(word_data, word_ends, np.array(ranges), special),
+        np.array([names.index(name) for name in _SOURCES]),
+    )
+
+
+_LAYOUT: Final = _layout()
+_ROOM: Final = 12 * len(COPIED)
+"""No value's row form is more than twelve bytes longer than the value's text."""

@@ -1,0 +1,130 @@
+"""Rows of `COPY`: machine code and the obvious way agree, and what is not plain is left to the obvious way."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.postgres.rows import COPIED, history_row, rows_of, stone_row, with_topic
+from schemas.stone import Availability, Cause, Stone, encode
+from tests.unit.schemas.stones import DEFAULTS, make_stone
+
+
+def rows(stone: Stone, record: bytes | None = None, key: bytes | None = None) -> tuple[Any, Any]:
+    (row,), (history,) = rows_of([record or encode(stone)], [key or stone.id.encode()], [7])
+    return row, history
+
+
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.decimals(
+    -1000, 1000, places=3, allow_nan=False
+).map(float)
+MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
+TEXTS = st.text(st.characters(codec="ascii"), max_size=20) | st.text(max_size=5)
+BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    "IntType": INTEGERS,
+    "FloatType": FLOATS,
+    "StrType": TEXTS,
+    "BoolType": st.booleans(),
+    "DateTimeType": MOMENTS,
+}
+
+
+def strategy_of(kind: Any) -> st.SearchStrategy[Any]:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return strategy_of(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return st.one_of(*map(strategy_of, kind.types))
+    if isinstance(kind, msgspec.inspect.NoneType):
+        return st.none()
+    if isinstance(kind, msgspec.inspect.EnumType):
+        return st.sampled_from(list(kind.cls))
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType) and 0 in (kind.ge, kind.gt):
+        return BY_TYPE[type(kind).__name__].map(abs).filter(lambda number: 0 < number < 2**63)
+    return BY_TYPE[type(kind).__name__]
+
+
+(DESCRIBED,) = msgspec.inspect.multi_type_info([Stone])
+assert isinstance(DESCRIBED, msgspec.inspect.StructType)
+STONES = st.fixed_dictionaries({field.name: strategy_of(field.type) for field in DESCRIBED.fields}).map(
+    lambda values: Stone(**values)
+)
+
+
+@given(STONES, st.integers(0, 2**62))
+def test_both_ways_give_the_same_bytes(stone: Stone, offset: int) -> None:
+    (row,), (history,) = rows_of([encode(stone)], [stone.id.encode()], [offset])
+    if row is not None:
+        assert row == stone_row(stone, offset)
+        assert history == history_row(stone)
+
+
+@given(st.sampled_from(sorted(DEFAULTS)), st.data())
+def test_a_stone_of_the_trade_is_plain_whatever_one_field_holds(name: str, data: st.DataObject) -> None:
+    plain: dict[str, st.SearchStrategy[Any]] = {
+        "carat": st.decimals("0.001", 100, places=3).map(float),
+        "updated_at": st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 28)).map(
+            lambda at: at.replace(day=min(at.day, 28), tzinfo=UTC)
+        ),
+        "lab_grown": st.booleans(),
+        "availability": st.sampled_from(list(Availability)),
+        "cause": st.sampled_from(list(Cause)),
+    }
+    texts = st.from_regex(r"[ !#-\[\]-~]*", fullmatch=True)
+    numbers = st.integers(0, 10**18 - 1)
+    value = data.draw(plain.get(name, texts if isinstance(DEFAULTS[name], str) else numbers))
+    stone = make_stone(**{name: value})
+    row, history = rows(stone)
+    assert row == stone_row(stone, 7)
+    assert history == history_row(stone)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"{",
+        encode(make_stone())[:-1],
+        encode(make_stone()) + b" ",
+        encode(make_stone()).replace(b'"feed"', b'"food"'),
+        encode(make_stone()).replace(b'"carat":1.01', b'"carat":01.01'),
+        encode(make_stone()).replace(b'"carat":1.01', b'"carat":1.'),
+        encode(make_stone()).replace(b'"carat":1.01', b'"carat":0.0'),
+        encode(make_stone()).replace(b'"carat":1.01', b'"carat":-'),
+        encode(make_stone()).replace(b'"carat":1.01', b'"carat":1.01e3'),
+        encode(make_stone()).replace(b'"cost_cents":100000', b'"cost_cents":-1'),
+        encode(make_stone()).replace(b'"cost_cents":100000', b'"cost_cents":1.0'),
+        encode(make_stone()).replace(b'"cost_cents":100000', b'"cost_cents":null'),
+        encode(make_stone()).replace(b'"seq":', b'"seq":999999999999'),
+        encode(make_stone()).replace(b'"new"', b'"whim"'),
+        encode(make_stone()).replace(b"2026-01-02", b"2026-13-02"),
+        encode(make_stone()).replace(b"2026-01-02", b"2026-02-31"),
+        encode(make_stone()).replace(b'"lab_grown":false', b'"lab_grown":fals'),
+        encode(make_stone()).replace(b'"ROUND"', b'"RO\\u0000D"'),
+        encode(make_stone()).replace(b'"ROUND"', b'"RO\x00D"'),
+        encode(make_stone()).replace(b'"ROUND"', b'"RO\xffD"'),
+    ],
+)
+def test_what_is_not_plain_has_no_row_and_spoils_no_other(record: bytes) -> None:
+    good = make_stone(id="nivoda-natural:2", image_url="https://x.test/a?b=c")
+    key = make_stone().id.encode()
+    made, _ = rows_of([record, encode(good), record], [key, good.id.encode(), key], [1, 2, 3])
+    assert made == [None, stone_row(good, 2), None]
+
+
+def test_a_record_under_another_key_is_not_plain() -> None:
+    assert rows(make_stone(), key=b"nivoda-natural:2")[0] is None
+    assert rows(make_stone(), key=b"nivoda-natural:11")[0] is None
+
+
+def test_moments_are_microseconds_and_topics_follow_each_row() -> None:
+    at = datetime(2024, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC)
+    row, _ = rows(make_stone(updated_at=at))
+    micros = (at - datetime(2000, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert micros.to_bytes(8, "big") in row
+    both = with_topic([row, row], b"0123456789abcdef")
+    assert both == 2 * (row + b"\0\0\0\x100123456789abcdef")
+    assert int.from_bytes(row[:2], "big") == len(COPIED)
