@@ -134,7 +134,7 @@ _FIELDS: Final = (
         *range(-6_000, 6_001, 1_000),
         private=True,
     ),
-    _integer("rating", "how well it is made, 0 to 100 (api.rating)", *range(10, 100, 10)),
+    _integer("rating", "how good the offer is, 1 to 10, by the rule set", *range(2, 11)),
     _decimal("length_mm", "length in millimetres", *_MM_EDGES),
     _decimal("width_mm", "width in millimetres", *_MM_EDGES),
     _decimal("depth_mm", "depth in millimetres", *_MM_EDGES),

@@ -179,8 +179,9 @@ class Follower:
     def _apply(self, messages: list[Message]) -> None:
         folded = fold(messages, self._content_of if self.caught_up else None)
         UNREADABLE.inc(folded.unreadable)
+        slices = self._prepare(folded.batch)
         try:
-            asyncio.run_coroutine_threadsafe(self._apply_in_slices(folded), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._apply_in_slices(slices, folded), self._loop).result()
         except CancelledError:
             log.info("api.batch_cancelled")
             return
@@ -194,35 +195,38 @@ class Follower:
         row = self._index.row(stone_id)
         return None if row is None else self._index.fragments.content(row)
 
-    async def _apply_in_slices(self, folded: Folded) -> None:
-        batch, version = folded.batch, self._private_version()
-        done = 0
-        while done < len(batch.stones):
-            end = done + self._slice
-            self._apply_slice(
-                Batch(batch.stones[done:end], batch.records[done:end], [], {}), self._slice, version
-            )
-            done = end
-            await asyncio.sleep(0)
+    def _prepare(self, batch: Batch) -> list[Callable[[], None]]:
+        """The batch in slices, encoded here so that it costs the loop less."""
+        size, slices = self._slice, list[Callable[[], None]]()
+        for start in range(0, len(batch.stones), size):
+            end = start + size
+            part = Batch(batch.stones[start:end], batch.records[start:end], [], {})
+            slices.append(self._index.prepare(part))
         for start in range(0, len(batch.removed), _FIRST_SLICE):
-            self._apply_slice(
-                Batch([], [], batch.removed[start : start + _FIRST_SLICE], {}), _FIRST_SLICE, version
-            )
-            await asyncio.sleep(0)
+            part = Batch([], [], batch.removed[start : start + _FIRST_SLICE], {})
+            slices.append(self._index.prepare(part))
         # Positions last: they promise that everything before them is in.
         if batch.positions:
-            self._index.apply(Batch([], [], [], batch.positions))
-        if folded.changed or batch.positions:
+            slices.append(self._index.prepare(Batch([], [], [], batch.positions)))
+        return slices
+
+    async def _apply_in_slices(self, slices: list[Callable[[], None]], folded: Folded) -> None:
+        version = self._private_version()
+        whole = len(folded.batch.stones) // self._slice
+        for number, take in enumerate(slices):
+            started = perf_counter()
+            self._freshness.note(version, self._index.positions)
+            take()
+            if number < whole:
+                self._note_pace(perf_counter() - started)
+            await asyncio.sleep(0)
+        if folded.changed or folded.batch.positions:
             self._note_state(folded.changed)
 
-    def _apply_slice(self, batch: Batch, size: int, version: str) -> None:
-        started = perf_counter()
-        self._freshness.note(version, self._index.positions)
-        self._index.apply(batch)
-        taken_s = perf_counter() - started
-        if len(batch.stones) == size:
-            low, high = _SLICES
-            self._slice = min(max(int(size * _SLICE_S / taken_s), low, size // 2), high, 2 * size)
+    def _note_pace(self, taken_s: float) -> None:
+        low, high = _SLICES
+        size = self._slice
+        self._slice = min(max(int(size * _SLICE_S / taken_s), low, size // 2), high, 2 * size)
 
     def _note_state(self, changed: dict[int, int]) -> None:
         self._changed |= changed

@@ -16,7 +16,6 @@ import msgspec
 
 from api.fragments import Fragments
 from api.query import After, Number, Query
-from api.rating import rating
 
 
 class Searchable(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +71,7 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
     delivery_days_min: int | None = None
     delivery_days_max: int | None = None
     return_window_days: int | None = None
+    rating: int | None = None
 
     @property
     def price_per_carat_cents(self) -> int:
@@ -93,21 +93,6 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
     def has_video(self) -> bool:
         """Whether there is a video."""
         return self.video_url is not None
-
-    @property
-    def rating(self) -> int:
-        """How well it is made, 0 to 100."""
-        return rating(
-            self.cut,
-            self.polish,
-            self.symmetry,
-            self.fluorescence,
-            self.color,
-            self.clarity,
-            self.lab,
-            has_image=self.has_image,
-            has_video=self.has_video,
-        )
 
 
 decode_searchable = msgspec.json.Decoder(Searchable).decode

@@ -26,7 +26,6 @@ _COLUMNS: Final = tuple(name for name in FIELDS if name not in _EXACT)
 _DERIVED: Final = {
     "price_per_carat_cents": "bigint",
     "ratio": "double precision",
-    "rating": "bigint",
     "has_image": "boolean",
     "has_video": "boolean",
 }

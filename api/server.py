@@ -15,10 +15,11 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.awaited import Awaited
+from api.engine.fast_index import FastIndex
+from api.engine.warming import warm
 from api.follower import Follower
 from api.freshness import Freshness
 from api.keyring import KeyRing
-from api.plain_index import PlainIndex
 from api.service import Service
 from api.snapshot import Snapshots, own_folder
 from api.standing import replica_group, tell_standing
@@ -70,7 +71,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
     mine = own_folder(folder)
     if not mine:
         log.warning("api.folder_taken", folder=str(folder))
-    index, freshness = PlainIndex(folder if mine else None), Freshness(tuple(FEEDS))
+    index, freshness = FastIndex(folder if mine else None), Freshness(tuple(FEEDS))
     snapshots = Snapshots(folder) if mine else None
     dsn = settings.postgres.dsn.get_secret_value()
     vendor, awaited = Vendor(settings[GatewayClientSettings]), Awaited()
@@ -80,6 +81,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(warm)
         follower = Follower(settings.kafka, index, freshness, snapshots=snapshots, awaited=awaited)
         health.add("canonical", follower.check_ready, on=[Aspect.READY])
         health.add("canonical", follower.check_live, on=[Aspect.LIVE, Aspect.STARTUP])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from api.fields import FIELDS, Kind
 from api.fragments import frame
-from api.index import Batch, Counted, Index, Numbers, Page, Searchable, decode_searchable
+from api.index import Batch, Counted, Index, Numbers, Page, decode_searchable
 from api.query import After, Query, SortKey
 from schemas.columns import epoch_ms
 from schemas.grades import CLARITIES, COLORS, FANCY_INTENSITIES, FLUORESCENCES, QUALITIES
@@ -141,13 +141,8 @@ def value_of(stone: Stone, name: str) -> Any:
         return floor(exact + Fraction(1, 2))
     if name in ("has_image", "has_video"):
         return getattr(stone, name.replace("has_", "") + "_url") is not None
-    value = searchable(stone).rating if name == "rating" else getattr(stone, name)
+    value = getattr(stone, name)
     return epoch_ms(value) if isinstance(value, datetime) else value
-
-
-def searchable(stone: Stone) -> Searchable:
-    """What the index is handed of a stone."""
-    return decode_searchable(encode(stone))
 
 
 def _matches(stone: Stone, query: Query) -> bool:

@@ -1,0 +1,183 @@
+"""From stones to arrays: what of a batch can be worked out before the index's owner is bothered with it.
+
+An `Encoder` holds the dictionaries and the widths that columns have by now. It is used by one thread, which need not
+be the owner's; what it gives is applied in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from api.engine import texts
+from api.engine.ids import IdForms, Packed
+from api.engine.limits import GREATEST
+from api.engine.numbers import as_given, fit
+from api.engine.signature import FRONT, REAR, Bits
+from api.fields import FIELDS, FLAGS, LISTED, NUMBERS, PREFIXED
+from api.index import Searchable
+from schemas.columns import Codes, epoch_ms
+
+CODED: Final = (*LISTED, *FLAGS)
+"""Attributes held as codes of their values, 0 for unknown."""
+
+TRUTHS: Final = (None, False, True)
+"""What the codes of a flag stand for."""
+
+_CODE_TYPES: Final = (np.uint8, np.int32)
+_NAMES: Final = Searchable.__struct_fields__
+_PRICE: Final = "price_cents"
+_CARAT: Final = "carat"
+CARAT_UNITS: Final = 10_000
+"""Units of a carat in `Encoded.carat`."""
+
+GRADES: Final = (("color", 6), ("clarity", 4), ("cut", 3))
+"""Attributes in `Encoded.grades`, the first in the lowest bits, and how many bits each has."""
+
+
+@dataclass(slots=True)
+class Encoded:
+    """Stones as arrays, in the order they were given.
+
+    Attributes:
+        ids: their ids.
+        coded: codes of listed attributes and flags.
+        numbers: numeric attributes as their columns hold them.
+        levels: the step of each numeric attribute's ladder.
+        packed: certificate and stock numbers.
+        odd: those that are odd, by place.
+        front, rear, price, carat, grades: what stands in the clusters.
+    """
+
+    ids: Packed
+    coded: dict[str, NDArray[Any]]
+    numbers: dict[str, NDArray[Any]]
+    levels: dict[str, int]
+    packed: dict[str, NDArray[np.uint64]]
+    odd: dict[str, dict[int, str]]
+    front: NDArray[np.uint32]
+    rear: NDArray[np.uint32]
+    price: NDArray[np.int32]
+    carat: NDArray[np.int32]
+    grades: NDArray[np.uint16]
+
+
+class Encoder:
+    """Makes arrays of stones.
+
+    Attributes:
+        codes: dictionaries of the listed attributes; the values known beforehand have the first codes, in order.
+        ids: the forms of ids.
+        levels: the step of the ladder that each numeric attribute has reached.
+        grades_fit: whether all grades so far have a number in `Encoded.grades`.
+    """
+
+    def __init__(self) -> None:
+        self.codes = {name: _known_codes(name) for name in LISTED}
+        self.ids = IdForms()
+        self.levels = dict.fromkeys(NUMBERS, 0)
+        self.grades_fit = True
+        self._bits: dict[str, NDArray[np.uint32]] = {}
+
+    def encode(self, stones: Sequence[Searchable]) -> Encoded:
+        """The arrays of some stones."""
+        given: dict[str, Sequence[Any]] = dict(
+            zip(_NAMES, zip(*map(msgspec.structs.astuple, stones), strict=True), strict=True)
+            if stones
+            else ((name, ()) for name in _NAMES)
+        )
+        given["has_image"] = [url is not None for url in given["image_url"]]
+        given["has_video"] = [url is not None for url in given["video_url"]]
+        coded = {name: self._code(name, given[name]) for name in CODED}
+        numbers = {
+            name: as_given(name, given[name]) for name in NUMBERS if name in given and name != "updated_at"
+        }
+        numbers["updated_at"] = np.array(list(map(epoch_ms, given["updated_at"])), dtype=np.int64)
+        thousandths = np.maximum(1, np.rint(numbers[_CARAT] * 1000).astype(np.int64))
+        numbers["price_per_carat_cents"] = (2000 * numbers[_PRICE] + thousandths) // (2 * thousandths)
+        numbers["ratio"] = _ratios(given["length_mm"], given["width_mm"])
+        packed, odd = {}, {}
+        for name in PREFIXED:
+            packed[name], odd[name] = texts.pack(given[name])
+        stored = {name: self._fit(name, values) for name, values in numbers.items()}
+        return Encoded(
+            ids=self.ids.pack(given["id"]),
+            coded=coded,
+            numbers=stored,
+            levels=dict(self.levels),
+            packed=packed,
+            odd=odd,
+            front=self._half(coded, FRONT),
+            rear=self._half(coded, REAR),
+            price=np.minimum(numbers[_PRICE], GREATEST).astype(np.int32),
+            carat=_cluster_weights(numbers[_CARAT]),
+            grades=self._grades(coded),
+        )
+
+    def _code(self, name: str, values: Sequence[Any]) -> NDArray[Any]:
+        if name in FLAGS:
+            # None, False, True: 0, 1, 2.
+            found = [0 if value is None else 1 + value for value in values]
+            return np.array(found, dtype=np.uint8)
+        found = self.codes[name].add_all(values)
+        return np.array(found, dtype=code_type(len(self.codes[name])))
+
+    def _fit(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        stored, self.levels[name] = fit(name, values, self.levels[name])
+        return stored
+
+    def _half(self, coded: dict[str, NDArray[Any]], half: Any) -> NDArray[np.uint32]:
+        word = np.zeros(len(coded["shape"]), dtype=np.uint32)
+        for name, bits in half.items():
+            word |= self._table(name, bits)[coded[name]]
+        return word
+
+    def _table(self, name: str, bits: Bits) -> NDArray[np.uint32]:
+        texts_of: Sequence[Any] = TRUTHS if name in FLAGS else self.codes[name].texts
+        table = self._bits.get(name)
+        if table is None or len(table) != len(texts_of):
+            table = self._bits[name] = np.array(list(map(bits.of, texts_of)), dtype=np.uint32)
+        return table
+
+    def _grades(self, coded: dict[str, NDArray[Any]]) -> NDArray[np.uint16]:
+        combined = np.zeros(len(coded["shape"]), dtype=np.uint16)
+        offset = 0
+        for name, width in GRADES:
+            codes = coded[name]
+            if len(self.codes[name]) > 1 << width:
+                self.grades_fit = False
+                codes = np.minimum(codes, (1 << width) - 1)
+            combined |= codes.astype(np.uint16) << np.uint16(offset)
+            offset += width
+        return combined
+
+
+def code_type(size: int) -> Any:
+    """The narrowest type for the codes of a dictionary of this size."""
+    return next(kind for kind in _CODE_TYPES if size - 1 <= np.iinfo(kind).max)
+
+
+def _known_codes(name: str) -> Codes:
+    codes = Codes()
+    for value in FIELDS[name].values:
+        codes.add(value)
+    return codes
+
+
+def _ratios(lengths: Sequence[float | None], widths: Sequence[float | None]) -> NDArray[np.float64]:
+    found = [
+        round(length / width, 2) if length and width else None
+        for length, width in zip(lengths, widths, strict=True)
+    ]
+    return np.array(found, dtype=np.float64)
+
+
+def _cluster_weights(carats: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Carats in ten-thousandths, rounded down."""
+    scaled = np.floor(carats * CARAT_UNITS + 1e-6)
+    return np.minimum(scaled, GREATEST).astype(np.int32)

@@ -1,0 +1,158 @@
+"""Facets: what of the stones that match has which value, and how its numbers lie."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.engine.clusters import Clusters
+from api.engine.encoding import GRADES
+from api.engine.kernels import counting
+from api.engine.sorting import PRICE
+from api.engine.stock import Stock
+from api.fields import FIELDS
+from api.index import Counted, Numbers
+from api.query import Facets, Number, Query
+
+_GRADES: Final = tuple(name for name, _ in GRADES)
+_WIDTHS: Final = tuple(1 << width for _, width in GRADES)
+_NO_CELLS: Final = np.zeros(0, dtype=np.uint8)
+_NO_NUMBERS: Final = np.zeros(0, dtype=np.int64)
+_COMBINATIONS: Final = int(np.prod(_WIDTHS))
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The stones that match: candidates and which of them."""
+
+    spans: NDArray[np.int64]
+    words: NDArray[np.uint64]
+
+
+Match = Callable[[str], Matching]
+"""The stones that match when the filter on one attribute is left out."""
+
+
+class Counter:
+    """Counts facets over one stock."""
+
+    def __init__(self, stock: Stock) -> None:
+        self._stock = stock
+
+    def count(self, query: Query, facets: Facets, clusters: Clusters, match: Match) -> Counted:
+        """The facets of a query. `match` is asked once for each attribute whose own filter is left out, last for none."""
+        counts: dict[str, Any] = {}
+        numbers: dict[str, Numbers] = {}
+        filtered = {*query.lists, *query.ranges, *query.flags} if facets.exclude_own else set()
+        for name in (*facets.counts, *facets.numbers):
+            if name in filtered:
+                self._tell([name], facets, clusters, match(name), counts, numbers)
+        together = [name for name in (*facets.counts, *facets.numbers) if name not in filtered]
+        if together:
+            self._tell(together, facets, clusters, match(""), counts, numbers)
+        return Counted(
+            {name: counts[name] for name in facets.counts}, {name: numbers[name] for name in facets.numbers}
+        )
+
+    def _tell(
+        self,
+        names: Sequence[str],
+        facets: Facets,
+        clusters: Clusters,
+        matching: Matching,
+        counts: dict[str, Any],
+        numbers: dict[str, Numbers],
+    ) -> None:
+        grades = [name for name in names if name in _GRADES and name in facets.counts]
+        if not self._stock.encoder.grades_fit:
+            grades = []
+        price = PRICE in names and self._stock.step(PRICE).dtype is np.int32
+        if grades or price:
+            edges = facets.numbers.get(PRICE, ()) or FIELDS[PRICE].edges
+            by_grade, told = _grades_and_prices(clusters, matching, bool(grades), edges if price else None)
+            for name in grades:
+                counts[name] = self._named(name, by_grade[_GRADES.index(name)])
+            if told is not None:
+                numbers[PRICE] = told
+        for name in names:
+            if name in facets.counts and name not in grades:
+                counts[name] = self._codes(name, clusters, matching)
+            if name in facets.numbers and not (name == PRICE and price):
+                edges = facets.numbers[name] or FIELDS[name].edges
+                numbers[name] = self._numbers(name, edges, clusters, matching)
+
+    def _codes(self, name: str, clusters: Clusters, matching: Matching) -> dict[Any, int]:
+        counts = np.zeros(len(self._stock.texts(name)), dtype=np.int64)
+        column = self._stock.coded[name]
+        counting.count_codes(matching.spans, matching.words, clusters.row_at, column, counts)
+        return self._named(name, counts)
+
+    def _named(self, name: str, counts: NDArray[np.int64]) -> dict[Any, int]:
+        texts = self._stock.texts(name)
+        return {texts[code]: count for code, count in enumerate(counts.tolist()) if count}
+
+    def _numbers(
+        self, name: str, edges: tuple[Number, ...], clusters: Clusters, matching: Matching
+    ) -> Numbers:
+        step = self._stock.step(name)
+        stored = np.array([step.low(edge) for edge in edges], dtype=np.float64 if step.floating else np.int64)
+        # An edge that the column cannot hold is above all numbers there.
+        beyond = [
+            not step.floating and edge > step.load(int(s)) for edge, s in zip(edges, stored, strict=True)
+        ]
+        buckets = np.zeros(len(edges) + 1, dtype=np.int64)
+        count, low, high, total = counting.tell_numbers(
+            *(matching.spans, matching.words, clusters.row_at, self._stock.numbers[name], step.null),
+            *(stored, buckets),
+        )
+        found = buckets.tolist()
+        for place in (place for place, is_beyond in enumerate(beyond) if is_beyond):
+            found[place] += found[place + 1]
+            found[place + 1] = 0
+        if not count:
+            return Numbers(0, None, None, None, edges, tuple(found))
+        units = 1 if step.floating else step.units
+        return Numbers(count, step.load(low), step.load(high), total / units / count, edges, tuple(found))
+
+
+def _grades_and_prices(
+    clusters: Clusters, matching: Matching, with_grades: bool, edges: tuple[Number, ...] | None
+) -> tuple[list[NDArray[np.int64]], Numbers | None]:
+    counts = np.zeros(_COMBINATIONS if with_grades else 0, dtype=np.int64)
+    cells, whole = (_NO_CELLS, _NO_NUMBERS) if edges is None else _cells(edges)
+    buckets = np.zeros(len(whole) + 1, dtype=np.int64)
+    low, high, total = counting.count_grades_and_prices(
+        *(matching.spans, matching.words, clusters.grades, clusters.price, with_grades, edges is not None),
+        *(cells, whole, counts, buckets),
+    )
+    by_grade: list[NDArray[np.int64]] = []
+    if with_grades:
+        # The first attribute is in the lowest bits, so it is the last axis.
+        table = counts.reshape(tuple(reversed(_WIDTHS)))
+        axes = set(range(len(_WIDTHS)))
+        by_grade = [table.sum(axis=tuple(axes - {len(_WIDTHS) - 1 - place})) for place in range(len(_WIDTHS))]
+    if edges is None:
+        return by_grade, None
+    count = int(buckets.sum())
+    if not count:
+        return by_grade, Numbers(0, None, None, None, edges, tuple(buckets.tolist()))
+    return by_grade, Numbers(count, low, high, total / count, edges, tuple(buckets.tolist()))
+
+
+@lru_cache(maxsize=256)
+def _cells(edges: tuple[Number, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The bucket in which each cell of prices begins, and the edges in whole cents."""
+    whole = [min(ceil(edge), 2**62) for edge in edges]
+    begins: list[int] = []
+    for cell in range(counting.PRICE_CELLS):
+        shift = max(0, (cell >> 6) - 1)
+        begins.append((cell - (shift << 6)) << shift)
+    buckets = [bisect_right(whole, begin) for begin in begins]
+    return np.array(buckets, dtype=np.uint8), np.array(whole, dtype=np.int64)

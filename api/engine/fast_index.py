@@ -1,0 +1,246 @@
+"""The search index that serves: `api.index.Index` over clusters, signatures and compiled kernels.
+
+A search makes a plan, marks the candidates that match, which counts them, and takes the first of them: by walking the
+order of prices where many match, by looking at each where few do. The plain index (`api.plain_index`) gives the same
+answers, a hundred times slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.engine import saving
+from api.engine.clusters import Clusters
+from api.engine.encoding import Encoded
+from api.engine.facets import Counter, Matching
+from api.engine.kernels import marks
+from api.engine.plan import FEW_ROWS, Plan, Planner, rows_condition
+from api.engine.signature import CLUSTER
+from api.engine.sorting import Sorter
+from api.engine.stock import Stock
+from api.fragments import Fragments
+from api.index import Batch, Page
+from api.query import After, Query
+
+_TAIL_SERVING: Final = 4_096
+"""A tail longer than this has the clusters made anew when somebody searches."""
+_TAIL_SHARE: Final = 4
+"""While stones are loaded, so does a tail of one part in so many."""
+_DIRTY: Final = 1_024
+"""So many moved prices have the order made anew."""
+
+Run = Callable[[Callable[[], Any]], "Future[Any]"]
+
+
+class FastIndex:
+    """`api.index.Index`, fast.
+
+    Args:
+        folder: where the records' files are; the system's temporary folder without one.
+        run: runs a job that touches nothing live; a thread of its own without one.
+    """
+
+    def __init__(self, folder: Path | None = None, run: Run | None = None) -> None:
+        self._begin(Stock())
+        self._clusters = Clusters()
+        self._fragments = Fragments(folder)
+        self._positions: dict[str, int] = {}
+        self._run: Run = run or ThreadPoolExecutor(1, "clustering").submit
+        self._job: Future[Any] | None = None
+        self._take_over: Callable[[Any], None] = self._take_clusters
+        self._mask: NDArray[np.uint8] = np.zeros(8192, dtype=np.uint8)
+        self._words: NDArray[np.uint64] = self._mask.view(np.uint64)
+
+    def __len__(self) -> int:
+        """Stones held, available or not."""
+        return len(self._stock)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays, without the records."""
+        return self._stock.nbytes + self._clusters.nbytes + self._mask.nbytes
+
+    @property
+    def positions(self) -> Mapping[str, int]:
+        """Per feed the last position, epoch ms by the vendor's clock."""
+        return self._positions
+
+    @property
+    def fragments(self) -> Fragments:
+        """The canonical record and the item of each row."""
+        return self._fragments
+
+    def row(self, stone_id: str) -> int | None:
+        """Where a stone is in `fragments`, or None if there is none."""
+        return self._stock.row(stone_id)
+
+    def values(self, name: str) -> Sequence[str]:
+        """The values that stones ever had of a listed attribute."""
+        return [text for text in self._stock.codes(name).texts if text is not None]
+
+    def prepare(self, batch: Batch) -> Callable[[], None]:
+        """Encode a batch, in any thread (one at a time); call the result in the owner's thread, in order."""
+        encoded = self._stock.encoder.encode(batch.stones) if batch.stones else None
+        removed = self._stock.encoder.ids.pack(batch.removed) if batch.removed else None
+
+        def take() -> None:
+            if encoded is not None:
+                self._put(encoded, batch.records)
+            if removed is not None:
+                rows = self._stock.remove(removed)
+                self._clusters.leave(rows)
+                self._fragments.drop(rows.astype(np.intp))
+            self._positions.update(batch.positions)
+            self._fragments.reclaim()
+            self._mend(max(_TAIL_SERVING, self._clusters.ordered_end // _TAIL_SHARE))
+
+        return take
+
+    def apply(self, batch: Batch) -> None:
+        """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
+        self.prepare(batch)()
+
+    def search(self, query: Query) -> Page:
+        """One page, the exact total, and facets."""
+        self._mend(_TAIL_SERVING)
+        counted = None
+        if query.facets is not None:
+            counted = self._counter.count(
+                query,
+                query.facets,
+                self._clusters,
+                lambda name: self._match(self._planner.plan(query, name))[0],
+            )
+        plan = self._planner.plan(query)
+        matching, total = self._match(plan)
+        if query.limit == 0 or total == 0:
+            return Page([], total, None, counted)
+        end = query.offset + query.limit
+        most = end + 1
+        clusters = self._clusters
+        places = self._sorter.quick(query, plan, clusters, matching.spans, matching.words, total, most)
+        if places is None:
+            places = np.empty(total, dtype=np.int32)
+            marks.marked(matching.spans, matching.words, places)
+            rows = self._sorter.whole(query, clusters.row_at[places], most)
+        else:
+            rows = clusters.row_at[places[:most]].tolist()
+        chosen = rows[query.offset : end]
+        last: After | None = self._sorter.end_of(query, chosen[-1]) if len(rows) > end else None
+        return Page(chosen, total, last, counted)
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the records into files in an empty folder, for `load`. Raises `OSError`."""
+        saving.save(self._stock, self._clusters, self._positions, folder)
+        np.save(folder / "places.npy", self._fragments.places(self._stock.used))
+
+    def load(self, folder: Path, records: Mapping[str, int]) -> None:
+        """Fill an empty index with what was saved.
+
+        Raises:
+            Invalid: it was saved by another version.
+            OSError: a file is missing.
+            ValueError: a file is damaged.
+        """
+        stock = Stock()
+        clusters, positions = saving.load(stock, folder)
+        self._fragments.restore(np.load(folder / "places.npy"), records)
+        self._begin(stock)
+        self._clusters, self._positions = clusters, dict(positions)
+
+    def settle(self) -> None:
+        """Have everything in its place now, in this thread: for a stock that was just loaded."""
+        self._finish_job()
+        if self._clusters.tail or self._clusters.dirty:
+            self._take_clusters(self._clusters.begin_clustering().run())
+
+    def _begin(self, stock: Stock) -> None:
+        self._stock = stock
+        self._planner, self._sorter, self._counter = Planner(stock), Sorter(stock), Counter(stock)
+
+    def _put(self, encoded: Encoded, records: list[bytes]) -> None:
+        rows = self._stock.put(encoded)
+        self._clusters.settle(rows, encoded)
+        self._fragments.put(rows.astype(np.intp), records)
+
+    def _match(self, plan: Plan) -> tuple[Matching, int]:
+        """Mark the candidates that match; how many."""
+        clusters = self._clusters
+        spans = self._spans(plan)
+        alone = plan.rows is not None and len(plan.rows) <= FEW_ROWS
+        self._reserve(int((spans[:, 1] - spans[:, 0]).sum()) + 8 * len(spans))
+        mask, words = self._mask, self._words
+        counts = np.empty(len(spans), dtype=np.int64)
+        total = marks.scan(
+            *(clusters.front, clusters.rear, clusters.price, spans, np.uint32(plan.no_front)),
+            *(np.uint32(plan.no_rear if alone else plan.no_rear & ~CLUSTER), np.uint32(plan.no_rear)),
+            *(plan.low, plan.high, mask, counts),
+        )
+        again = False
+        if plan.weighed and total and (alone or clusters.tail):
+            first = 0 if alone else len(spans) - 1
+            bounds = (plan.carat_low, plan.carat_high)
+            marks.keep_positions(spans, first, mask, words, clusters.carat, *bounds)
+            again = True
+        for column, allowed in self._codes(plan):
+            marks.keep_codes(spans, mask, words, clusters.row_at, column, allowed)
+            again = True
+        for column, low, high in plan.numbers:
+            marks.keep_within(spans, mask, words, clusters.row_at, column, low, high)
+            again = True
+        if again:
+            total = marks.count_marked(spans, mask, counts)
+        return Matching(spans, words), total
+
+    def _spans(self, plan: Plan) -> NDArray[np.int64]:
+        if plan.nothing:
+            return np.zeros((1, 2), dtype=np.int64)
+        if plan.rows is not None and len(plan.rows) <= FEW_ROWS:
+            found = self._clusters.position_of[plan.rows]
+            positions = np.sort(found[found >= 0]).astype(np.int64)
+            return (
+                np.stack([positions, positions + 1], axis=1) if len(positions) else np.zeros((1, 2), np.int64)
+            )
+        return self._clusters.spans(plan.no_rear, plan.carat_low, plan.carat_high)
+
+    def _codes(self, plan: Plan) -> list[tuple[NDArray[Any], NDArray[np.uint8]]]:
+        if plan.rows is not None and len(plan.rows) > FEW_ROWS:
+            return [rows_condition(plan.rows, self._stock.capacity), *plan.codes]
+        return plan.codes
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self._mask):
+            self._mask = np.zeros((size + size // 4 + 7) & ~7, dtype=np.uint8)
+            self._words = self._mask.view(np.uint64)
+
+    # Jobs on copies: the owner begins them and takes their results over; at most one at a time.
+
+    def _mend(self, tail: int) -> None:
+        if self._job is not None:
+            if not self._job.done():
+                return
+            self._finish_job()
+        clusters = self._clusters
+        if clusters.tail > tail:
+            self._take_over = self._take_clusters
+            self._job = self._run(clusters.begin_clustering().run)
+        elif clusters.dirty > _DIRTY:
+            self._take_over = self._take_order
+            self._job = self._run(clusters.begin_reordering().run)
+
+    def _finish_job(self) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            self._take_over(job.result())
+
+    def _take_clusters(self, made: Clusters) -> None:
+        self._clusters = self._clusters.end_clustering(made)
+
+    def _take_order(self, made: Any) -> None:
+        self._clusters.end_reordering(made)

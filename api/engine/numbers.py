@@ -1,0 +1,145 @@
+"""Columns of numbers that are as narrow as their values allow, and exact.
+
+A column stands on a step of its ladder: a type, and how many of its units make one. Money and days begin at 8 or 16
+bits, decimals at hundredths in 16 bits; a value that does not fit takes the whole column one step up. The last step of
+decimals is the number itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, floor, inf, isnan
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.fields import FIELDS, Kind
+from api.query import Number
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How a column holds its numbers."""
+
+    dtype: Any
+    units: int
+
+    @property
+    def floating(self) -> bool:
+        """Whether numbers stand there as they are."""
+        return bool(np.dtype(self.dtype).kind == "f")
+
+    @property
+    def null(self) -> Any:
+        """What stands for an unknown number."""
+        return np.nan if self.floating else int(np.iinfo(self.dtype).min)
+
+    def store(self, values: Array) -> Array | None:
+        """Numbers (float64 with NaN, or int64 with the least int64 for null) as they are held; None if one does not fit."""
+        if self.floating:
+            floats: Array = values.astype(self.dtype)
+            return floats
+        if values.dtype.kind == "f":
+            unknown = np.isnan(values)
+            known = np.where(unknown, 0, values)
+            scaled = np.rint(known * self.units)
+            if not np.array_equal(scaled / self.units, known):
+                return None
+        else:
+            unknown = values == _NULL
+            scaled = np.where(unknown, 0, values)
+        most = np.iinfo(self.dtype).max
+        if len(scaled) and (scaled.min() < -most or scaled.max() > most):
+            return None
+        stored: Array = scaled.astype(self.dtype)
+        stored[unknown] = self.null
+        return stored
+
+    def load(self, stored: Any) -> Number | None:
+        """A number as it was given."""
+        if self.floating:
+            return None if isnan(stored) else float(stored)
+        if stored == self.null:
+            return None
+        return int(stored) if self.units == 1 else int(stored) / self.units
+
+    def low(self, bound: Number | None) -> Number:
+        """The least stored number that is at least this."""
+        if self.floating:
+            return -inf if bound is None else float(bound)
+        least = int(np.iinfo(self.dtype).min) + 1
+        if bound is None:
+            return least
+        if self.units == 1:
+            return max(least, ceil(bound))
+        # The division is rounded right, so that it gives back each number it was made of.
+        stored = floor(bound * self.units) - 1
+        while stored / self.units < bound:
+            stored += 1
+        return max(least, stored)
+
+    def high(self, bound: Number | None) -> Number:
+        """The greatest stored number that is at most this."""
+        if self.floating:
+            return inf if bound is None else float(bound)
+        most = int(np.iinfo(self.dtype).max)
+        if bound is None:
+            return most
+        if self.units == 1:
+            return min(most, floor(bound))
+        stored = ceil(bound * self.units) + 1
+        while stored / self.units > bound:
+            stored -= 1
+        return min(most, stored)
+
+
+_NULL: Final = np.iinfo(np.int64).min
+_DECIMALS: Final = (Step(np.int16, 100), Step(np.int32, 10_000), Step(np.float64, 1))
+_INTEGERS: Final = (Step(np.int8, 1), Step(np.int16, 1), Step(np.int32, 1), Step(np.int64, 1))
+_MONEY: Final = _INTEGERS[2:]
+_MOMENTS: Final = _INTEGERS[3:]
+
+
+def ladder(name: str) -> tuple[Step, ...]:
+    """The steps of an attribute's column."""
+    if FIELDS[name].kind is Kind.DECIMAL:
+        return _DECIMALS
+    if FIELDS[name].kind is Kind.MOMENT:
+        return _MOMENTS
+    return _MONEY if name.endswith("_cents") else _INTEGERS
+
+
+def fit(name: str, values: Array, level: int) -> tuple[Array, int]:
+    """Numbers as a column of at least this level holds them, and the level."""
+    steps = ladder(name)
+    while True:
+        stored = steps[level].store(values)
+        if stored is not None:
+            return stored, level
+        level += 1
+
+
+def widen(name: str, stored: Array, level: int, to: int) -> Array:
+    """A column's numbers one or more levels up."""
+    old, new = ladder(name)[level], ladder(name)[to]
+    if new.floating:
+        values = stored / old.units
+        values[stored == old.null] = np.nan
+        return values.astype(new.dtype)
+    known = stored != old.null
+    widened = stored.astype(new.dtype) * (new.units // old.units)
+    widened[~known] = new.null
+    return widened
+
+
+def as_given(name: str, values: Sequence[Number | None]) -> Array:
+    """Numbers as `fit` takes them."""
+    if FIELDS[name].kind is Kind.DECIMAL:
+        return np.array(values, dtype=np.float64)
+    if None in values:
+        return np.array([_NULL if value is None else value for value in values], dtype=np.int64)
+    return np.array(values, dtype=np.int64)

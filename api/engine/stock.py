@@ -1,0 +1,226 @@
+"""Every attribute of every stone by row, and the row of every id. Rows stay what they are until their stone is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.engine.encoding import CODED, TRUTHS, Encoded, Encoder, code_type
+from api.engine.ids import IdTable, Packed
+from api.engine.kernels import ids as id_kernels
+from api.engine.numbers import ladder, widen
+from api.engine.texts import OddTexts
+from api.fields import FLAGS, NUMBERS, PREFIXED
+from api.query import Number
+from schemas.columns import Codes
+
+Rows = NDArray[np.int32]
+
+_FIRST_ROWS: Final = 1024
+
+
+class Stock:
+    """The columns by row. One thread owns an instance; `encoder` may be used in another.
+
+    Attributes:
+        encoder: makes what `put` takes.
+        coded: codes by row, for each listed attribute and flag.
+        numbers: numbers by row, as their step of the ladder (`step`) holds them.
+        packed: certificate and stock numbers by row.
+        odd: those that are odd.
+        id_feed, id_high, id_low: the ids.
+        odd_ids: row of the ids that are odd.
+        used: rows ever used; free: those without a stone.
+    """
+
+    def __init__(self) -> None:
+        self.encoder = Encoder()
+        self.levels = dict.fromkeys(NUMBERS, 0)
+        self.coded: dict[str, NDArray[Any]] = {
+            name: np.zeros(0, dtype=np.uint8 if name in FLAGS else code_type(len(self.encoder.codes[name])))
+            for name in CODED
+        }
+        self.numbers: dict[str, NDArray[Any]] = {
+            name: np.zeros(0, dtype=ladder(name)[0].dtype) for name in NUMBERS
+        }
+        self.packed = {name: np.zeros(0, dtype=np.uint64) for name in PREFIXED}
+        self.odd = {name: OddTexts() for name in PREFIXED}
+        self.id_feed = np.zeros(0, dtype=np.uint8)
+        self.id_high = np.zeros(0, dtype=np.uint64)
+        self.id_low = np.zeros(0, dtype=np.uint64)
+        self.odd_ids: dict[str, int] = {}
+        self._odd_text: dict[int, str] = {}
+        self._table = IdTable()
+        self.free: list[int] = []
+        self.used = 0
+        self._grow(_FIRST_ROWS)
+
+    def __len__(self) -> int:
+        return self.used - len(self.free)
+
+    @property
+    def capacity(self) -> int:
+        """Rows there is room for."""
+        return len(self.id_feed)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = (*self.coded.values(), *self.numbers.values(), *self.packed.values(), self._table.slots)
+        ids = (self.id_feed, self.id_high, self.id_low)
+        return sum(array.nbytes for array in (*arrays, *ids))
+
+    def step(self, name: str) -> Any:
+        """How a column of numbers holds them."""
+        return ladder(name)[self.levels[name]]
+
+    def find(self, packed: Packed) -> NDArray[np.int32]:
+        """The rows of ids, -1 for those that are not held."""
+        rows = np.empty(len(packed.feed), dtype=np.int32)
+        id_kernels.find_rows(
+            packed.feed, packed.high, packed.low, self._table.slots, *self._id_columns(), rows
+        )
+        for place, text in packed.odd.items():
+            rows[place] = self.odd_ids.get(text, -1)
+        return rows
+
+    def row(self, stone_id: str) -> int | None:
+        """The row of one id."""
+        ids = self.encoder.ids
+        packed = ids.pack_uuid(stone_id)
+        if packed is not None:
+            return self._table.find(*packed, self._id_columns())
+        if ids.feeds.find(stone_id.partition(":")[0]) is None:
+            return None
+        found = int(self.find(ids.pack([stone_id]))[0])
+        return None if found < 0 else found
+
+    def put(self, encoded: Encoded) -> NDArray[np.int32]:
+        """Insert or overwrite stones; their rows, in order."""
+        rows = self.find(encoded.ids)
+        new = np.flatnonzero(rows < 0)
+        if len(new):
+            rows[new] = self._take(len(new))
+            self._enter(rows, new, encoded.ids)
+        for name, codes in encoded.coded.items():
+            if codes.dtype.itemsize > self.coded[name].dtype.itemsize:
+                self.coded[name] = self.coded[name].astype(codes.dtype)
+            self.coded[name][rows] = codes
+        for name, numbers in encoded.numbers.items():
+            level = encoded.levels[name]
+            if level > self.levels[name]:
+                self.numbers[name] = widen(name, self.numbers[name], self.levels[name], level)
+                self.levels[name] = level
+            self.numbers[name][rows] = numbers
+        for name, packed in encoded.packed.items():
+            self.packed[name][rows] = packed
+            if encoded.odd[name] or self.odd[name].by_row:
+                self.odd[name].put(rows.tolist(), encoded.odd[name])
+        return rows
+
+    def remove(self, packed: Packed) -> NDArray[np.int32]:
+        """Forget stones; the rows they had."""
+        rows = np.unique(self.find(packed))
+        rows = rows[rows >= 0]
+        regular = [row for row in rows.tolist() if row not in self._odd_text] if self._odd_text else rows
+        id_kernels.remove_rows(np.array(regular, dtype=np.int32), self._table.slots, *self._id_columns())
+        for row in rows.tolist():
+            text = self._odd_text.pop(row, None)
+            if text is not None:
+                del self.odd_ids[text]
+            for odd in self.odd.values():
+                odd.by_row.pop(row, None)
+        self.free += rows.tolist()
+        return rows
+
+    def restore(
+        self,
+        arrays: dict[str, NDArray[Any]],
+        levels: dict[str, int],
+        free: list[int],
+        odd_ids: dict[str, int],
+    ) -> None:
+        """Take over columns by name, in place of what is held; the encoder has been told its part."""
+        self.levels = dict(levels)
+        self.coded = {name: arrays[name] for name in self.coded}
+        self.numbers = {name: arrays[name] for name in self.numbers}
+        self.packed = {name: arrays[name] for name in self.packed}
+        self.id_feed, self.id_high, self.id_low = (arrays[name] for name in ("id_feed", "id_high", "id_low"))
+        self.used, self.free = len(self.id_feed), list(free)
+        self.odd_ids = dict(odd_ids)
+        self._odd_text = {row: text for text, row in odd_ids.items()}
+        self._table.rebuild(0, self._regular(np.zeros(0, dtype=np.int32)), self._id_columns())
+        if not self.used:
+            self._grow(_FIRST_ROWS)
+
+    def id_text(self, row: int) -> str:
+        """The id of a row."""
+        text = self._odd_text.get(row)
+        if text is not None:
+            return text
+        return self.encoder.ids.text(int(self.id_feed[row]), int(self.id_high[row]), int(self.id_low[row]))
+
+    def texts(self, name: str) -> Sequence[Any]:
+        """What the codes of a listed attribute or flag stand for."""
+        return TRUTHS if name in FLAGS else self.codes(name).texts
+
+    def codes(self, name: str) -> Codes:
+        """The dictionary of a listed attribute."""
+        return self.encoder.codes[name]
+
+    def number(self, name: str, row: int) -> Number | None:
+        """One number as it was given."""
+        found: Number | None = self.step(name).load(self.numbers[name][row].item())
+        return found
+
+    def _id_columns(self) -> tuple[Any, Any, Any]:
+        return self.id_feed, self.id_high, self.id_low
+
+    def _take(self, count: int) -> NDArray[np.int32]:
+        reused = self.free[max(0, len(self.free) - count) :]
+        del self.free[len(self.free) - len(reused) :]
+        fresh = count - len(reused)
+        if self.used + fresh > self.capacity:
+            self._grow(max(self.used + fresh, self.capacity + self.capacity // 4))
+        rows = [*reused, *range(self.used, self.used + fresh)]
+        self.used += fresh
+        return np.array(rows, dtype=np.int32)
+
+    def _enter(self, rows: NDArray[np.int32], new: NDArray[Any], packed: Packed) -> None:
+        entered = rows[new]
+        # What is in the table now, should it have to be made anew.
+        held = self._regular(entered) if self._table.is_tight(len(new)) else None
+        self.id_feed[entered] = packed.feed[new]
+        self.id_high[entered] = packed.high[new]
+        self.id_low[entered] = packed.low[new]
+        if held is not None:
+            self._table.rebuild(len(new), held, self._id_columns())
+        regular = entered
+        if packed.odd:
+            is_odd = np.zeros(len(rows), dtype=np.bool_)
+            is_odd[list(packed.odd)] = True
+            regular = entered[~is_odd[new]]
+            for place in new[is_odd[new]].tolist():
+                text, row = packed.odd[place], int(rows[place])
+                self.odd_ids[text] = row
+                self._odd_text[row] = text
+        self._table.add(regular, self._id_columns())
+
+    def _regular(self, but: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Rows with an id that is not odd, but for some."""
+        others = np.array([*self.free, *but.tolist(), *self._odd_text], dtype=np.int32)
+        return np.setdiff1d(np.arange(self.used, dtype=np.int32), others)
+
+    def _grow(self, capacity: int) -> None:
+        def grown(array: NDArray[Any]) -> NDArray[Any]:
+            larger = np.zeros(capacity, dtype=array.dtype)
+            larger[: len(array)] = array
+            return larger
+
+        for columns in (self.coded, self.numbers, self.packed):
+            for name in columns:
+                columns[name] = grown(columns[name])
+        self.id_feed, self.id_high, self.id_low = map(grown, self._id_columns())

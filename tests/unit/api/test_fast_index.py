@@ -1,0 +1,199 @@
+"""The fast index is held to a naive scan: every page, total, cursor and facet of random searches over random changes."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+from api.engine.fast_index import FastIndex
+from api.engine.kernels import counting, ids, marks, places, sorting
+from api.engine.warming import warm
+from api.query import Query
+from schemas.errors import Invalid
+from schemas.stone import Stone, encode
+from tests.unit.api.random_searches import Searches
+from tests.unit.api.stock import (
+    assert_counted,
+    batch_of,
+    naive_counted,
+    naive_search,
+    record_of,
+    records_of,
+)
+
+ROUNDS = 24
+BATCHES = 8
+SEARCHES = 110
+
+
+class Jobs:
+    """Runs the index's background jobs when told to, so that changes come between their begin and their end."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Callable[[], Any], Future[Any]]] = []
+
+    def submit(self, job: Callable[[], Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self._waiting.append((job, future))
+        return future
+
+    def run(self) -> None:
+        for job, future in self._waiting:
+            future.set_result(job())
+        self._waiting.clear()
+
+
+def change(searches: Searches, stock: dict[str, Stone], index: FastIndex, at_most: int) -> None:
+    """Some stones come, change and go."""
+    random = searches.random
+    changed = {}
+    for _ in range(random.randrange(at_most)):
+        stone_id = random.choice([*stock]) if stock and random.random() < 0.5 else searches.stone_id()
+        stone = searches.stone(stone_id)
+        if stone_id in stock and random.random() < 0.6:
+            stone = replace_price(stock[stone_id], random.randrange(6))
+        changed[stone_id] = stone
+    gone = tuple({searches.stone_id() for _ in range(3)} - changed.keys())
+    if stock and random.random() < 0.8:
+        some = random.sample([*stock], min(len(stock), random.randrange(6)))
+        gone = tuple({*gone, *some} - changed.keys())
+    index.apply(batch_of(*changed.values(), removed=gone))
+    stock |= changed
+    for stone_id in gone:
+        stock.pop(stone_id, None)
+
+
+def replace_price(stone: Stone, price_cents: int) -> Stone:
+    fields = {name: getattr(stone, name) for name in stone.__struct_fields__}
+    return Stone(**(fields | {"price_cents": price_cents}))
+
+
+def check(index: FastIndex, stock: list[Stone], query: Query) -> int:
+    """Compare every page from this query on; how many there were."""
+    pages = 0
+    while True:
+        page = index.search(query)
+        pages += 1
+        expected, total = naive_search(stock, query)
+        assert page.total == total, query
+        assert records_of(index, page) == [encode(stone) for stone in expected], query
+        if query.facets is not None:
+            assert_counted(page.counted, naive_counted(stock, query))
+        if page.last is None or pages == 3:
+            return pages
+        query = replace(query, after=page.last, offset=0)
+
+
+@pytest.mark.parametrize("wild", [False, True])
+@pytest.mark.parametrize("turn", range(ROUNDS // 2))
+def test_every_answer_equals_a_naive_scan(turn: int, wild: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Small enough that clusters and orders are made anew all the time, and that both ways to a page are taken.
+    for name, most in (
+        ("fast_index._TAIL_SERVING", 12),
+        ("fast_index._DIRTY", 5),
+        ("fast_index.FEW_ROWS", 3),
+    ):
+        monkeypatch.setattr(f"api.engine.{name}", most)
+    monkeypatch.setattr("api.engine.sorting._WALK_MANY", 20 * (turn % 2))
+    searches, jobs = Searches(1000 * turn + wild, wild=wild), Jobs()
+    index, stock = FastIndex(run=jobs.submit), dict[str, Stone]()
+    for batch in range(BATCHES):
+        change(searches, stock, index, 60 if batch < 2 else 25)
+        assert len(index) == len(stock)
+        present = list(stock.values())
+        for number in range(SEARCHES):
+            query = searches.query(stock)
+            if number % 6 == 0:
+                query = replace(query, facets=searches.facets())
+            check(index, present, query)
+            if searches.random.random() < 0.02:
+                jobs.run()
+
+
+def test_what_was_saved_is_read_back_and_goes_on(tmp_path: Path) -> None:
+    for wild in (False, True):
+        searches = Searches(77 + wild, wild=wild)
+        folder, other = tmp_path / f"records-{wild}", tmp_path / f"saved-{wild}"
+        other.mkdir()
+        index, stock = FastIndex(folder), dict[str, Stone]()
+        for _ in range(4):
+            change(searches, stock, index, 50)
+        index.apply(batch_of(demo=7))
+        index.save(other)
+        again = FastIndex(folder)
+        again.load(other, index.fragments.manifest())
+        assert again.positions == {"demo": 7}
+        assert len(again) == len(stock)
+        for _ in range(3):
+            for _ in range(60):
+                check(again, list(stock.values()), searches.query(stock))
+            change(searches, stock, again, 30)
+        assert all(record_of(again, stone_id) == encode(stone) for stone_id, stone in stock.items())
+
+
+def test_an_index_that_was_saved_in_another_format_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = FastIndex(tmp_path / "records")
+    index.save(tmp_path)
+    monkeypatch.setattr("api.engine.saving.FORMAT", 0)
+    with pytest.raises(Invalid, match="version"):
+        FastIndex(tmp_path / "records").load(tmp_path, {})
+
+
+def test_warming_compiles_whatever_a_search_needs() -> None:
+    """What comes after it finds every combination of types that it meets."""
+    warm()
+    known = {name: len(kernel.signatures) for name, kernel in kernels().items()}
+    for wild in (False, True):
+        searches, jobs = Searches(5 + wild, wild=wild), Jobs()
+        index, stock = FastIndex(run=jobs.submit), dict[str, Stone]()
+        for _ in range(3):
+            change(searches, stock, index, 60)
+            for number in range(60):
+                facets = searches.facets() if number % 4 == 0 else None
+                index.search(replace(searches.query(stock), facets=facets))
+            jobs.run()
+    assert {name: len(kernel.signatures) for name, kernel in kernels().items()} == known
+
+
+def kernels() -> dict[str, Any]:
+    modules = (counting, ids, marks, places, sorting)
+    return {
+        f"{module.__name__}.{name}": value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, Dispatcher) and not name.startswith("_")
+    }
+
+
+def test_kernels_stay_within_their_arrays(tmp_path: Path) -> None:
+    """The same searches with every index checked, in a process of their own: numba decides when it compiles."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            __file__,
+            "-k",
+            "naive_scan and 5-",
+        ],
+        env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "2 passed" in done.stdout
