@@ -54,8 +54,8 @@ docs: $(VENV)/.installed ## Write the pages of docs/ that are generated from cod
 bench-%: $(VENV)/.installed-dev ## Measure a claim about speed, as bench-replay
 	@$(PYTHON) -m bench.$(subst -,_,$*)
 
-drill-%: $(VENV)/.installed-dev ## Try a claim about faults, as drill-process-kill (SEED=n: other moments, other victims)
-	@$(PYTHON) -m drills.$(subst -,_,$*) --seed $(SEED)
+drill-%: $(VENV)/.installed-dev ## Try a claim about faults, as drill-process-kill (SEED=n: other moments, other victims; ARGS: its own)
+	@$(PYTHON) -m drills.$(subst -,_,$*) --seed $(SEED) $(ARGS)
 
 .PHONY: lock
 lock: ## Resolve all dependencies anew: both lock files and Kafka's jars

@@ -77,6 +77,7 @@ class Stage:
         stack = Stack(self._options, Ports(3000), kafka.bootstrap, postgres.dsn)
         self.environment = {**stack.environment(), "ADAMAS_LOG_FORMAT": "json"}
         self.ports: dict[str, int] = {}
+        self.gateways: dict[str, int] = {}
         self.children: dict[str, Child] = {}
         return self
 
@@ -99,10 +100,13 @@ class Stage:
         return {**self._supervisor.pids(), **{name: child.pid for name, child in self.children.items()}}
 
     def start(self, name: str, environment: Mapping[str, str] | None = None) -> Child:
-        """Start a member (`process`, `process-2`, `sink`, `api`) on ports of its own; its log goes on."""
+        """Start a member (`process`, `process-2`, `sink`, `api`, `ingest`) on ports of its own; its log goes on."""
         command = name.partition("-")[0]
         port = self.ports.setdefault(name, self._free_ports.pop())
         own = {"ADAMAS_HEALTH_PORT": str(port), "ADAMAS_API_PORT": str(port), **(environment or {})}
+        if command == "ingest":
+            gateway = self.gateways.setdefault(name, self._free_ports.pop())
+            own = {"ADAMAS_GATEWAY_PORT": str(gateway), **own}
         member = Member(name, command, port, {**self.environment, **own})
         command_line = [sys.executable, "-m", "runtime.cli", member.command]
         child = launch(
