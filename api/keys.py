@@ -47,6 +47,8 @@ class Scope(StrEnum):
     READ_COST = "cost:read"
     EXPORT = "diamonds:export"
     OPERATE = "operate"
+    READ_RULES = "rules:read"
+    WRITE_RULES = "rules:write"
     ADMIN = "admin"
 
 

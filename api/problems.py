@@ -94,6 +94,7 @@ _INVALID: Final = {
     "unknown": (HTTPStatus.NOT_FOUND, NotFound.kind),
     "busy": (HTTPStatus.CONFLICT, "conflict"),
     "ended": (HTTPStatus.CONFLICT, "conflict"),
+    "stale_base": (HTTPStatus.CONFLICT, "conflict"),
 }
 """Codes of `Invalid` that are answered otherwise than with 422."""
 
@@ -133,6 +134,7 @@ async def on_invalid(request: Request, error: Exception) -> Response:
         *(kind, status, str(error), request.url.path, request.scope.get("trace_id")),
         field=error.field,
         rule=error.rule,
+        **error.more,
     )
     return _response(body, {})
 

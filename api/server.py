@@ -24,12 +24,15 @@ from api.service import Service
 from api.snapshot import Snapshots, own_folder
 from api.standing import replica_group, tell_standing
 from api.vendor import Vendor
+from connectors import rates
 from runtime.health import Aspect, Health
 from runtime.postgres import Database
 from runtime.settings import GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
 from schemas.feeds import FEEDS
+from streams.rules_desk import RuleDesk
+from streams.rules_keeper import FetchRates, Keeper
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -76,6 +79,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
     dsn = settings.postgres.dsn.get_secret_value()
     vendor, awaited = Vendor(settings[GatewayClientSettings]), Awaited()
     keys, database = KeyRing(dsn), Database(dsn, "adamas-api-operator")
+    desk = RuleDesk.of(settings, database)
     health = Health()
     health.add("keys", keys.check, on=[Aspect.STARTUP, Aspect.READY])
 
@@ -89,10 +93,12 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             stack.push_async_callback(keys.close)
             stack.push_async_callback(database.close)
             await stack.enter_async_context(vendor)
+            stack.push_async_callback(desk.shelves.close)
             follower.start()
             stack.push_async_callback(follower.stop)
             for work in (
                 keys.keep_fresh(),
+                Keeper(desk, _rates_source(settings)).run(),
                 tell_standing(settings.kafka, follower, replica_group(port)),
                 _watch(follower, shutdown),
             ):
@@ -100,7 +106,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             log.info("api.started", port=port)
             yield
 
-    service = Service(index, keys, health, freshness, database, vendor, awaited, kafka=settings.kafka)
+    service = Service(index, keys, health, freshness, database, vendor, awaited, settings.kafka, desk)
     app = create_app(service, lifespan)
     return uvicorn.Config(
         app,
@@ -110,6 +116,11 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_S,
     )
+
+
+def _rates_source(settings: Settings) -> FetchRates | None:
+    url = settings.pricing.rates_url
+    return None if url is None else lambda: rates.fetch(url)
 
 
 async def _watch(follower: Follower, shutdown: Shutdown) -> None:

@@ -21,6 +21,7 @@ from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
 from schemas.errors import Retriable
 from schemas.feeds import FEEDS
+from streams.rules_desk import RuleDesk
 
 KEY_HEADER = "X-API-Key"
 
@@ -38,6 +39,7 @@ class Service:
         awaited: tells when the index has what the log was told.
         database: for what operators see and do; reads of stones never need it.
         kafka: the same.
+        desk: the actions on rule sets.
     """
 
     index: Index
@@ -48,6 +50,7 @@ class Service:
     vendor: Vendor | None = None
     awaited: Awaited = field(default_factory=Awaited)
     kafka: KafkaSettings | None = None
+    desk: RuleDesk | None = None
 
     @asynccontextmanager
     async def postgres(self) -> AsyncIterator[Link]:
@@ -56,6 +59,13 @@ class Service:
             raise Retriable("this service has no Postgres")
         async with self.database.link() as link:
             yield link
+
+    @property
+    def rules(self) -> RuleDesk:
+        """The actions on rule sets. Raises `Retriable` where the service has none."""
+        if self.desk is None:
+            raise Retriable("this service has no Postgres")
+        return self.desk
 
     async def authorise(self, request: Request, scope: Scope) -> Caller:
         """Who asks, if they may. Raises as `caller` does."""

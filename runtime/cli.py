@@ -23,6 +23,7 @@ from runtime.settings import (
     LogSettings,
     MonitorSettings,
     PostgresSettings,
+    PricingSettings,
     Settings,
     TelemetrySettings,
     VendorSettings,
@@ -56,7 +57,9 @@ INGEST = Entry(
 )
 PROCESS = Entry("streams.process", (KafkaSettings, HealthSettings))
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
-API = Entry("api.server", (KafkaSettings, PostgresSettings, GatewayClientSettings, ApiSettings))
+API = Entry(
+    "api.server", (KafkaSettings, PostgresSettings, GatewayClientSettings, ApiSettings, PricingSettings)
+)
 MONITOR = Entry("monitor.service", (KafkaSettings, PostgresSettings, MonitorSettings))
 
 

@@ -117,6 +117,16 @@ class ApiSettings(Group):
     port: Port = 3000
 
 
+class PricingSettings(Group):
+    """What a publish may do to prices without a reason, in basis points; and where exchange rates come from."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_PRICING_")
+    min_margin_bps: int = Field(default=0, ge=-9_999, le=1_000_000)
+    max_move_bps: int = Field(default=5_000, ge=0)
+    max_changed_bps: int = Field(default=9_000, ge=0, le=10_000)
+    rates_url: HttpUrl | None = None
+
+
 class HealthSettings(Group):
     """Where a process without an API of its own serves `/health/*` and `/metrics`; port 0 takes a free one."""
 
@@ -226,6 +236,7 @@ class Settings:
         VendorSettings,
         IngestSettings,
         ApiSettings,
+        PricingSettings,
         HealthSettings,
         GatewaySettings,
         GatewayClientSettings,
@@ -274,6 +285,11 @@ class Settings:
     def api(self) -> ApiSettings:
         """Where the API listens."""
         return self[ApiSettings]
+
+    @property
+    def pricing(self) -> PricingSettings:
+        """What a publish may do, and where rates come from."""
+        return self[PricingSettings]
 
     @property
     def health(self) -> HealthSettings:

@@ -9,6 +9,8 @@ AdamasError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AdamasError(Exception):
     """Root of everything this code raises on purpose."""
@@ -28,6 +30,8 @@ class Invalid(AdamasError):
         self.field = field
         self.rule = rule
         self.code = code
+        self.more: dict[str, Any] = {}
+        """What else an answer may say of it, by name."""
 
 
 class Retriable(AdamasError):

@@ -30,6 +30,7 @@ class BadRuleFile(Invalid):
     def __init__(self, mistakes: list[Mistake], code: str = "bad_rule") -> None:
         super().__init__(*mistakes[0], code=code)
         self.mistakes = tuple(mistakes)
+        self.more["mistakes"] = [mistake._asdict() for mistake in mistakes]
 
 
 def parse_rule_file(data: bytes) -> RuleSet:

@@ -184,6 +184,18 @@ class Side(Strict):
     rate: Rate | None = None
 
 
+class TrialLimits(Strict):
+    """What ends a gradual publish by itself, measured on the stones of the share."""
+
+    mean_move_bps: Annotated[
+        int, Field(strict=True, ge=0, description="their prices together may move by so much, up or down")
+    ] = 1_000
+    below_floor: Annotated[
+        int, Field(strict=True, ge=0, description="so many may be priced below cost and least margin")
+    ] = 0
+    dead_letters: Annotated[int, Field(strict=True, ge=0, description="so many may fail to be priced")] = 10
+
+
 class PublishedRuleSet(Strict):
     """A rule set under its number: one record of `pricing.rulesets`. Whatever moves a price is in it.
 
@@ -209,6 +221,7 @@ class PublishedRuleSet(Strict):
         WHOLE_BPS
     )
     rest: Side | None = None
+    trial: Annotated[TrialLimits | None, Field(description="of a gradual publish; null without")] = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> PublishedRuleSet:

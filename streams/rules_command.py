@@ -1,68 +1,272 @@
-"""`adamas rules`: publish rule sets and list them."""
+"""`adamas rules`: check, preview, draft and publish rule files; widen, take back, roll back; history and rates."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
+import json
+import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
-import asyncpg
+import msgspec
 import typer
 
-from runtime.settings import KafkaSettings, PostgresSettings, Settings, load_settings
+from runtime.postgres import Database
+from runtime.settings import KafkaSettings, PostgresSettings, PricingSettings, load_settings
 from schemas.errors import AdamasError
-from schemas.rule_file import parse_rule_file
-from streams.rules_store import publish
+from schemas.rule_file import BadRuleFile, parse_rule_file
+from schemas.ruleset import WHOLE_BPS, Rate, RuleSet, TrialLimits
+from streams import rates, rules_history
+from streams.findings import findings
+from streams.report_text import summary
+from streams.rules_desk import Intent, RuleDesk
+from streams.rules_store import Publication
 
-app = typer.Typer(help="Publish and list rule sets.", no_args_is_help=True)
+app = typer.Typer(help="Check, preview, publish and roll back rule sets.", no_args_is_help=True)
+rates_app = typer.Typer(help="Exchange rates.", no_args_is_help=True)
+app.add_typer(rates_app, name="rates")
+
+ResultT = TypeVar("ResultT")
+
+File = Annotated[Path, typer.Argument(help="rule set, YAML or JSON", exists=True, dir_okay=False)]
+Reason = Annotated[str, typer.Option(help="why prices change; kept for ever")]
+Base = Annotated[
+    int | None, typer.Option(help="the number it was made from; refused when that is not the present one")
+]
+Override = Annotated[str | None, typer.Option(help="why broken guardrails do not matter; kept for ever")]
+AsJson = Annotated[bool, typer.Option("--json", help="as JSON")]
+Share = Annotated[
+    float, typer.Option(help="share of the stones that take it first, percent", min=0.01, max=100)
+]
+MeanMove = Annotated[
+    int,
+    typer.Option(help="basis points by which the share's prices together may move before it is taken back"),
+]
+
+
+@app.command()
+def check(file: File) -> None:
+    """Say what is wrong with a file, and which rows never hold, are shadowed or contradict."""
+    try:
+        content = parse_rule_file(file.read_bytes())
+    except BadRuleFile as error:
+        for mistake in error.mistakes:
+            typer.echo(f"{mistake.field}: {mistake.rule}", err=True)
+        raise typer.Exit(1) from error
+    for finding in (found := findings(content)):
+        typer.echo(f"{finding.table} {finding.row}: {finding.kind}: {finding.text}")
+    typer.echo(f"{len(content.rules)} rows, {len(found)} findings")
+
+
+@app.command("preview")
+def preview_file(
+    file: File,
+    as_json: AsJson = False,
+    stones: Annotated[
+        Path | None, typer.Option(help="also write every stone whose price changes, as CSV", dir_okay=False)
+    ] = None,
+) -> None:
+    """Show what publishing a file would do to the whole stock."""
+    content = _read(file)
+
+    async def work(desk: RuleDesk) -> None:
+        report = await desk.preview(content)
+        typer.echo(json.dumps(msgspec.to_builtins(report), indent=2) if as_json else summary(report))
+        if stones is not None:
+            lines = [
+                f"{one.id},{one.before_cents},{one.after_cents},{one.rule}"
+                for one in await desk.changes(content)
+            ]
+            stones.write_text("\n".join(["id,before_cents,after_cents,rule", *lines, ""]))
+
+    _run(work)
+
+
+@app.command()
+def draft(
+    file: File, note: Annotated[str, typer.Option(help="what it is for")] = "", base: Base = None
+) -> None:
+    """Keep a file as a draft and preview it."""
+    content = _read(file)
+
+    async def work(desk: RuleDesk) -> None:
+        draft_id = await desk.draft(content, actor=getpass.getuser(), note=note, base=base)
+        typer.echo(f"draft {draft_id}")
+        typer.echo(summary(await desk.preview_draft(draft_id)))
+
+    _run(work)
 
 
 @app.command("publish")
 def publish_file(
-    file: Annotated[Path, typer.Argument(help="rule set, YAML or JSON", exists=True, dir_okay=False)],
-    reason: Annotated[str, typer.Option(help="why prices change; kept for ever")],
+    file: Annotated[
+        Path | None, typer.Argument(help="rule set, YAML or JSON", exists=True, dir_okay=False)
+    ] = None,
+    *,
+    reason: Reason,
+    draft: Annotated[int | None, typer.Option(help="publish this draft instead of a file")] = None,
+    base: Base = None,
+    override: Override = None,
+    share: Share = 100.0,
+    max_mean_move_bps: MeanMove = 1_000,
 ) -> None:
-    """Publish a rule file under a new number."""
-    data = file.read_bytes()
-    _run(lambda settings, database: _publish(settings, database, data, reason))
+    """Publish a rule file (or a draft) under a new number, after a look at what it does to the stock."""
+    if (file is None) == (draft is None):
+        raise typer.BadParameter("give a file or --draft, one of them")
+    intent = _intent(reason, base, override, max_mean_move_bps)
+    content = None if file is None else _read(file)
+
+    async def work(desk: RuleDesk) -> None:
+        if content is not None:
+            _tell(await desk.publish(content, intent, _bps(share)))
+        elif draft is not None:
+            _tell(await desk.publish_draft(draft, intent, _bps(share)))
+
+    _run(work)
+
+
+@app.command()
+def share(
+    percent: Annotated[float, typer.Argument(help="share of the stones, percent", min=0.01, max=100)],
+    reason: Reason,
+    override: Override = None,
+    base: Base = None,
+    max_mean_move_bps: MeanMove = 1_000,
+) -> None:
+    """Give the number on trial to another share of the stones; 100 ends the trial."""
+    intent = _intent(reason, base, override, max_mean_move_bps)
+    _run(lambda desk: _telling(desk.widen(_bps(percent), intent)))
+
+
+@app.command("take-back")
+def take_back(reason: Reason) -> None:
+    """End a gradual publish: all stones as before it."""
+    _run(lambda desk: _telling(desk.take_back(Intent(getpass.getuser(), reason))))
+
+
+@app.command()
+def rollback(
+    number: Annotated[int, typer.Argument(help="the number to go back to", min=1)],
+    reason: Reason,
+    base: Base = None,
+) -> None:
+    """Publish a former number's content under a new number."""
+    _run(lambda desk: _telling(desk.rollback(number, Intent(getpass.getuser(), reason, base))))
 
 
 @app.command("list")
-def list_published() -> None:
-    """Show what was published: number, when, who, why, and how many rules."""
-    _run(lambda _settings, database: _list(database))
+def list_published(limit: Annotated[int, typer.Option(min=1)] = 50) -> None:
+    """Show what was published: number, when, who, why, and how many rows."""
+
+    async def work(desk: RuleDesk) -> None:
+        async with desk.database.link() as link:
+            rows = await rules_history.numbers(link, limit=limit)
+        for row in reversed(rows):
+            share = "" if row["share_bps"] == WHOLE_BPS else f"  on {row['share_bps'] / 100:g} %"
+            waits = "" if row["delivered_at"] else "  (waits for Kafka)"
+            why = f"  OVERRIDE: {row['override_reason']}" if row["override_reason"] else ""
+            typer.echo(
+                f"{row['number']}  {row['published_at']}  {row['actor']}  {row['cause']}  {row['rows']} rules{share}{waits}"
+                f"  {row['reason']}{why}"
+            )
+
+    _run(work)
 
 
-async def _publish(settings: Settings, database: Any, data: bytes, reason: str) -> None:
-    content = parse_rule_file(data)
-    published = await publish(database, settings.kafka, content, actor=getpass.getuser(), reason=reason)
-    typer.echo(f"published rule set {published.number} with {len(content.rules)} rules")
+@app.command()
+def show(number: Annotated[int, typer.Argument(min=1)]) -> None:
+    """Everything about one number, as JSON: content, diff, preview, who and why."""
+
+    async def work(desk: RuleDesk) -> None:
+        async with desk.database.link() as link:
+            typer.echo(json.dumps(await rules_history.number(link, number), indent=2))
+
+    _run(work)
 
 
-async def _list(database: Any) -> None:
-    rows = await database.fetch(
-        "SELECT number, published_at, actor, reason, jsonb_array_length(content->'rules') AS rules"
-        " FROM rulesets ORDER BY number"
+@rates_app.command("list")
+def list_rates() -> None:
+    """The last known rate of each currency, and its age."""
+
+    async def work(desk: RuleDesk) -> None:
+        async with desk.database.link() as link:
+            for rate in (await rates.latest(link)).values():
+                shown = rates.shown(rate)
+                typer.echo(
+                    f"{rate.currency}  {rate.ppm / 1e6:g}  {rate.id}  {shown['at']}  {shown['age_s'] / 3600:.1f} h old"
+                )
+
+    _run(work)
+
+
+@rates_app.command("set")
+def set_rate(
+    currency: Annotated[str, typer.Argument(help="ISO 4217")],
+    ppm: Annotated[int, typer.Argument(help="minor units of the currency per million US cents", min=1)],
+    rate_id: Annotated[str | None, typer.Option("--id", help="its name; made from the time without")] = None,
+) -> None:
+    """Record a rate by hand; the next number is published with it."""
+    now_ms = int(time.time() * 1000)
+    actor = getpass.getuser()
+    rate = Rate(
+        id=rate_id or f"hand:{currency}:{now_ms}", currency=currency, ppm=ppm, at=now_ms, source=actor
     )
-    for row in rows:
-        moment = row["published_at"].isoformat(timespec="seconds")
-        typer.echo(f"{row['number']}  {moment}  {row['actor']}  {row['rules']} rules  {row['reason']}")
+
+    async def work(desk: RuleDesk) -> None:
+        async with desk.database.link() as link:
+            made = await rates.record(link, rate, actor=actor)
+        typer.echo(f"recorded {rate.id}" if made else f"{rate.id} is known already")
+
+    _run(work)
 
 
-def _run(work: Callable[[Settings, Any], Awaitable[None]]) -> None:
-    settings = load_settings(KafkaSettings, PostgresSettings)
+def _read(file: Path) -> RuleSet:
+    try:
+        return parse_rule_file(file.read_bytes())
+    except BadRuleFile as error:
+        for mistake in error.mistakes:
+            typer.echo(f"not published: {mistake.field}: {mistake.rule}", err=True)
+        raise typer.Exit(1) from error
 
-    async def connected() -> None:
-        database = await asyncpg.connect(settings.postgres.dsn.get_secret_value())
-        try:
-            await work(settings, database)
-        finally:
-            await database.close()
+
+def _intent(reason: str, base: int | None, override: str | None, mean_move_bps: int) -> Intent:
+    return Intent(getpass.getuser(), reason, base, override, TrialLimits(mean_move_bps=mean_move_bps))
+
+
+def _bps(percent: float) -> int:
+    return max(1, round(percent * 100))
+
+
+async def _telling(publishing: Awaitable[Publication]) -> None:
+    _tell(await publishing)
+
+
+def _tell(publication: Publication) -> None:
+    published = publication.published
+    share = "" if published.share_bps == WHOLE_BPS else f" on {published.share_bps / 100:g} % of the stones"
+    waits = "" if publication.delivered else "; Kafka is away and gets it as soon as it is back"
+    typer.echo(
+        f"published rule set {published.number} with {len(published.content.rules)} rules{share}{waits}"
+    )
+
+
+def _run(work: Callable[[RuleDesk], Awaitable[ResultT]]) -> ResultT:
+    settings = load_settings(KafkaSettings, PostgresSettings, PricingSettings)
+
+    async def connected() -> ResultT:
+        async with Database(settings.postgres.dsn.get_secret_value(), "adamas-command") as database:
+            desk = RuleDesk.of(settings, database)
+            try:
+                return await work(desk)
+            finally:
+                await desk.shelves.close()
 
     try:
-        asyncio.run(connected())
+        return asyncio.run(connected())
     except AdamasError as error:
         typer.echo(f"not published: {error}", err=True)
+        sys.stderr.flush()
         raise typer.Exit(1) from error

@@ -42,6 +42,12 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def where(self, chosen: NDArray[np.bool_]) -> Shelf:
+        """The chosen stones alone."""
+        ids = [self.ids[row] for row in np.flatnonzero(chosen).tolist()]
+        arrays = {name: column[chosen] for name, column in self.arrays.items()}
+        return Shelf(ids, arrays, self.texts, self.buckets[chosen])
+
     @cached_property
     def rows(self) -> dict[str, int]:
         """Where each stone is."""

@@ -5,6 +5,8 @@ It follows the canonical topic on a thread of its own and hands out consistent c
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Collection, Iterable
 from threading import Lock
 from typing import Any, Final
@@ -16,6 +18,7 @@ from confluent_kafka import Message
 
 from runtime.settings import KafkaSettings
 from schemas.columns import Columns
+from schemas.errors import Retriable
 from schemas.stone import Stone, is_position
 from schemas.topics import CANONICAL
 from streams.pricing import bucket
@@ -24,11 +27,16 @@ from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 
+KEPT_S: Final = 900.0
+PATIENCE_S: Final = 15.0
+"""How long reading the stock may stand still before Kafka counts as away."""
+_POLL_S: Final = 0.02
+
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Stone)}
 
 
 class Stock:
-    """Columns of stones by id. Without Kafka in it; `StockTail` feeds one.
+    """Columns of stones by id. Without Kafka in it; `Shelves` feeds one.
 
     Args:
         attributes: fields of `Stone` to keep, beside what every preview needs.
@@ -107,16 +115,66 @@ def _record_of(names: Collection[str]) -> type[msgspec.Struct]:
     return msgspec.defstruct("Kept", fields, frozen=True, gc=False, kw_only=True)
 
 
-class StockTail:
-    """A stock that follows the canonical topic."""
+class Shelves:
+    """Hands out copies of the stock. The stock is read when it is first asked for, and let go when nobody asks any more.
 
-    def __init__(
-        self, kafka: KafkaSettings, attributes: Collection[str] = (), topic: str = CANONICAL.name
-    ) -> None:
-        self.stock = Stock(attributes)
-        self.tail = Tail(kafka, topic, self.stock.apply)
-        self.tail.start()
+    Reading all of it takes seconds: the first preview waits for it, those after it do not.
 
-    def stop(self) -> None:
-        """Stop following; blocks until the thread has ended."""
-        self.tail.stop()
+    Args:
+        kafka: where Kafka is.
+        topic: the canonical topic.
+    """
+
+    def __init__(self, kafka: KafkaSettings, topic: str = CANONICAL.name) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._lock = asyncio.Lock()
+        self._stock: Stock | None = None
+        self._tail: Tail | None = None
+        self._asked_at = time.monotonic()
+
+    async def shelf(self, attributes: Collection[str]) -> Shelf:
+        """A copy of these columns of the whole stock.
+
+        Raises:
+            Retriable: the stock cannot be read: Kafka does not answer.
+        """
+        async with self._lock:
+            self._asked_at = time.monotonic()
+            if self._stock is None or not self._stock.attributes >= set(attributes):
+                known = self._stock.attributes if self._stock else frozenset[str]()
+                await self._let_go()
+                self._stock = Stock({*attributes, *known})
+                self._tail = Tail(self._kafka, self._topic, self._stock.apply)
+                self._tail.start()
+            await self._until_read()
+            self._asked_at = time.monotonic()
+            return await asyncio.to_thread(self._stock.shelf, attributes)
+
+    async def let_go_if_idle(self) -> None:
+        """Free the memory when nobody has asked for some minutes."""
+        if self._tail is not None and time.monotonic() - self._asked_at > KEPT_S and not self._lock.locked():
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop reading, forget the stock."""
+        async with self._lock:
+            await self._let_go()
+
+    async def _until_read(self) -> None:
+        tail = self._tail
+        assert tail is not None
+        moved_at, progress = time.monotonic(), -1.0
+        while not tail.caught_up:
+            if tail.progress != progress:
+                moved_at, progress = time.monotonic(), tail.progress
+            if tail.failure is not None or time.monotonic() - moved_at > PATIENCE_S:
+                reason = tail.failure or "no answer"
+                await self._let_go()
+                raise Retriable(f"the stock cannot be read from Kafka: {reason}")
+            await asyncio.sleep(_POLL_S)
+
+    async def _let_go(self) -> None:
+        tail, self._tail, self._stock = self._tail, None, None
+        if tail is not None:
+            await asyncio.to_thread(tail.stop)

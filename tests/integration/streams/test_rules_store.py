@@ -12,12 +12,11 @@ from confluent_kafka import Message
 
 from runtime.kafka import producer
 from runtime.settings import KafkaSettings
-from schemas.errors import Retriable
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.topics import RULESETS
 from streams import rules_store
 from streams.rules import RuleHead
-from streams.rules_store import ensure_default, publish, reconcile
+from streams.rules_store import ensure_default, publish, sync
 from streams.tail import Tail
 from tests.conftest import TopicMaker
 
@@ -70,7 +69,7 @@ async def test_a_published_rule_set_is_in_both_and_becomes_the_head(
     )
     assert published.number == 2
     read = in_kafka(kafka_settings, topic)
-    assert read[2] == published
+    assert read[2] == published.published
     assert read[1].content == RuleSet()
     row = await connection.fetchrow("SELECT * FROM rulesets WHERE number = 2")
     assert (row["actor"], row["reason"]) == ("ann", "spring")
@@ -120,9 +119,32 @@ async def test_what_kafka_missed_is_reconciled(
             "producer",
             lambda _kafka: producer(KafkaSettings(bootstrap="127.0.0.1:9"), message_timeout_ms=500),
         )
-        with pytest.raises(Retriable, match="rule set 2"):
-            await publish(connection, kafka_settings, rules(7), actor="a", reason="r", topic=topic)
+        made = await publish(connection, kafka_settings, rules(7), actor="a", reason="r", topic=topic)
+        assert (made.number, made.delivered) == (2, False)
     assert sorted(in_kafka(kafka_settings, topic)) == [1]
-    assert await reconcile(connection, kafka_settings, topic)
-    assert not await reconcile(connection, kafka_settings, topic)
+    assert await sync(connection, kafka_settings, topic) == [2]
+    assert await sync(connection, kafka_settings, topic) == []
     assert in_kafka(kafka_settings, topic)[2].content == rules(7)
+
+
+async def test_a_number_that_kafka_gave_to_another_is_given_anew(
+    connection: Any, kafka_settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Postgres restored to before 2 and 3, a publish while Kafka is away: no number is lost, none means two things."""
+    await ensure_default(connection, kafka_settings, topic)
+    for margin in (2, 3):
+        await publish(connection, kafka_settings, rules(margin), actor="a", reason=f"{margin}", topic=topic)
+    await connection.execute("DELETE FROM rulesets WHERE number > 1")
+    with monkeypatch.context() as away:
+        away.setattr(rules_store, "_WAIT_S", 0.5)
+        nowhere = KafkaSettings(bootstrap="127.0.0.1:9")
+        made = await publish(connection, nowhere, rules(4), actor="a", reason="4", topic=topic)
+    assert (made.number, made.delivered) == (2, False)
+    assert await sync(connection, kafka_settings, topic) == [4]
+    told = {number: published.reason for number, published in in_kafka(kafka_settings, topic).items()}
+    assert told == {1: "the default base margins", 2: "2", 3: "3", 4: "4"}
+    rows = await connection.fetch(
+        "SELECT number, reason, record->>'number' AS own FROM rulesets ORDER BY number"
+    )
+    assert {row["number"]: row["reason"] for row in rows} == told
+    assert rows[-1]["own"] == "4"

@@ -1,0 +1,197 @@
+"""What can be told of a rule set without looking at a stone: rows that never hold, are shadowed, or contradict. Pure.
+
+A row's conditions are taken apart into alternatives without groups. A row never holds when every alternative asks for
+what no stone can be; it is shadowed when each of its alternatives is contained in one of a single earlier row; and two
+rows contradict each other when they ask for exactly the same and give something else. What two earlier rows shadow only
+together is not found here: a preview shows it as a dead row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Final
+
+import msgspec
+
+from schemas.conditions import GROUPS, TYPES, Condition, Range, direct
+from schemas.grades import GRADES
+from schemas.ruleset import RatingRule, Row, Rule, RuleSet, Terms
+
+MAX_ALTERNATIVES: Final = 64
+"""A row that comes apart into more is not looked at."""
+MAX_ROWS: Final = 2_000
+"""Each row is compared with all earlier ones: of a longer table only the first rows are looked at."""
+
+_CLOSED: Final[dict[str, frozenset[str]]] = {
+    **{name: frozenset(values) for name, values in GRADES.items()},
+    "type": frozenset(TYPES),
+}
+
+Alternative = dict[str, Condition]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing worth knowing: about which row of which table, what (`never`, `shadowed`, `contradicts`), and why."""
+
+    table: str
+    row: str
+    kind: str
+    text: str
+
+
+def findings(content: RuleSet) -> list[Finding]:
+    """Everything that is found."""
+    found = [*_in_table("rules", content.rules), *_in_table("ratings", content.ratings.rules)]
+    longest = max(len(content.rules), len(content.ratings.rules))
+    if longest > MAX_ROWS:
+        found.append(
+            Finding("rules", "", "unchecked", f"only the first {MAX_ROWS} rows by priority were looked at")
+        )
+    return found
+
+
+def _in_table(table: str, rows: Sequence[Rule | RatingRule]) -> Iterator[Finding]:
+    earlier: list[tuple[Rule | RatingRule, list[Alternative]]] = []
+    for row in sorted(rows, key=lambda row: row.priority)[:MAX_ROWS]:
+        alternatives = _alternatives(row.when)
+        if alternatives is None:
+            yield Finding(table, row.name, "unchecked", f"has more than {MAX_ALTERNATIVES} alternatives")
+            continue
+        possible = [one for one in alternatives if one is not None and not _impossible(one)]
+        if not possible:
+            why = next((_impossible(one) for one in alternatives if one is not None), None)
+            yield Finding(table, row.name, "never", why or "its groups exclude one another")
+            continue
+        yield from _overshadowed(table, row, possible, earlier)
+        earlier.append((row, possible))
+
+
+def _overshadowed(
+    table: str,
+    row: Rule | RatingRule,
+    possible: list[Alternative],
+    earlier: list[tuple[Rule | RatingRule, list[Alternative]]],
+) -> Iterator[Finding]:
+    for other, others in earlier:
+        if not _valid_throughout(other, row) or not all(
+            any(_implies(one, wider) for wider in others) for one in possible
+        ):
+            continue
+        same = all(any(_implies(wider, one) for one in possible) for wider in others)
+        if same and _result(other) != _result(row):
+            yield Finding(
+                table,
+                row.name,
+                "contradicts",
+                f"asks for the same as {other.name!r} and gives another result",
+            )
+        yield Finding(table, row.name, "shadowed", f"{other.name!r} holds wherever it does and comes first")
+        return
+
+
+def _alternatives(when: Mapping[str, Any]) -> list[Alternative | None] | None:
+    """The conditions without groups; null in place of one that contradicts itself. Null when there are too many."""
+    found: list[Alternative | None] = [dict(direct(when))]
+    for name in GROUPS:
+        for group in _groups(when, name):
+            parts = [_alternatives(one) for one in group]
+            if any(part is None for part in parts):
+                return None
+            options = [one for part in parts for one in part or ()]
+            if len(found) * len(options) > MAX_ALTERNATIVES:
+                return None
+            found = [
+                None if left is None or right is None else _both(left, right)
+                for left, right in product(found, options)
+            ]
+    return found
+
+
+def _groups(when: Mapping[str, Any], name: str) -> list[Sequence[Mapping[str, Any]]]:
+    """Lists of groups of which one each must hold."""
+    groups = when.get(name, ())
+    if name == "any":
+        return [groups] if groups else []
+    return [[group] for group in groups]
+
+
+def _both(left: Alternative, right: Alternative) -> Alternative | None:
+    merged = dict(left)
+    for name, condition in right.items():
+        if name not in merged:
+            merged[name] = condition
+            continue
+        joined = _intersection(merged[name], condition)
+        if joined is None:
+            return None
+        merged[name] = joined
+    return merged
+
+
+def _intersection(one: Condition, other: Condition) -> Condition | None:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one if one is other else None
+    if isinstance(one, Range) and isinstance(other, Range):
+        return _narrower(one, other)
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return tuple(text for text in one if text in other) or None
+    return None
+
+
+def _narrower(one: Range, other: Range) -> Range | None:
+    least = max((bound for bound in (one.min, other.min) if bound is not None), default=None)
+    top, open_ = min(_top(one), _top(other), key=lambda end: (end[0], not end[1]))
+    if least is not None and (least > top or (least == top and open_)):
+        return None
+    bounded = top != float("inf")
+    return Range(
+        min=least, max=top if bounded and not open_ else None, below=top if bounded and open_ else None
+    )
+
+
+def _top(span: Range) -> tuple[float, bool]:
+    """The upper end, and whether it is outside."""
+    if span.below is not None:
+        return span.below, True
+    return (float("inf"), False) if span.max is None else (span.max, False)
+
+
+def _impossible(alternative: Alternative) -> str | None:
+    """Why no stone can be like that."""
+    for name, condition in alternative.items():
+        if isinstance(condition, tuple) and name in _CLOSED and not _CLOSED[name] & set(condition):
+            return f"{name}: no stone is ever {', '.join(condition)}"
+        if isinstance(condition, Range):
+            top, open_ = _top(condition)
+            if condition.min is not None and condition.min == top and open_:
+                return f"{name}: nothing lies between {condition.min} and below {top}"
+    return None
+
+
+def _implies(narrow: Alternative, wide: Alternative) -> bool:
+    """Whether every stone like the first is like the second."""
+    return all(name in narrow and _inside(narrow[name], condition) for name, condition in wide.items())
+
+
+def _inside(one: Condition, other: Condition) -> bool:
+    if isinstance(one, Range) and isinstance(other, Range):
+        low = other.min is None or (one.min is not None and one.min >= other.min)
+        (top, open_), (wide_top, wide_open) = _top(one), _top(other)
+        return low and (top < wide_top or (top == wide_top and (open_ or not wide_open)))
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return set(one) <= set(other)
+    return isinstance(one, bool) and one is other
+
+
+def _valid_throughout(other: Row, row: Row) -> bool:
+    """Whether a row is valid whenever another is."""
+    begins = other.valid_from is None or (row.valid_from is not None and other.valid_from <= row.valid_from)
+    ends = other.valid_until is None or (row.valid_until is not None and other.valid_until >= row.valid_until)
+    return begins and ends
+
+
+def _result(row: Rule | RatingRule) -> Any:
+    if isinstance(row, RatingRule):
+        return row.rating
+    return {name: getattr(row, name) for name in Terms.model_fields}

@@ -1,0 +1,120 @@
+"""Exchange rates: kept for ever in Postgres, the latest of each currency in `pricing.rates`.
+
+A rate moves no price by itself: the number that is published with it does (`streams.rules_keeper`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from runtime.kafka import producer
+from runtime.postgres import Link
+from runtime.settings import KafkaSettings
+from schemas.errors import Invalid, Retriable
+from schemas.ruleset import HOME_CURRENCY, Rate
+from schemas.topics import RATES
+
+log = structlog.stdlib.get_logger(__name__)
+
+_WAIT_S: Final = 10.0
+
+_INSERT: Final = """
+INSERT INTO rates (id, currency, ppm, at, source, actor) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (id) DO NOTHING"""
+_LATEST: Final = """
+SELECT DISTINCT ON (currency) id, currency, ppm, at, source, actor FROM rates
+WHERE $1::text IS NULL OR currency = $1 ORDER BY currency, at DESC, recorded_at DESC"""
+_WAITING: Final = """
+SELECT DISTINCT ON (currency) id, currency, ppm, at, source, actor, delivered_at FROM rates
+ORDER BY currency, at DESC, recorded_at DESC"""
+
+
+async def record(link: Link, rate: Rate, *, actor: str) -> bool:
+    """Keep a rate; false when one of this id is known already.
+
+    Raises:
+        Invalid: it is of the home currency.
+    """
+    if rate.currency == HOME_CURRENCY:
+        raise Invalid("currency", f"{HOME_CURRENCY} is the currency of costs and has no rate", code="home")
+    moment = datetime.fromtimestamp(rate.at / 1000, UTC)
+    done: str = await link.execute(_INSERT, rate.id, rate.currency, rate.ppm, moment, rate.source, actor)
+    if made := done == "INSERT 0 1":
+        log.info("rates.recorded", rate=rate.id, ppm=rate.ppm, actor=actor)
+    return made
+
+
+async def latest(link: Link, currency: str | None = None) -> dict[str, Rate]:
+    """The last known rate of each currency, or of one."""
+    return {row["currency"]: _rate(row) for row in await link.fetch(_LATEST, currency)}
+
+
+async def rate_for(link: Link, currency: str) -> Rate | None:
+    """The rate a rule set of this currency is published with: the last known one; null for the home currency.
+
+    Raises:
+        Invalid: none was ever known.
+    """
+    if currency == HOME_CURRENCY:
+        return None
+    known = await latest(link, currency)
+    if currency not in known:
+        raise Invalid("currency", f"no rate of {currency} is known: record one first", code="no_rate")
+    return known[currency]
+
+
+async def deliver(link: Link, kafka: KafkaSettings, topic: str = RATES.name) -> int:
+    """Bring the latest rates to Kafka that it has not got; how many. Raises `Retriable` when Kafka is away."""
+    waiting = [row for row in await link.fetch(_WAITING) if row["delivered_at"] is None]
+    if waiting:
+        rates = {row["currency"]: _rate(row) for row in waiting}
+        await asyncio.to_thread(_send, kafka, topic, rates)
+        await link.execute(
+            "UPDATE rates SET delivered_at = now() WHERE id = ANY($1)", [row["id"] for row in waiting]
+        )
+    return len(waiting)
+
+
+def shown(rate: Rate, now_ms: int | None = None) -> dict[str, Any]:
+    """A rate for people and programs, with its age in seconds."""
+    now_ms = int(time.time() * 1000) if now_ms is None else now_ms
+    return {
+        **rate.model_dump(),
+        "at": datetime.fromtimestamp(rate.at / 1000, UTC).isoformat(),
+        "age_s": max(0, now_ms - rate.at) // 1000,
+    }
+
+
+def _rate(row: Any) -> Rate:
+    return Rate(
+        id=row["id"],
+        currency=row["currency"],
+        ppm=row["ppm"],
+        at=int(row["at"].timestamp() * 1000),
+        source=row["source"],
+    )
+
+
+def _send(kafka: KafkaSettings, topic: str, rates: Mapping[str, Rate]) -> None:
+    failures: list[KafkaError] = []
+
+    def report(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    sender = producer(kafka)
+    try:
+        for currency, rate in rates.items():
+            sender.produce(topic, rate.model_dump_json().encode(), currency.encode(), on_delivery=report)
+        left = sender.flush(_WAIT_S)
+    except (KafkaException, BufferError) as error:
+        raise Retriable(f"rates are not in Kafka yet: {error}") from error
+    if left or failures:
+        raise Retriable(f"rates are not in Kafka yet: {failures[0].str() if failures else 'no answer'}")

@@ -1,0 +1,271 @@
+"""The life of rule sets on a real stock: guardrails, one truth for two operators, shares, rollback, and the keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from runtime.kafka import ensure_topics, producer
+from runtime.postgres import Database
+from runtime.settings import KafkaSettings
+from schemas.errors import Invalid, Retriable
+from schemas.ruleset import PublishedRuleSet, Rate, RuleSet, TrialLimits
+from schemas.stone import Stone, encode
+from schemas.topics import CANONICAL, DEAD, RATES, RULESETS
+from streams import rates, rules_history, rules_store
+from streams.guards import Guards
+from streams.pricing import PriceBook, bucket, in_share
+from streams.rules_desk import GuardsBroken, Intent, RuleDesk
+from streams.rules_keeper import Keeper
+from streams.rules_store import StaleBase, ensure_default, head
+from streams.stock import Shelves
+from tests.conftest import TopicMaker
+from tests.unit.schemas.stones import make_stone
+
+STONES = 300
+WHY = Intent("ann", "spring")
+
+
+def rules(natural_bps: int = 4_000, **more: Any) -> RuleSet:
+    return RuleSet.model_validate({"base": {"natural_bps": natural_bps}, **more})
+
+
+def a_stone(number: int, **changes: Any) -> Stone:
+    return make_stone(id=f"nivoda-natural:{number}", **changes)
+
+
+class Shop:
+    """A desk with a stock, and what a worker would do: re-price every stone under a number."""
+
+    def __init__(self, database: Database, kafka: KafkaSettings, canonical: str, rulesets: str) -> None:
+        self.kafka = kafka
+        self.canonical = canonical
+        self.desk = RuleDesk(database, kafka, Guards(), Shelves(kafka, canonical), rulesets)
+        self.stones = {stone.id: stone for stone in map(a_stone, range(STONES))}
+
+    def write(self) -> None:
+        sender = producer(self.kafka)
+        for stone in self.stones.values():
+            sender.produce(self.canonical, encode(stone), stone.id.encode(), partition=0)
+        assert sender.flush(20) == 0
+
+    def reprice(self, published: PublishedRuleSet) -> None:
+        book = PriceBook(published)
+        for stone in self.stones.values():
+            priced = book.price(stone)
+            self.stones[stone.id] = msgspec.structs.replace(
+                stone, price_cents=priced.price_cents, rule=priced.rule, rules_version=book.number
+            )
+        self.write()
+
+    def prices(self) -> dict[str, int]:
+        return {stone.id: stone.price_cents for stone in self.stones.values()}
+
+
+@pytest.fixture
+async def shop(database: str, kafka_settings: KafkaSettings, make_topic: TopicMaker) -> AsyncIterator[Shop]:
+    ensure_topics(kafka_settings, (RATES, DEAD))
+    async with Database(database, "test") as own:
+        made = Shop(own, kafka_settings, make_topic(CANONICAL).name, make_topic(RULESETS).name)
+        made.write()
+        async with own.link() as link:
+            await ensure_default(link, kafka_settings, made.desk.topic)
+        yield made
+        await made.desk.shelves.close()
+
+
+async def story(shop: Shop, number: int) -> dict[str, Any]:
+    async with shop.desk.database.link() as link:
+        return await rules_history.number(link, number)
+
+
+async def until(holds: Callable[[], Any], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not await holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def test_what_is_previewed_is_what_publishing_does(shop: Shop) -> None:
+    content = rules(rules=[{"name": "a", "priority": 1, "when": {"id": [f"nivoda-natural:{n}" for n in range(9)]},
+                            "margin_bps": 5_000, "rounding": {"to_cents": 1_000, "ending_cents": 990}}])  # fmt: skip
+    before = shop.prices()
+    report = await shop.desk.preview(content)
+    told = {change.id: change.after_cents for change in await shop.desk.changes(content)}
+    shop.reprice((await shop.desk.publish(content, WHY)).published)
+    moved = {stone: price for stone, price in shop.prices().items() if price != before[stone]}
+    assert moved == told
+    assert (report.stones, report.changed) == (STONES, 9)
+
+
+async def test_a_price_below_cost_needs_a_reason_that_history_keeps(shop: Shop) -> None:
+    cheap = rules(-100)
+    with pytest.raises(GuardsBroken, match="below_cost: 300 stones") as caught:
+        await shop.desk.publish(cheap, WHY)
+    assert {one["guard"] for one in caught.value.more["breaks"]} == {"below_cost", "max_changed"}
+    assert (await shop.desk.head()).number == 1
+    with pytest.raises(Invalid, match="override: says nothing"):
+        await shop.desk.publish(cheap, Intent("ann", "sale", override=" "))
+    made = await shop.desk.publish(cheap, Intent("ann", "sale", override="clearing stock, agreed with Bo"))
+    kept = await story(shop, made.number)
+    assert (kept["actor"], kept["reason"]) == ("ann", "sale")
+    assert kept["override_reason"] == "clearing stock, agreed with Bo"
+    assert kept["report"]["breaks"][0]["guard"] == "below_cost"
+    assert kept["diff"][0] == {"what": "base", "field": "natural_bps", "before": 4_000, "after": -100}
+
+
+async def test_two_operators_at_once_get_one_number(shop: Shop) -> None:
+    async def one(margin: int) -> Any:
+        try:
+            return await shop.desk.publish(
+                rules(margin), Intent(f"op-{margin}", "r", base=1, override="test")
+            )
+        except StaleBase as error:
+            return error
+
+    results = await asyncio.gather(one(4_100), one(4_200), one(4_300))
+    assert sorted(type(result).__name__ for result in results) == ["Publication", "StaleBase", "StaleBase"]
+    assert (await shop.desk.head()).number == 2
+
+
+async def test_a_draft_lives_until_it_is_published_and_can_be_undone(shop: Shop) -> None:
+    desk = shop.desk
+    draft = await desk.draft(rules(4_010), actor="ann", note="a bit more")
+    assert (await desk.preview_draft(draft)).changed == STONES
+    with pytest.raises(GuardsBroken):
+        await desk.publish_draft(draft, WHY)
+    made = await desk.publish_draft(draft, Intent("bo", "spring", override="all of them, yes"))
+    with pytest.raises(Invalid, match="published already"):
+        await desk.publish_draft(draft, WHY)
+    back = await desk.rollback(1, Intent("ann", "too much"))
+    assert (made.number, back.number) == (2, 3)
+    assert back.published.content == RuleSet()
+    async with desk.database.link() as link:
+        kept = await rules_history.draft(link, draft)
+        causes = [row["cause"] for row in await rules_history.numbers(link)]
+    assert (kept["state"], kept["number"], kept["ended_by"]) == ("published", 2, "bo")
+    assert causes == ["rollback", "publish", "publish"]
+
+
+async def test_a_share_goes_first_and_grows_or_goes_back(shop: Shop) -> None:
+    desk = shop.desk
+    first = await desk.publish(rules(4_500), WHY, share_bps=1_000)
+    shop.reprice(first.published)
+    for stone, price in shop.prices().items():
+        assert price == (145_000 if in_share(stone, 1_000) else 140_000)
+    with pytest.raises(Invalid, match="under way"):
+        await desk.publish(rules(4_600), WHY)
+    wider = await desk.widen(5_000, WHY)
+    shop.reprice(wider.published)
+    assert sum(price == 145_000 for price in shop.prices().values()) == sum(
+        bucket(stone) < 5_000 for stone in shop.stones
+    )
+    gone = await desk.take_back(Intent("bo", "no"))
+    shop.reprice(gone.published)
+    assert set(shop.prices().values()) == {140_000}
+    assert (gone.published.cause, gone.published.rest, gone.number) == ("return", None, 4)
+    with pytest.raises(Invalid, match="no gradual publish"):
+        await desk.widen(10_000, WHY)
+
+
+async def test_a_trial_that_goes_wrong_is_taken_back_with_its_reason(shop: Shop) -> None:
+    keeper = Keeper(shop.desk, tick_s=0.2)
+    intent = Intent("ann", "try", limits=TrialLimits(mean_move_bps=100), override="it is a trial")
+    made = await shop.desk.publish(rules(4_500), intent, share_bps=2_000)
+    work = asyncio.create_task(keeper.run())
+    try:
+        shop.reprice(made.published)
+
+        async def taken_back() -> bool:
+            return (await shop.desk.head()).cause == "return"
+
+        await until(taken_back)
+    finally:
+        work.cancel()
+    kept = await story(shop, 3)
+    assert kept["actor"] == "keeper"
+    assert "mean move of 357 bps is over the limit of 100" in kept["reason"]
+    assert kept["content"] == (await story(shop, 1))["content"]
+
+
+async def test_kafka_away_at_a_publish_is_made_good_by_the_keeper(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = shop.desk
+    draft = await desk.draft(rules(4_010), actor="ann", note="")
+    await desk.preview_draft(draft)
+    away = RuleDesk(
+        desk.database, KafkaSettings(bootstrap="127.0.0.1:9"), desk.guards, desk.shelves, desk.topic
+    )
+    with monkeypatch.context() as patience:
+        patience.setattr(rules_store, "_WAIT_S", 0.5)
+        made = await away.publish_draft(draft, Intent("ann", "r", override="all"))
+    assert (made.number, made.delivered) == (2, False)
+    work = asyncio.create_task(Keeper(desk, tick_s=0.2).run())
+
+    async def delivered() -> bool:
+        return (await story(shop, 2))["delivered_at"] is not None
+
+    try:
+        await until(delivered)
+    finally:
+        work.cancel()
+    assert 2 in await asyncio.to_thread(rules_store._read_topic, shop.kafka, desk.topic)
+
+
+async def test_dates_and_rates_become_numbers_by_themselves(shop: Shop) -> None:
+    desk = shop.desk
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    row = {"name": "from soon on", "priority": 1, "when": {"type": "natural"}, "margin_bps": 4_100,
+           "valid_from": soon.isoformat()}  # fmt: skip
+    with pytest.raises(Invalid, match="no rate of EUR"):
+        await desk.preview(rules(currency="EUR"))
+    async with desk.database.link() as link:
+        await rates.record(link, Rate(id="r1", currency="EUR", ppm=900_000, at=1, source="t"), actor="ann")
+    made = await desk.publish(rules(currency="EUR", rules=[row]), Intent("ann", "euros", override="all"))
+    assert made.published.rate is not None
+    stone = shop.stones["nivoda-natural:0"]
+    assert PriceBook(made.published).price(stone) == (126_000, "base:natural", 4_000)
+    work = asyncio.create_task(Keeper(desk, tick_s=0.2).run())
+
+    async def present(cause: str) -> bool:
+        return (await desk.head()).cause == cause
+
+    try:
+        await until(lambda: present("dates"))
+        dated = await desk.head()
+        assert 0 <= dated.published_at - soon.timestamp() * 1000 < 5_000
+        assert PriceBook(dated).price(stone) == (126_900, "from soon on", 4_100)
+        async with desk.database.link() as link:
+            await rates.record(
+                link, Rate(id="r2", currency="EUR", ppm=910_000, at=2, source="t"), actor="ann"
+            )
+        await until(lambda: present("rate"))
+        rated = await desk.head()
+        assert rated.rate is not None
+        assert (rated.number, rated.rate.id) == (dated.number + 1, "r2")
+        assert PriceBook(rated).price(stone).price_cents == 128_310
+    finally:
+        work.cancel()
+
+
+async def test_postgres_away_means_nothing_happened(shop: Shop) -> None:
+    desk = RuleDesk(
+        Database("postgresql://nobody@127.0.0.1:1/none", "test"),
+        shop.kafka,
+        Guards(),
+        shop.desk.shelves,
+        shop.desk.topic,
+    )
+    with pytest.raises(Retriable, match="Postgres"):
+        await desk.publish(rules(), WHY)
+    async with shop.desk.database.link() as link:
+        present = await head(link)
+    assert present is not None
+    assert present.number == 1
