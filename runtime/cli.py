@@ -55,7 +55,7 @@ INGEST = Entry(
     "connectors.ingest",
     (KafkaSettings, PostgresSettings, VendorSettings, IngestSettings, GatewaySettings, HealthSettings),
 )
-PROCESS = Entry("streams.process", (KafkaSettings, HealthSettings))
+PROCESS = Entry("streams.process", (KafkaSettings, PostgresSettings, HealthSettings))
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
 API = Entry(
     "api.server", (KafkaSettings, PostgresSettings, GatewayClientSettings, ApiSettings, PricingSettings)

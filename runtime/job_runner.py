@@ -34,6 +34,10 @@ class Cancelled(Exception):
         self.by = by
 
 
+class NotMine(Exception):
+    """The runner cannot go on with its job; another one shall. Raised by handlers."""
+
+
 class Task:
     """A job in a handler's hands. `progress` may be called from any thread, as often as one likes.
 
@@ -96,11 +100,11 @@ async def carry_out(database: Database, job: Job, handler: Handler) -> State | N
     log.info("jobs.begun", job=job.id, kind=job.kind, subject=job.subject, actor=job.actor)
     try:
         state, result, failure = await _outcome(task, handler)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, NotMine) as cause:
         await _stopped(beating)
-        await task.beat(database)
-        async with database.link() as link:
-            await jobs.release(link, job)
+        await _give_back(database, task)
+        if isinstance(cause, NotMine):
+            return None
         raise
     await _stopped(beating)
     if state is None:
@@ -119,11 +123,23 @@ async def _outcome(task: Task, handler: Handler) -> tuple[State | None, Mapping[
         return None, None, None
     except Cancelled as cause:
         return State.CANCELLED, None, str(cause)
+    except NotMine:
+        raise
     except AdamasError as error:
         return State.FAILED, None, str(error)
     except Exception as error:
         log.exception("jobs.failed", job=task.job.id, kind=task.job.kind)
         return State.FAILED, None, f"{type(error).__name__}: {error}"
+
+
+async def _give_back(database: Database, task: Task) -> None:
+    await task.beat(database)
+    try:
+        async with database.link() as link:
+            await jobs.release(link, task.job)
+    except Retriable as error:
+        # It is taken up all the same, once this runner has been silent for long enough.
+        log.warning("jobs.not_given_back", job=task.job.id, reason=str(error))
 
 
 async def _write_end(

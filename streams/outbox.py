@@ -29,6 +29,7 @@ class Outbox:
         positions: canonical positions; sent only after everything else was delivered.
         fed: how many of `stones` have been produced already.
         outcomes: by feed and outcome, for the metrics.
+        last: feed and outcomes of the record that was taken last, where it had items; whoever wants it clears it.
     """
 
     stones: list[tuple[int, Version]] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Outbox:
     positions: list[Letter] = field(default_factory=list)
     fed: int = 0
     outcomes: dict[tuple[str, Outcome], int] = field(default_factory=dict)
+    last: tuple[str, list[Outcome]] | None = None
 
     def add(self, slot: int, version: Version) -> None:
         """Write a version of a stone."""
@@ -54,6 +56,7 @@ class Outbox:
 
     def count(self, feed: str, outcomes: list[Outcome]) -> None:
         """Count the outcomes of a page."""
+        self.last = (feed, outcomes)
         for outcome in set(outcomes):
             key = (feed, outcome)
             self.outcomes[key] = self.outcomes.get(key, 0) + outcomes.count(outcome)

@@ -12,6 +12,8 @@ import gc
 import os
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -21,20 +23,25 @@ from confluent_kafka import TopicPartition
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from runtime.health import Aspect, Check, Health, serve_health
+from runtime.job_runner import JobRunner
 from runtime.kafka import consumer, producer
+from runtime.postgres import Database
 from runtime.settings import DataSettings, KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
 from schemas.feeds import FEEDS, feeds_of
 from streams import figures
-from streams.app import GROUP, make_app, raw_topic
+from streams.app import GROUP, leave_unread, make_app, raw_topic
 from streams.background import Background
 from streams.delivery import Delivery, DeliveryFailed, TopicNames
+from streams.gate import Gate
 from streams.memory import Memory
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.receipts import Receipted
+from streams.rereading import KIND as REREAD
+from streams.rereading import Rereading
 from streams.rules import RuleHead
 from streams.stretches import Stretches
 from streams.tail import Tail
@@ -62,7 +69,8 @@ def run(settings: Settings) -> None:
     folder = settings[DataSettings].dir / "process"
     folder.mkdir(parents=True, exist_ok=True)
     health = Health()
-    process = Process(settings.kafka, folder=folder)
+    database = Database(settings.postgres.dsn.get_secret_value(), "adamas-process")
+    process = Process(settings.kafka, database, folder=folder)
     process.add_probes(health)
     with Shutdown(GRACE_S) as shutdown, serve_health(settings.health, health):
         asyncio.run(process.serve(shutdown))
@@ -73,6 +81,7 @@ class Process:
 
     Args:
         kafka: where Kafka is.
+        database: where operators leave orders (pauses, replays); the work itself needs none.
         folder: where the records' bytes are kept; the system's temporary folder without one.
         topics: the topics' names.
         group: the consumer group's name.
@@ -82,6 +91,7 @@ class Process:
     def __init__(
         self,
         kafka: KafkaSettings,
+        database: Database | None = None,
         *,
         folder: Path | None = None,
         topics: TopicNames | None = None,
@@ -102,6 +112,8 @@ class Process:
         self.worker = Worker(self.memory, self._normalisers, receipted=self.receipted)
         self._background = Background(self.memory, self.worker)
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
+        self._database = database
+        self.gate = Gate(database, group)
         self._one_at_a_time = asyncio.Lock()
         self._assigned_anew = True
         self._next_offsets: dict[int, int] = {}
@@ -114,13 +126,22 @@ class Process:
         tails = (self.tail, self.rules.tail, self.receipted.tail)
         for tail in tails:
             tail.start()
+        watching = asyncio.create_task(self.gate.serve())
         try:
             await self._until_ready(stop)
-            if not stop.is_set():
-                await self._work(stop)
+            _tune_collector()
+            while not stop.is_set():
+                if self.gate.paused() is None:
+                    await self._work(stop)
+                else:
+                    self._raise_failures()
+                    await asyncio.sleep(_WATCH_S)
         finally:
+            watching.cancel()
             for tail in tails:
                 await asyncio.to_thread(tail.stop)
+            if self._database is not None:
+                await self._database.close()
         log.info("process.stopped", stones=len(self.memory))
 
     async def _until_ready(self, stop: asyncio.Event) -> None:
@@ -139,29 +160,40 @@ class Process:
                 raise Fatal(f"reading stopped: {tail.failure}") from tail.failure
 
     async def _work(self, stop: asyncio.Event) -> None:
-        _tune_collector()
+        """Be a member of the group until a stop is requested, or the gate wants another membership or none."""
+        self.gate.joined()
         app = self._app = make_app(self._kafka, self._group)
         app.agent(raw_topic(app, self.topics), concurrency=1, name="facts")(self.agent)
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         await app.start()
-        background = asyncio.create_task(self._in_background())
+        background = [asyncio.create_task(work) for work in (self._in_background(), self._do_jobs())]
         try:
-            while not stop.is_set():
+            while not (stop.is_set() or self.gate.must_leave()):
                 self._watch(background)
                 await asyncio.sleep(_WATCH_S)
         finally:
             # Between two slices: a slice that is being delivered is finished first.
             async with self._one_at_a_time:
-                background.cancel()
+                for task in background:
+                    task.cancel()
+            await asyncio.wait(background)
             await app.stop()
+            self._app = None
 
-    def _watch(self, background: asyncio.Task[None]) -> None:
+    async def _do_jobs(self) -> None:
+        """Replays of the feeds that this worker owns."""
+        if self._database is not None:
+            rereading = Rereading(self._kafka, self.topics.raw, self._reread, self._owned)
+            await JobRunner(self._database, "process", {REREAD: rereading.run}, lambda: self._owned()).serve()
+
+    def _watch(self, background: list[asyncio.Task[None]]) -> None:
         self._beat = time.monotonic()
         self._raise_failures()
         if self._app.crashed:
             raise Fatal(f"the consumer crashed: {self._app.crash_reason!r}")
-        if background.done():
-            background.result()
+        for task in background:
+            if task.done():
+                task.result()
         self._show_figures()
 
     async def agent(self, stream: Any) -> None:
@@ -199,20 +231,41 @@ class Process:
             if self._assigned_anew:
                 await self._catch_up()
             out = Outbox()
-            await self._decide([_raw_record(event.message) for event in events], out)
+            await self._decide([event.message for event in events], out)
             await self.delivery.send(out)
         for (feed, outcome), count in out.outcomes.items():
             figures.ITEMS.labels(feed, outcome).inc(count)
-        for event in events:
-            self._next_offsets[event.message.partition] = event.message.offset + 1
 
-    async def _decide(self, records: list[RawRecord], out: Outbox) -> None:
+    async def _decide(self, messages: list[Any], out: Outbox) -> None:
         book = self._book()
         now_ms = int(time.time() * 1000)
-        for record in records:
-            self.worker.take(record, book, now_ms, out)
+        for message in messages:
+            if not self.gate.lets_pass(message.partition):
+                leave_unread(self._app, message)
+                continue
+            self.worker.take(_raw_record(message), book, now_ms, out)
+            self._next_offsets[message.partition] = message.offset + 1
+            if out.last is not None:
+                self.gate.count(*out.last, message.offset)
+                out.last = None
             if len(out.stones) - out.fed >= FEED_STONES:
                 await self.delivery.feed(out)
+
+    async def _reread(self, records: Sequence[RawRecord]) -> dict[str, int] | None:
+        """Take records behind fresh facts, in one slice; null where the worker was just assigned anew."""
+        async with self._one_at_a_time:
+            if self._assigned_anew:
+                return None
+            out, now_ms = Outbox(), int(time.time() * 1000)
+            for record in records:
+                self.worker.take(record, self._book(), now_ms, out)
+                if len(out.stones) - out.fed >= FEED_STONES:
+                    await self.delivery.feed(out)
+            await self.delivery.send(out)
+        totals = Counter[str]()
+        for (_feed, outcome), count in out.outcomes.items():
+            totals[outcome.value] += count
+        return dict(totals)
 
     def _book(self) -> PriceBook:
         if self.rules.book is None:
@@ -298,6 +351,7 @@ class Process:
         health.add("memory", self._memory_probe, (Aspect.STARTUP, Aspect.READY))
         health.add("rules", self._rules_probe, (Aspect.STARTUP, Aspect.READY))
         health.add("loop", self._loop_probe, (Aspect.LIVE,))
+        health.add("gate", self.gate.check, (Aspect.LIVE, Aspect.READY))
 
     def _memory_probe(self) -> Check:
         return Check(

@@ -194,6 +194,9 @@ class Worker:
         stones = tuple(stone and stone.partition(":")[2] for stone in ids)
         self._receipt(page, stones, tuple(outcomes), out)
         out.count(page.headers.feed, outcomes)
+        if page.headers.redriven is not None:
+            # What an operator sent again says nothing about the feed.
+            out.last = None
 
     def _stage(self, stage: str, work: Callable[[Any], Any], inputs: Sequence[Any]) -> list[Any]:
         """Results in order, a `Refusal` in the place of each that failed here or earlier."""

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from runtime.logs import configure_logs
+from runtime.postgres import Database
 from runtime.settings import KafkaSettings, LogSettings
 from runtime.shutdown import Shutdown
 from streams import process as under_test
@@ -71,7 +72,9 @@ def main(bootstrap: str, suffix: str, group: str, fault: str) -> None:
     """Work until stopped, or until the accident."""
     configure_logs(LogSettings(format="json"), "process")
     under_test.BATCH_PAGES = PAGES_A_BATCH  # type: ignore[misc]
-    worker = Process(KafkaSettings(bootstrap=bootstrap), topics=topic_names(suffix), group=group)
+    dsn = os.environ.get("DRIVER_DSN")
+    database = None if dsn is None else Database(dsn, "driver")
+    worker = Process(KafkaSettings(bootstrap=bootstrap), database, topics=topic_names(suffix), group=group)
     if fault != "none":
         plan_accident(worker, fault)
     with Shutdown(20) as shutdown:

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from runtime.kafka import consumer, ensure_topics, producer
 from runtime.settings import KafkaSettings
@@ -109,8 +109,15 @@ class Stage:
 
     def acknowledged(self) -> int:
         asker = consumer(self.kafka, self.group)
-        (place,) = asker.committed([TopicPartition(self.topics.raw, 0)], timeout=20)
-        asker.close()
+        try:
+            (place,) = asker.committed([TopicPartition(self.topics.raw, 0)], timeout=20)
+        except KafkaException as error:
+            # A broker that has just started is nobody's coordinator for a moment.
+            if error.args[0].code() != KafkaError.NOT_COORDINATOR:
+                raise
+            return 0
+        finally:
+            asker.close()
         return max(0, place.offset)
 
     def wait(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
