@@ -58,11 +58,11 @@ class Range:
         for message in messages:
             offset, error = message.offset() or 0, message.error()
             if error is None:
-                self.position = offset + 1
+                self.position = min(offset + 1, self._end)
                 if offset < self._end:
                     found.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self.position = max(self.position, offset)
+                self.position = min(max(self.position, offset), self._end)
             elif not error.retriable() and error.code() != KafkaError._TRANSPORT:
                 raise Fatal(f"reading {self._place.topic}: {error.str()}")
         return found
