@@ -99,16 +99,21 @@ class Stage:
         """Process ids by name, the servers' too."""
         return {**self._supervisor.pids(), **{name: child.pid for name, child in self.children.items()}}
 
-    def start(self, name: str, environment: Mapping[str, str] | None = None) -> Child:
-        """Start a member (`process`, `process-2`, `sink`, `api`, `ingest`) on ports of its own; its log goes on."""
+    def start(
+        self, name: str, environment: Mapping[str, str] | None = None, *, module: str = "runtime.cli"
+    ) -> Child:
+        """Start a member (`monitor`, `process`, `process-2`, `sink`, `api`, `ingest`) on ports of its own; its log goes on."""
         command = name.partition("-")[0]
         port = self.ports.setdefault(name, self._free_ports.pop())
-        own = {"ADAMAS_HEALTH_PORT": str(port), "ADAMAS_API_PORT": str(port), **(environment or {})}
+        own = {
+            **dict.fromkeys(("ADAMAS_HEALTH_PORT", "ADAMAS_API_PORT", "ADAMAS_MONITOR_PORT"), str(port)),
+            **(environment or {}),
+        }
         if command == "ingest":
             gateway = self.gateways.setdefault(name, self._free_ports.pop())
             own = {"ADAMAS_GATEWAY_PORT": str(gateway), **own}
         member = Member(name, command, port, {**self.environment, **own})
-        command_line = [sys.executable, "-m", "runtime.cli", member.command]
+        command_line = [sys.executable, "-m", module, member.command]
         child = launch(
             name,
             command_line,
