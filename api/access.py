@@ -10,11 +10,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.answer import Direct
 from api.freshness import Freshness
 from api.problems import Problem, internal_error, refusal
+from runtime.logs import FrequentLines
 from runtime.metrics import counter, histogram
 
 log = structlog.stdlib.get_logger(__name__)
@@ -44,6 +46,9 @@ class Access:
         self._app = app
         self._freshness = freshness
         self._direct = direct
+        self._lines = FrequentLines()
+        # Finding a metric by its labels takes longer than counting.
+        self._counted: dict[tuple[str, int | None], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -78,9 +83,13 @@ class Access:
         path: str = scope["path"]
         route = path if path in self._direct else getattr(scope.get("route"), "path", None) or "(none)"
         status = access.get("status")
-        REQUESTS.labels(route, str(status)).inc()
-        SECONDS.labels(route).observe(took_ms / 1000)
-        log.info(
+        counted = self._counted.get((route, status))
+        if counted is None:
+            counted = REQUESTS.labels(route, str(status)), SECONDS.labels(route)
+            self._counted[route, status] = counted
+        counted[0].inc()
+        counted[1].observe(took_ms / 1000)
+        self._lines.info(
             "api.answered",
             route=route,
             key=access.get("key"),

@@ -3,19 +3,63 @@
 JSON lines for machines, columns for people. A line says what it is about; it never carries a payload or a secret.
 """
 
+import asyncio
+import atexit
 import logging
 import sys
+from datetime import UTC, datetime
+from typing import Any, Final
 
+import msgspec
 import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from runtime.settings import LogSettings
 
+_WRITTEN_EVERY_S: Final = 0.05
+
+_process: str | None = None
+_level: int = logging.INFO
+
+
+class FrequentLines:
+    """Lines of level INFO that are written thousands of times a second, in the form of all others.
+
+    structlog takes 30 to 90 µs a line, as long as all else that is done for a request. As JSON these are therefore
+    rendered directly, kept for a moment and written together; for people, structlog writes them.
+    """
+
+    def __init__(self) -> None:
+        self._log = structlog.stdlib.get_logger(__name__)
+        self._lines: list[bytes] = []
+        self._due: asyncio.TimerHandle | None = None
+        atexit.register(self.write)
+
+    def info(self, action: str, **fields: Any) -> None:
+        """Write a line. To be called in the thread of a running loop."""
+        if _process is None:
+            self._log.info(action, **fields)
+        elif _level <= logging.INFO:
+            at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            line = {**fields, "process": _process, "level": "info", "at": at, "action": action}
+            self._lines.append(msgspec.json.encode(line))
+            if self._due is None:
+                self._due = asyncio.get_running_loop().call_later(_WRITTEN_EVERY_S, self.write)
+
+    def write(self) -> None:
+        """Write what was kept."""
+        lines, self._lines, self._due = self._lines, [], None
+        if lines:
+            sys.stderr.buffer.write(b"\n".join(lines) + b"\n")
+            sys.stderr.buffer.flush()
+
 
 def configure_logs(settings: LogSettings, process: str) -> None:
     """Send structlog's and the libraries' log lines to stderr in one form; `process` is on every line."""
     json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    global _process, _level
+    _process, _level = process if json else None, logging.getLevelName(settings.level)
     _configure_structlog()
     _configure_libraries(settings.level, _renderers(json))
     structlog.contextvars.bind_contextvars(process=process)

@@ -1,5 +1,6 @@
 """Every line carries its action, the process and, inside a span, the trace id."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -8,15 +9,17 @@ import pytest
 import structlog
 from opentelemetry.sdk.trace import TracerProvider
 
-from runtime.logs import configure_logs
+from runtime import logs
+from runtime.logs import FrequentLines, configure_logs
 from runtime.settings import LogSettings
 
 
 @pytest.fixture(autouse=True)
 def _restore_logging() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, process = root.handlers, root.level, logs._process
     yield
+    logs._process = process
     root.handlers = handlers
     root.setLevel(level)
     structlog.contextvars.clear_contextvars()
@@ -72,3 +75,33 @@ def test_a_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]
     (line,) = lines.read()
     assert "ZeroDivisionError" in str(line["exception"])
     assert "hunter2" not in str(line["exception"])
+
+
+async def test_a_frequent_line_has_the_form_of_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, frequent = LineReader(capsys), FrequentLines()
+    structlog.stdlib.get_logger("x").info("api.answered", status=200, key=None)
+    frequent.info("api.answered", status=200, key=None)
+    frequent.write()
+    slow, fast = lines.read()
+    assert list(fast) == list(slow)
+    assert {**fast, "at": ""} == {**slow, "at": ""}
+    assert len(str(fast["at"])) == len(str(slow["at"]))
+
+
+async def test_frequent_lines_are_written_together_and_by_themselves(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_WRITTEN_EVERY_S", 0.0)
+    lines, frequent = LineReader(capsys), FrequentLines()
+    frequent.info("one")
+    frequent.info("two")
+    await asyncio.sleep(0.01)
+    assert [line["action"] for line in lines.read()] == ["one", "two"]
+
+
+async def test_a_frequent_line_below_the_level_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogSettings(format="json", level="WARNING"), "tester")
+    frequent = FrequentLines()
+    frequent.info("one")
+    frequent.write()
+    assert capsys.readouterr().err == ""
