@@ -1,0 +1,101 @@
+"""Canonical records of a stock of any size: real ones of the simulated vendor's pages, and relatives of them.
+
+Rendering, normalising and pricing 1.34 million items takes minutes; what reads them cares that each is another stone
+with the variety of a real stock, so that beyond `DISTINCT` stones each is a relative of a real one: its own id, report,
+weight and price.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from api.fragments import frame
+from api.index import Batch, decode_searchable
+from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
+from drills.vendor_pages import page_bodies
+from schemas.facts import FactHeaders, Kind, fact_key
+from schemas.feeds import FEEDS
+from schemas.headers import to_headers
+from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
+from schemas.seq import make_seq
+from schemas.stone import Stone, decode_stone, encode
+from schemas.vendor import Item
+from streams.memory import Memory
+from streams.normalise import Normaliser
+from streams.outbox import Outbox
+from streams.pricing import PriceBook
+from streams.worker import RawRecord, Worker
+
+DISTINCT: Final = 40_000
+"""Stones that go through the vendor's rendering, the mapping and the pricing."""
+
+
+def canonical_stock(stones: int, seed: int, distinct: int = DISTINCT) -> Iterator[Stone]:
+    """About `stones` stones; a few of the vendor's items cannot be understood."""
+    chance = random.Random(seed)
+    real = []
+    for stone in real_stones(min(stones, distinct), seed):
+        real.append(stone)
+        yield stone
+    for number in range(len(real), stones):
+        yield _relative(real[number % len(real)], number, chance)
+
+
+def real_stones(stones: int, seed: int) -> Iterator[Stone]:
+    """Stones as `process` makes them of the vendor's pages."""
+    normalisers = {info.name: Normaliser(MAPPING, MAPPER_VERSION, info, Item) for info in FEEDS.values()}
+    worker = Worker(Memory(), normalisers)
+    rules = PublishedRuleSet(
+        number=1, published_at=0, actor="bench", reason="bench", content=RuleSet(base=BaseMargins())
+    )
+    book = PriceBook(rules)
+    for number, (feed, body) in enumerate(page_bodies(stones, seed)):
+        headers = FactHeaders(
+            kind=Kind.PAGE,
+            feed=feed,
+            epoch=1,
+            seq=make_seq(1, number + 1),
+            run="bench",
+            partition=0,
+            page=number,
+        )
+        raw = RawRecord(
+            FEEDS[feed].slot, number, fact_key(feed, "bench", 0), body, [*dict(to_headers(headers)).items()]
+        )
+        out = Outbox()
+        worker.take(raw, book, 1_767_225_600_000 + number, out)
+        yield from (decode_stone(version.body) for _, version in out.stones if version.body is not None)
+
+
+def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:
+    price = max(1, round(stone.price_cents * chance.uniform(0.8, 1.25)))
+    return msgspec.structs.replace(
+        stone,
+        id=f"{stone.feed}:{chance.getrandbits(32):08x}-{number:04x}-4000-8000-{chance.getrandbits(48):012x}",
+        carat=round(max(0.18, stone.carat * chance.uniform(0.97, 1.03)), 2),
+        certificate_number=None if stone.certificate_number is None else str(10**9 + number),
+        price_cents=price,
+        cost_cents=max(1, round(stone.cost_cents * price / max(1, stone.price_cents))),
+    )
+
+
+def record_of(stone: Stone) -> tuple[bytes, bytes]:
+    """Key and value in the canonical topic."""
+    return stone.id.encode(), encode(stone)
+
+
+def batches(stones: Iterable[Stone], size: int = 5_000) -> Iterator[Batch]:
+    """The stones as an index takes them."""
+    batch = Batch([], [], [], {})
+    for stone in stones:
+        record = encode(stone)
+        batch.stones.append(decode_searchable(record))
+        batch.records.append(frame(record))
+        if len(batch.stones) == size:
+            yield batch
+            batch = Batch([], [], [], {})
+    yield batch
