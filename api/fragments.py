@@ -100,10 +100,9 @@ class Fragments:
 
     def items(self, rows: Iterable[int], *, with_cost: bool = False) -> list[bytes]:
         """The item of each row as JSON without its braces, e.g. `"id":"…",…`."""
-        places, segments, read = self._places, self._segments, _HEADER.unpack_from
+        segments, read = self._segments, _HEADER.unpack_from
         found: list[bytes] = []
-        for row in rows:
-            place = int(places[row])
+        for place in self._places[list(rows)].tolist():
             data = segments[place >> _SHIFT].map
             offset = place & _OFFSET
             _, begin, end = read(data, offset)

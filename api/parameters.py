@@ -35,6 +35,7 @@ _SIGNED: Final = frozenset({"list_discount_bps"})
 _FLAGS: Final = {"true": True, "false": False}
 _ONLY_AVAILABLE: Final = (str(Availability.AVAILABLE),)
 _REMEMBERED: Final = 4096
+_ENCODING: Final = "must be percent-encoded UTF-8"
 
 
 @dataclass(slots=True)
@@ -189,27 +190,32 @@ def split(raw: bytes) -> dict[str, str]:
         return {}
     if len(raw) > MAX_QUERY_BYTES:
         raise _too_long(raw)
+    plain = b"%" not in raw and b"+" not in raw
     given: dict[str, str] = {}
-    for pair in raw.split(b"&"):
+    for pair in _ascii(raw).split("&"):
+        name, _, text = pair.partition("=")
         if not pair:
             continue
-        name, _, text = pair.partition(b"=")
-        key, value = _text(name), _text(text)
-        if key in given:
-            raise BadParameter(shown(key), "is given twice; put the values into one, with commas")
-        given[key] = value
+        if not plain:
+            name, text = _decoded(name), _decoded(text)
+        if name in given:
+            raise BadParameter(shown(name), "is given twice; put the values into one, with commas")
+        given[name] = text
     return given
 
 
-def _text(raw: bytes) -> str:
+def _ascii(raw: bytes) -> str:
     try:
-        if b"+" in raw:
-            raw = raw.replace(b"+", b" ")
-        if b"%" in raw:
-            return unquote_to_bytes(raw).decode()
         return raw.decode("ascii")
     except UnicodeError as error:
-        raise BadParameter("query", "must be percent-encoded UTF-8") from error
+        raise BadParameter("query", _ENCODING) from error
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_to_bytes(text.replace("+", " ")).decode()
+    except UnicodeError as error:
+        raise BadParameter("query", _ENCODING) from error
 
 
 def _too_long(raw: bytes) -> BadParameter:

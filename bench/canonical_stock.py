@@ -15,6 +15,7 @@ import msgspec
 
 from api.fragments import frame
 from api.index import Batch, decode_searchable
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from drills.vendor_pages import page_bodies
 from schemas.facts import FactHeaders, Kind, fact_key
@@ -23,7 +24,6 @@ from schemas.headers import to_headers
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.seq import make_seq
 from schemas.stone import Stone, decode_stone, encode
-from schemas.vendor import Item
 from streams.memory import Memory
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
@@ -47,7 +47,9 @@ def canonical_stock(stones: int, seed: int, distinct: int = DISTINCT) -> Iterato
 
 def real_stones(stones: int, seed: int) -> Iterator[Stone]:
     """Stones as `process` makes them of the vendor's pages."""
-    normalisers = {info.name: Normaliser(MAPPING, MAPPER_VERSION, info, Item) for info in FEEDS.values()}
+    normalisers = {
+        info.name: Normaliser(MAPPING, MAPPER_VERSION, info, NIVODA_FORM) for info in FEEDS.values()
+    }
     worker = Worker(Memory(), normalisers)
     rules = PublishedRuleSet(
         number=1, published_at=0, actor="bench", reason="bench", content=RuleSet(base=BaseMargins())
