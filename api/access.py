@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.answer import Direct
@@ -48,7 +47,7 @@ class Access:
         self._direct = direct
         self._lines = FrequentLines()
         # Finding a metric by its labels takes longer than counting.
-        self._counted: dict[tuple[str, int | None], tuple[Counter, Histogram]] = {}
+        self._counted: dict[tuple[str, int | None], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
