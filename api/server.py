@@ -27,10 +27,9 @@ from api.vendor import Vendor
 from connectors import rates
 from runtime.health import Aspect, Health
 from runtime.postgres import Database
-from runtime.settings import GatewayClientSettings, Settings
+from runtime.settings import FeedsSettings, GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
-from schemas.feeds import FEEDS
 from streams.rules_desk import RuleDesk
 from streams.rules_keeper import FetchRates, Keeper
 
@@ -74,7 +73,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
     mine = own_folder(folder)
     if not mine:
         log.warning("api.folder_taken", folder=str(folder))
-    index, freshness = FastIndex(folder if mine else None), Freshness(tuple(FEEDS))
+    index, freshness = FastIndex(folder if mine else None), Freshness(settings[FeedsSettings].names)
     snapshots = Snapshots(folder) if mine else None
     dsn = settings.postgres.dsn.get_secret_value()
     vendor, awaited = Vendor(settings[GatewayClientSettings]), Awaited()

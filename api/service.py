@@ -20,7 +20,7 @@ from runtime.health import Health
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
 from schemas.errors import Retriable
-from schemas.feeds import FEEDS
+from schemas.feeds import STANDARD
 from streams.rules_desk import RuleDesk
 
 KEY_HEADER = "X-API-Key"
@@ -45,7 +45,7 @@ class Service:
     index: Index
     keys: Keys
     health: Health = field(default_factory=Health)
-    freshness: Freshness = field(default_factory=lambda: Freshness(tuple(FEEDS)))
+    freshness: Freshness = field(default_factory=lambda: Freshness(STANDARD))
     database: Database | None = None
     vendor: Vendor | None = None
     awaited: Awaited = field(default_factory=Awaited)

@@ -22,7 +22,7 @@ import msgspec
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from schemas.errors import Invalid
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, STANDARD
 from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.sql import STONE_COLUMNS, create_table
 from schemas.stone import Cause, Stone, content_hash, encode
@@ -59,7 +59,9 @@ def main() -> None:
         PublishedRuleSet(number=1, published_at=0, actor="bench", reason="bench", content=RuleSet())
     )
     normalisers = {
-        name: Normaliser(MAPPING, MAPPER_VERSION, feed, NIVODA_FORM) for name, feed in FEEDS.items()
+        name: Normaliser(MAPPING, MAPPER_VERSION, feed, NIVODA_FORM)
+        for name, feed in FEEDS.items()
+        if name in STANDARD
     }
 
     async def priced(stones: Any) -> None:

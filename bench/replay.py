@@ -31,7 +31,7 @@ from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from drills.vendor_pages import page_bodies
 from runtime.kafka import admin, producer
-from schemas.feeds import FEEDS
+from schemas.feeds import STANDARD
 from schemas.topics import CANONICAL
 from streams.process import BATCH_PAGES
 from streams.tail import Tail
@@ -76,7 +76,7 @@ def main() -> None:
 
 def _replay(stage: Stage, pages: list[tuple[str, bytes]]) -> float:
     log = RawWriter(stage.kafka)
-    numbers = dict.fromkeys(FEEDS, 0)
+    numbers = dict.fromkeys(STANDARD, 0)
     for feed, body in pages:
         log.page(feed, "bench", numbers[feed], body)
         numbers[feed] += 1

@@ -14,7 +14,7 @@ from typing import Any
 from drills.raw_writer import RawWriter
 from drills.vendor_pages import page_bodies
 from runtime.settings import KafkaSettings
-from schemas.feeds import FEEDS
+from schemas.feeds import STANDARD
 
 
 class Traffic:
@@ -31,7 +31,7 @@ class Traffic:
         self.log = RawWriter(kafka)
         self._moved = moved
         self._random = random.Random(seed)
-        self._pages: dict[str, list[Any]] = {name: [] for name in FEEDS}
+        self._pages: dict[str, list[Any]] = {name: [] for name in STANDARD}
         self._sweeps = 0
         for name, body in page_bodies(stones, seed):
             self._pages[name].append(json.loads(body))

@@ -10,7 +10,7 @@ from connectors.simulator.execute import Executor
 from connectors.simulator.resolve import Asking
 from connectors.simulator.settings import SimulatorSettings
 from connectors.simulator.vendor import Vendor
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, STANDARD
 from schemas.vendor import selection
 
 PAGE_SIZE: Final = 50
@@ -25,7 +25,7 @@ def page_bodies(stones: int, seed: int, bad_share: float = 0.003) -> Iterator[tu
     vendor.faults.set({"offset_uncapped": {"probability": 1}})
     login = vendor.tokens.log_in(vendor.settings.username, vendor.settings.password.get_secret_value())
     asking, executor = Asking(vendor, login["token"]), Executor()
-    for feed in FEEDS.values():
+    for feed in map(FEEDS.__getitem__, STANDARD):
         query = {"labgrown": feed.lab_grown, "availability": ["AVAILABLE"]}
         offset = 0
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,7 +11,6 @@ from monitor.lag import METHOD, Group
 from monitor.movement import Movement, Standing, Status
 from monitor.samples import Labels
 from monitor.watch import Watch
-from schemas.feeds import FEEDS
 from schemas.targets import TARGETS
 
 RATE_OVER_S: Final = 10.0
@@ -18,7 +18,7 @@ TREND_POINTS: Final = 60
 _ORDER: Final = {Status.STALLED: 0, Status.WARN: 1, Status.OK: 2, Status.GONE: 3}
 
 
-def board(watch: Watch, cluster: str) -> dict[str, Any]:
+def board(watch: Watch, cluster: str, feeds: Sequence[str]) -> dict[str, Any]:
     """Everything the page shows. A figure that is not known is null."""
     now_s = time.time()
     return {
@@ -26,7 +26,7 @@ def board(watch: Watch, cluster: str) -> dict[str, Any]:
         "cluster": cluster,
         "away": {"kafka": watch.kafka_error, "postgres": watch.postgres_error},
         "stock": _stock(watch),
-        "feeds": [_feed(watch, feed, now_s) for feed in FEEDS],
+        "feeds": [_feed(watch, feed, now_s) for feed in feeds],
         "throughput": {
             "fetched_per_s": watch.samples.rate("adamas_ingest_stones_total", RATE_OVER_S, now_s),
             "priced_per_s": watch.samples.rate("adamas_process_items_total", RATE_OVER_S, now_s),

@@ -22,7 +22,7 @@ from runtime.health import Aspect, Check, Health
 from runtime.job_runner import JobRunner
 from runtime.loop_lag import LoopLag
 from runtime.postgres import Database
-from runtime.settings import Settings
+from runtime.settings import FeedsSettings, Settings
 from runtime.shutdown import Shutdown
 from runtime.version import VERSION
 
@@ -42,7 +42,7 @@ def run(settings: Settings) -> None:
 
 def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
     """The board and its loops; the loops run while the application does."""
-    own = settings.monitor
+    own, feeds = settings.monitor, settings[FeedsSettings].names
     database = Database(settings.postgres.dsn.get_secret_value(), "adamas-monitor")
     collector = LagCollector(own.cluster)
     watch = Watch(
@@ -73,7 +73,7 @@ def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
             yield
 
     app = FastAPI(title="Adamas monitor", version=VERSION, lifespan=lifespan, redoc_url=None)
-    app.include_router(router(health, lambda: board(watch, own.cluster), shutdown))
+    app.include_router(router(health, lambda: board(watch, own.cluster, feeds), shutdown))
     return app
 
 

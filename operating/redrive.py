@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from connectors.feeds.nivoda.form import NIVODA_FORM
+from connectors.feeds.mappings import MAPPINGS
 from connectors.postgres import actions
 from operating import letters
 from operating.groups import Groups
@@ -287,7 +287,7 @@ def fact_of(letter: Letter) -> tuple[FactHeaders, bytes]:
         origin=letter.place,
         redriven=letter.redrives + (letter.state is letters.State.NEW),
     )
-    return headers, NIVODA_FORM.around(letter.payload) if letter.is_item else letter.payload
+    return headers, MAPPINGS[letter.feed].form.around(letter.payload) if letter.is_item else letter.payload
 
 
 def head_rules(kafka: KafkaSettings) -> PublishedRuleSet:

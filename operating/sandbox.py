@@ -20,13 +20,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
+from connectors.feeds.mappings import MAPPINGS
 from connectors.feeds.nivoda import mapping
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from operating.letters import Letter
 from schemas.errors import Invalid
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, STANDARD
 from schemas.ruleset import PublishedRuleSet
-from streams.normalise import Normaliser
+from streams.normalise import Normaliser, normalisers
 from streams.pricing import PriceBook
 
 ResultT = TypeVar("ResultT")
@@ -139,9 +140,9 @@ def _mapper(candidate: Path | None) -> Mapper:
     else:
         names = runpy.run_path(str(candidate))
         table, version = names["MAPPING"], int(names["MAPPER_VERSION"])
-    return Mapper(
-        version, {info.name: Normaliser(table, version, info, NIVODA_FORM) for info in FEEDS.values()}
-    )
+    # A candidate is of Nivoda's; the other vendors' stay as they are.
+    candidates = {name: Normaliser(table, version, FEEDS[name], NIVODA_FORM) for name in STANDARD}
+    return Mapper(version, normalisers() | candidates)
 
 
 @lru_cache(maxsize=1)
@@ -168,7 +169,7 @@ def _attempt_all(candidate: Path | None, rules: str, given: list[_Given]) -> lis
 def _attempt(normaliser: Normaliser, book: PriceBook, given: _Given) -> Failure | None:
     stage = "decode"
     try:
-        reply = NIVODA_FORM.around(given.payload) if given.is_item else given.payload
+        reply = MAPPINGS[given.feed].form.around(given.payload) if given.is_item else given.payload
         items = normaliser.pages.decode(reply)
         # A page that can be read passes: each of its items has a fate of its own.
         for item in items if given.is_item else ():

@@ -14,6 +14,8 @@ from runtime.settings import (
     ApiSettings,
     BadSettings,
     DataSettings,
+    DemoSettings,
+    FeedsSettings,
     GatewayClientSettings,
     GatewaySettings,
     Group,
@@ -53,14 +55,18 @@ class Entry:
 
 INGEST = Entry(
     "connectors.ingest",
-    (KafkaSettings, PostgresSettings, VendorSettings, IngestSettings, GatewaySettings, HealthSettings),
+    (
+        *(KafkaSettings, PostgresSettings, HealthSettings, IngestSettings, GatewaySettings),
+        *(FeedsSettings, VendorSettings, DemoSettings),
+    ),
 )
 PROCESS = Entry("streams.process", (KafkaSettings, PostgresSettings, HealthSettings))
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
 API = Entry(
-    "api.server", (KafkaSettings, PostgresSettings, GatewayClientSettings, ApiSettings, PricingSettings)
+    "api.server",
+    (*(KafkaSettings, PostgresSettings, GatewayClientSettings), FeedsSettings, ApiSettings, PricingSettings),
 )
-MONITOR = Entry("monitor.service", (KafkaSettings, PostgresSettings, MonitorSettings))
+MONITOR = Entry("monitor.service", (KafkaSettings, PostgresSettings, FeedsSettings, MonitorSettings))
 
 
 @app.command()

@@ -15,6 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, cast
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.feeds import FEEDS, STANDARD
+
 PLACEHOLDERS = ("changeme", "not-configured")
 EXIT_BAD_SETTINGS = 2
 
@@ -107,6 +109,35 @@ class IngestSettings(Group):
     """A vendor's count further off than this is a second pass, then an amber ledger."""
     retire_unasked_percent: float = Field(default=5, ge=0, le=100)
     """A sweep that would retire more of a feed than this waits for an approval."""
+
+
+class DemoSettings(Group):
+    """The second vendor, REST-shaped: where it is and our key. It is read only where `ADAMAS_FEEDS_READ` names it."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_DEMO_")
+    url: HttpUrl | None = None
+    key: SecretStr | None = None
+    requests_per_second: int = Field(default=25, ge=1, le=25)
+
+
+class FeedsSettings(Group):
+    """Which feeds this installation reads, with commas; the age of the data is that of the oldest of them."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_FEEDS_")
+    read: str = ",".join(STANDARD)
+
+    @field_validator("read")
+    @classmethod
+    def _are_known(cls, read: str) -> str:
+        unknown = [name for name in read.split(",") if name not in FEEDS]
+        if unknown:
+            raise ValueError(f"knows no feed {unknown[0]!r}; there are {', '.join(FEEDS)}")
+        return read
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys(self.read.split(",")))
 
 
 class ApiSettings(Group):
@@ -234,6 +265,8 @@ class Settings:
         KafkaSettings,
         PostgresSettings,
         VendorSettings,
+        FeedsSettings,
+        DemoSettings,
         IngestSettings,
         ApiSettings,
         PricingSettings,

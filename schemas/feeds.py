@@ -20,22 +20,30 @@ class FeedInfo:
     Attributes:
         name: the feed's name, first part of every stone's id.
         slot: its Kafka partition, 0 to 7.
-        lab_grown: what the feed was asked for; trusted over the item's own claim.
+        lab_grown: what the feed was asked for; trusted over the item's own claim. None where a feed brings both.
     """
 
     name: str
     slot: int
-    lab_grown: bool
+    lab_grown: bool | None
 
+
+NIVODA_NATURAL: Final = "nivoda-natural"
+NIVODA_LABGROWN: Final = "nivoda-labgrown"
+DEMO: Final = "demo"
 
 # Far apart: when a worker joins, Faust takes the lowest partitions from another, so neighbours would move together.
 FEEDS: Final[dict[str, FeedInfo]] = {
     feed.name: feed
     for feed in (
-        FeedInfo("nivoda-natural", slot=0, lab_grown=False),
-        FeedInfo("nivoda-labgrown", slot=4, lab_grown=True),
+        FeedInfo(NIVODA_NATURAL, slot=0, lab_grown=False),
+        FeedInfo(NIVODA_LABGROWN, slot=4, lab_grown=True),
+        FeedInfo(DEMO, slot=2, lab_grown=None),
     )
 }
+
+STANDARD: Final = (NIVODA_NATURAL, NIVODA_LABGROWN)
+"""The feeds that an installation reads unless it names others."""
 
 
 def stone_id(feed: str, vendor_id: str) -> str:

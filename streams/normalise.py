@@ -15,9 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from connectors.feeds.form import Form
+from connectors.feeds.mappings import MAPPINGS
 from connectors.feeds.table import Parser, Refused, Row, Unknown
 from schemas.errors import Invalid
-from schemas.feeds import FeedInfo, stone_id
+from schemas.feeds import FEEDS, FeedInfo, stone_id
 from schemas.stone import Content
 from streams.pages import PageReader
 
@@ -115,7 +116,7 @@ def _function(
     arguments = []
     for number, row in enumerate(table):
         if row.parser is None:
-            value = repr(getattr(feed, row.sources[0].removeprefix("feed.")))
+            value = repr(getattr(feed, row.sources[0].removeprefix("feed."))) if row.sources else "None"
         else:
             lines, value = _row(row, row.parser, number, nodes, names, unknown)
             for line in lines:
@@ -240,3 +241,11 @@ def _refuse(field: str, rule: str, code: str) -> None:
 
 Normalisers = Mapping[str, Normaliser]
 """By feed."""
+
+
+def normalisers() -> dict[str, Normaliser]:
+    """Every feed's, compiled from its table."""
+    return {
+        name: Normaliser(mapping.table, mapping.version, FEEDS[name], mapping.form)
+        for name, mapping in MAPPINGS.items()
+    }

@@ -20,8 +20,6 @@ from typing import Any, Final, NoReturn
 import structlog
 from confluent_kafka import TopicPartition
 
-from connectors.feeds.nivoda.form import NIVODA_FORM
-from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from runtime.health import Aspect, Check, Health, serve_health
 from runtime.job_runner import JobRunner
 from runtime.kafka import consumer, producer
@@ -29,14 +27,14 @@ from runtime.postgres import Database
 from runtime.settings import DataSettings, KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
-from schemas.feeds import FEEDS, feeds_of
+from schemas.feeds import feeds_of
 from streams import figures
 from streams.app import GROUP, leave_unread, make_app, raw_topic
 from streams.background import Background
 from streams.delivery import Delivery, DeliveryFailed, TopicNames
 from streams.gate import Gate
 from streams.memory import Memory
-from streams.normalise import Normaliser
+from streams.normalise import normalisers
 from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.receipts import Receipted
@@ -106,9 +104,7 @@ class Process:
         self.tail = Tail(kafka, self.topics.canonical, self.memory.apply, own=self._own)
         self.rules = RuleHead(kafka, self.topics.rulesets)
         self.receipted = Receipted(kafka, self.topics.receipts)
-        self._normalisers = {
-            info.name: Normaliser(MAPPING, MAPPER_VERSION, info, NIVODA_FORM) for info in FEEDS.values()
-        }
+        self._normalisers = normalisers()
         self.worker = Worker(self.memory, self._normalisers, receipted=self.receipted)
         self._background = Background(self.memory, self.worker)
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)

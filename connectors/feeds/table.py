@@ -8,6 +8,7 @@ other becomes null (or the parser's own fall-back) and is counted.
 
 from __future__ import annotations
 
+import decimal
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Row:
     Attributes:
         field: the field of `Content`.
         sources: paths in the vendor's item, the first that yields a value wins; `feed.x` is an attribute of the feed.
-        parser: how it is read; None only where the feed itself is the source.
+        parser: how it is read; None only where the feed itself is the source, or there is none.
         required: whether a missing value makes the item invalid.
         refuse_unknown: whether an unknown value does; always where it is required.
     """
@@ -73,6 +74,11 @@ class Row:
     parser: Parser | None = None
     required: bool = False
     refuse_unknown: bool = False
+
+
+def absent(*fields: str) -> tuple[Row, ...]:
+    """Rows of fields that a vendor tells nothing of."""
+    return tuple(Row(field, ()) for field in fields)
 
 
 _SEPARATORS: Final = re.compile(r"[\s_\-]+")
@@ -216,6 +222,28 @@ class Integer:
         if not self.at_least <= number <= self.up_to or number != int(number):
             raise Unknown(f"must be a whole number from {self.at_least} to {self.up_to}")
         return int(number)
+
+
+@dataclass(frozen=True)
+class Dollars:
+    """Whole cents from dollars, sent as a JSON number or as text; never by way of a binary fraction."""
+
+    at_least: int
+    up_to: int
+    memo: bool = False
+    as_is: str = ""
+    text: bool = False
+    fallback: int | None = None
+
+    def parse(self, value: object) -> int | None:
+        """Cents. Refuses fractions of a cent: nobody can say what was meant."""
+        if _number(value) is None:
+            return None
+        # The shortest decimal that is this float is what the vendor wrote.
+        cents = decimal.Decimal(str(value).strip()) * 100
+        if cents != cents.to_integral_value() or not self.at_least <= cents <= self.up_to:
+            raise Unknown(f"must be dollars and whole cents, {self.at_least} to {self.up_to} cents")
+        return int(cents)
 
 
 def _number(value: object) -> float | None:

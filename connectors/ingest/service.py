@@ -46,7 +46,7 @@ _CLASSES: Final = {RunKind.FULL: Priority.FULL, RunKind.INCREMENTAL: Priority.IN
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Needs the groups kafka, postgres, vendor, ingest, gateway and health.
+    Needs the groups kafka, postgres, feeds, vendor, demo, ingest, gateway and health.
 
     Raises:
         Fatal: the vendor refuses our login, or Kafka's producer cannot go on.
@@ -154,7 +154,7 @@ async def _serve(
 ) -> None:
     async with (
         open_accounts(
-            settings.vendor, holding.epoch, holding.is_proven, alerts := RecordedAlerts(database)
+            settings, holding.epoch, holding.is_proven, alerts := RecordedAlerts(database)
         ) as accounts,
         asyncio.TaskGroup() as tasks,
     ):

@@ -82,7 +82,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class _NewHold(msgspec.Struct, frozen=True):
-    create_hold: _Held
+    create_hold: _Held | None = None
 
 
 class _NewOrder(msgspec.Struct, frozen=True):
@@ -167,6 +167,8 @@ class NivodaFeed:
         except NoData as error:
             raise _gone(stone, str(error)) from error
         held = _read(_NewHold, reply, "hold").create_hold
+        if held is None:
+            raise _gone(stone, reply.error or "the vendor's reply to the hold has none")
         if held.denied:
             raise Refused("the vendor denies the hold")
         return Hold(held.id, _moment_ms(held.until))
@@ -174,11 +176,12 @@ class NivodaFeed:
     async def release(self, hold: str, grant: Grant) -> None:
         """End a hold."""
         try:
-            await self._session.change(grant, "release", _RELEASE, {"id": hold})
-        except NoData as error:
-            if "not found" not in str(error).lower():
-                raise Ambiguous(str(error)) from error
-            log.info("vendor.hold_was_over", feed=self.name)
+            error = (await self._session.change(grant, "release", _RELEASE, {"id": hold})).error
+        except NoData as no_data:
+            error = str(no_data)
+        # What is over already is released.
+        if error is not None and "not found" not in error.lower():
+            raise Ambiguous(error)
 
     async def order(self, stones: Sequence[str], reference: str, grant: Grant) -> str:
         """Buy stones; our reference stands on the vendor's invoice."""

@@ -26,7 +26,7 @@ from runtime.kafka import consumer
 from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from schemas.facts import FactHeaders, Kind
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, STANDARD
 from schemas.headers import from_headers
 from schemas.topics import RAW
 from tests.conftest import TopicMaker
@@ -36,7 +36,7 @@ import sys
 from connectors.ingest.service import serve
 from runtime import settings as s
 groups = (
-    s.KafkaSettings, s.PostgresSettings, s.VendorSettings, s.IngestSettings, s.GatewaySettings, s.HealthSettings,
+    s.KafkaSettings, s.PostgresSettings, s.FeedsSettings, s.VendorSettings, s.DemoSettings, s.IngestSettings, s.GatewaySettings, s.HealthSettings,
     s.LogSettings,
 )
 from runtime.logs import configure_logs
@@ -129,10 +129,14 @@ def vendor() -> Iterator[MakeVendor]:
             child = Child(SIMULATE, {**named, "ADAMAS_SIM_PORT": str(port)})
             closing.callback(child.close)
             made = SimulatedVendor(child, f"http://127.0.0.1:{port}")
-            _wait_for(lambda: _answers(made), 30, child)
+            wait_for_answer(made)
             return made
 
         yield make
+
+
+def wait_for_answer(made: SimulatedVendor) -> None:
+    _wait_for(lambda: _answers(made), 30, made.child)
 
 
 def _answers(made: SimulatedVendor) -> bool:
@@ -167,7 +171,7 @@ class Ingest:
     def wait_complete(self, timeout_s: float) -> list[Fact]:
         return self.wait_until(
             lambda facts: (
-                {fact.headers.feed for fact in facts if fact.headers.kind is Kind.COMPLETE} == set(FEEDS)
+                {fact.headers.feed for fact in facts if fact.headers.kind is Kind.COMPLETE} == set(STANDARD)
             ),
             timeout_s,
         )

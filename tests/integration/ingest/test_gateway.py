@@ -16,7 +16,7 @@ from connectors.alerts import LoggedAlerts
 from connectors.budget import Budget
 from connectors.feeds.registry import open_accounts
 from connectors.gateway import Gateway, gateway_app
-from runtime.settings import VendorSettings
+from runtime.settings import DemoSettings, FeedsSettings, Settings, VendorSettings
 from schemas.facts import FactHeaders, Kind, Withdraw
 from schemas.gateway import DEADLINE_HEADER, WAIT_HEADER, Counted, Held, Ordered, Refusal, Seen
 from schemas.seq import make_seq
@@ -72,7 +72,9 @@ async def opened(vendor: SimulatedVendor) -> AsyncIterator[Door]:
         url=vendor.url, username="demo@adamas.test", password=SecretStr("demo-vendor-password")
     )
     facts = Facts()
-    async with open_accounts(settings, 3, lambda: True, LoggedAlerts()) as accounts:
+    async with open_accounts(
+        Settings(settings, FeedsSettings(), DemoSettings()), 3, lambda: True, LoggedAlerts()
+    ) as accounts:
         gateway = Gateway(accounts, facts)
         app = gateway_app(gateway, [TOKEN.encode(), FORMER.encode()])
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:

@@ -15,7 +15,7 @@ from connectors.simulator.faults import KINDS
 from runtime.postgres import Database
 from schemas.events import Kind as EventKind
 from schemas.facts import Complete, Kind, Plan
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, STANDARD
 from tests.integration.ingest.conftest import Fact, MakeIngest, MakeVendor, SimulatedVendor
 
 pytestmark = pytest.mark.timeout(180)
@@ -60,7 +60,7 @@ def ids(facts: list[Fact], feed: str) -> set[str]:
 
 
 def assert_all_there(facts: list[Fact], simulated: SimulatedVendor) -> None:
-    for feed in FEEDS:
+    for feed in STANDARD:
         assert ids(facts, feed) == simulated.available(feed)
 
 
@@ -85,7 +85,7 @@ def test_a_run_brings_every_stone_within_the_budget(vendor: MakeVendor, ingest: 
     assert_all_there(facts, simulated)
     assert_within_budget(simulated)
     assert reading.child.stop() == 0
-    for feed in FEEDS:
+    for feed in STANDARD:
         own = [fact for fact in facts if fact.headers.feed == feed]
         kinds = [fact.headers.kind for fact in own]
         assert kinds[:2] == [Kind.LEASE, Kind.PLAN]
@@ -165,7 +165,7 @@ def test_killed_at_any_moment_a_run_resumes_with_what_is_missing(
     facts = reading.wait_complete(90)
     assert_all_there(facts, simulated)
     assert_within_budget(simulated)
-    for feed in FEEDS:
+    for feed in STANDARD:
         own = [fact.headers for fact in facts if fact.headers.feed == feed]
         assert len({h.run for h in own if h.kind is Kind.COMPLETE}) == 1
         last_plan = max(i for i, h in enumerate(own) if h.kind is Kind.PLAN)
