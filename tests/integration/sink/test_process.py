@@ -12,11 +12,11 @@ from urllib.request import urlopen
 from runtime.kafka import ensure_topics
 from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
-from schemas.topics import CANONICAL, DEAD
+from schemas.topics import CANONICAL, DEAD, RECEIPTS
 
 
 def test_it_gets_ready_and_stops_when_told(kafka_settings: KafkaSettings, database: str) -> None:
-    ensure_topics(kafka_settings, [CANONICAL, DEAD])
+    ensure_topics(kafka_settings, [CANONICAL, DEAD, RECEIPTS])
     port = free_ports(1)[0]
     environment = os.environ | {
         "ADAMAS_KAFKA_BOOTSTRAP": kafka_settings.bootstrap,
