@@ -18,7 +18,7 @@ from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.worker import Worker
 
-SLICE: Final = 500
+SLICE: Final = 1_000
 LOOK_AGAIN_S: Final = 1.0
 
 
@@ -38,12 +38,33 @@ class Background:
         self._todo: dict[str, NDArray[np.int64]] = {}
         self._looked: dict[str, tuple[int, float]] = {}
 
-    def fill(self, feeds: Collection[str], book: PriceBook, now_ms: int, out: Outbox) -> None:
-        """Add at most a slice of work for these feeds to an empty outbox."""
+    @property
+    def todo(self) -> int:
+        """Stones known to wait for a newer price."""
+        return sum(map(len, self._todo.values()))
+
+    def fill(
+        self,
+        feeds: Collection[str],
+        book: PriceBook,
+        now_ms: int,
+        out: Outbox,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Add at most a slice of work for these feeds to an empty outbox.
+
+        Args:
+            feeds: the owned ones.
+            book: what to price under.
+            now_ms: milliseconds since 1970.
+            out: takes it.
+            may_write: whether the readers keep up; asked before each feed that has stones to re-price. Repairs are few
+                and do not wait.
+        """
         self._repairs(feeds, out)
         for feed in feeds:
             room = SLICE - len(out.stones)
-            if room > 0:
+            if room > 0 and len(self._rows(feed, book.number)) and may_write():
                 self._reprice(feed, book, now_ms, room, out)
 
     def _repairs(self, feeds: Collection[str], out: Outbox) -> None:
@@ -53,10 +74,8 @@ class Background:
                 figures.REPAIRED.inc()
 
     def _reprice(self, feed: str, book: PriceBook, now_ms: int, room: int, out: Outbox) -> None:
-        rows = self._rows(feed, book.number)
+        rows = self._todo[feed]
         self._todo[feed] = rows[room:]
-        if not len(rows):
-            return
         before = len(out.stones)
         self._worker.reprice(self._memory.versions(rows[:room]), book, now_ms, out)
         figures.REPRICED.labels(feed).inc(len(out.stones) - before)
@@ -71,4 +90,5 @@ class Background:
         ):
             return rows
         self._looked[feed] = (number, self._clock())
-        return self._memory.rows_below_rules(feed, number)
+        self._todo[feed] = self._memory.rows_below_rules(feed, number)
+        return self._todo[feed]

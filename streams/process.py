@@ -36,6 +36,7 @@ from streams.gate import Gate
 from streams.memory import Memory
 from streams.normalise import normalisers
 from streams.outbox import Outbox
+from streams.pace import Pace
 from streams.pricing import PriceBook
 from streams.receipts import Receipted
 from streams.rereading import KIND as REREAD
@@ -101,6 +102,7 @@ class Process:
         self._group = group
         self.memory = Memory(folder)
         self._own = Stretches()
+        self._pace = Pace(kafka, self.topics.canonical)
         self.tail = Tail(kafka, self.topics.canonical, self.memory.apply, own=self._own)
         self.rules = RuleHead(kafka, self.topics.rulesets)
         self.receipted = Receipted(kafka, self.topics.receipts)
@@ -123,6 +125,7 @@ class Process:
         for tail in tails:
             tail.start()
         watching = asyncio.create_task(self.gate.serve())
+        self._pace.start()
         try:
             await self._until_ready(stop)
             _tune_collector()
@@ -136,6 +139,7 @@ class Process:
             watching.cancel()
             for tail in tails:
                 await asyncio.to_thread(tail.stop)
+            await asyncio.to_thread(self._pace.stop)
             if self._database is not None:
                 await self._database.close()
         log.info("process.stopped", stones=len(self.memory))
@@ -311,17 +315,22 @@ class Process:
     async def _in_background(self) -> None:
         while True:
             wrote = await self._slice()
-            await asyncio.sleep(0 if wrote else _IDLE_S)
+            await asyncio.sleep(0 if wrote else _WAIT_S if self._background.todo else _IDLE_S)
 
     async def _slice(self) -> bool:
         async with self._one_at_a_time:
             if self._assigned_anew:
                 return False
             out = Outbox()
-            self._background.fill(self._owned(), self._book(), int(time.time() * 1000), out)
+            self._background.fill(
+                *(self._owned(), self._book(), int(time.time() * 1000), out), self._readers_keep_up
+            )
             wrote = bool(out.stones)
             await self.delivery.send(out)
             return wrote
+
+    def _readers_keep_up(self) -> bool:
+        return self._pace.may_write(self._own.ends())
 
     def _show_figures(self) -> None:
         figures.KNOWN_STONES.set(len(self.memory))

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.stone import Cause, Content, decode_stone
+from schemas.stone import Cause, Content
 from streams.pricing import Margin
 
 _TAIL: Final = (
@@ -21,7 +21,7 @@ _TAIL: Final = (
     b',"run":%b,"raw_offset":%d}'
 )
 _CAUSES: Final = {cause: cause.value.encode() for cause in Cause}
-_CONTENT_FIELDS: Final = Content.__struct_fields__
+_decode_content: Final = msgspec.json.Decoder(Content).decode
 
 
 def canonical(
@@ -78,5 +78,4 @@ def content_of(record: bytes) -> Content:
     Raises:
         msgspec.DecodeError: it is not one.
     """
-    stone = decode_stone(record)
-    return Content(**{name: getattr(stone, name) for name in _CONTENT_FIELDS})
+    return _decode_content(record)

@@ -43,6 +43,11 @@ class Stretches:
             begin = latest.begin if latest is not None and latest.end == first else first
             self._latest[partition] = Stretch(begin, end, self._clock())
 
+    def ends(self) -> dict[int, int]:
+        """Behind the last record that this process wrote, by partition."""
+        with self._lock:
+            return {partition: stretch.end for partition, stretch in self._latest.items()}
+
     def forget(self) -> None:
         """From now on everything is read, whoever wrote it."""
         with self._lock:

@@ -1,0 +1,72 @@
+"""Background work goes as fast as the slowest living reader; the dead and the idle hold up nobody."""
+
+from streams.pace import FLOOR, LIVING_S, Readers
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def follow(readers: Readers, clock: Clock, reader: str, rate: int, seconds: float, start: int = 0) -> int:
+    at = start
+    for _ in range(int(seconds * 10)):
+        readers.note(reader, {0: at})
+        clock.now_s += 0.1
+        at += rate // 10
+    readers.note(reader, {0: at})
+    return at
+
+
+def test_nobody_who_reads_nobody_who_waits() -> None:
+    assert Readers().may_write({0: 10**6})
+
+
+def test_a_living_reader_may_be_behind_by_half_a_second() -> None:
+    clock = Clock()
+    readers = Readers(clock=clock)
+    at = follow(readers, clock, "sink", 20_000, 2)
+    assert readers.may_write({0: at + 9_000})
+    assert not readers.may_write({0: at + 11_000})
+    assert readers.slowest({0: at + 11_000}) == "sink"
+
+
+def test_a_slow_reader_is_given_a_floor() -> None:
+    clock = Clock()
+    readers = Readers(clock=clock)
+    at = follow(readers, clock, "slow", 100, 2)
+    assert readers.may_write({0: at + FLOOR})
+    assert not readers.may_write({0: at + FLOOR + 1})
+
+
+def test_the_slowest_counts() -> None:
+    clock = Clock()
+    readers = Readers(clock=clock)
+    for _ in range(20):
+        readers.note("fast", {0: int(clock.now_s * 50_000)})
+        readers.note("slow", {0: int(clock.now_s * 50_000) - 30_000})
+        clock.now_s += 0.1
+    assert readers.slowest({0: int((clock.now_s - 0.1) * 50_000)}) == "slow"
+
+
+def test_a_reader_that_stands_still_is_forgotten_after_five_seconds() -> None:
+    clock = Clock()
+    readers = Readers(clock=clock)
+    at = follow(readers, clock, "sink", 20_000, 2)
+    for _ in range(int(LIVING_S * 10) - 2):
+        clock.now_s += 0.1
+        readers.note("sink", {0: at})
+    assert not readers.may_write({0: at + 50_000})
+    for _ in range(3):
+        clock.now_s += 0.1
+        readers.note("sink", {0: at})
+    assert readers.may_write({0: at + 50_000})
+
+
+def test_partitions_a_reader_never_told_of_are_not_its_business() -> None:
+    clock = Clock()
+    readers = Readers(clock=clock)
+    follow(readers, clock, "sink", 20_000, 1)
+    assert readers.may_write({7: 10**6})
