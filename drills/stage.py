@@ -163,7 +163,7 @@ class Stage:
 
     def raw_ends(self) -> dict[int, int]:
         """End offset of each raw partition."""
-        return self._ends(RAW.name)
+        return self.ends(RAW.name)
 
     def committed(self, group: str) -> dict[int, int]:
         """A group's committed offset by partition, over the topics it reads."""
@@ -175,7 +175,7 @@ class Stage:
         """Records a group has not acknowledged, over the partitions that hold any."""
         topic = CANONICAL.name if group == "adamas-sink" else RAW.name
         committed = self.committed(group)
-        return sum(end - committed.get(slot, 0) for slot, end in self._ends(topic).items())
+        return sum(end - committed.get(slot, 0) for slot, end in self.ends(topic).items())
 
     def count_canonical(self) -> int:
         """Records in the canonical topic, as a fresh reader meets them."""
@@ -203,17 +203,18 @@ class Stage:
 
     def wait_settled(self, quiet_s: float = 5, timeout_s: float = 120) -> None:
         """Block until the canonical topic has not grown for `quiet_s`: repairs have been written."""
-        last, since = self._ends(CANONICAL.name), time.monotonic()
+        last, since = self.ends(CANONICAL.name), time.monotonic()
         deadline = since + timeout_s
         while time.monotonic() - since < quiet_s:
             if time.monotonic() > deadline:
                 raise TimeoutError("the canonical topic kept growing")
             time.sleep(0.5)
-            now = self._ends(CANONICAL.name)
+            now = self.ends(CANONICAL.name)
             if now != last:
                 last, since = now, time.monotonic()
 
-    def _ends(self, topic: str) -> dict[int, int]:
+    def ends(self, topic: str) -> dict[int, int]:
+        """End offset of each partition of a topic."""
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         futures = self._admin.list_offsets({TopicPartition(topic, slot): latest for slot in range(SLOTS)})
         return {part.partition: future.result(10).offset for part, future in futures.items()}

@@ -103,6 +103,16 @@ _PROCESS: Final = (
     _counter(
         "adamas_process_repriced_total", "stones", "Stones written again under a newer rule set.", "feed"
     ),
+    _gauge(
+        "adamas_process_reprice_left",
+        "stones",
+        "Stones of owned feeds that the newest rule set has not been tried on yet.",
+    ),
+    _gauge(
+        "adamas_process_reprice_unread",
+        "stones",
+        "Stones that are not among the columns yet by which a rule set is tried on all at once.",
+    ),
     _counter(
         "adamas_process_repaired_total",
         "stones",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams import figures
-from streams.memory import Memory
+from streams.memory import Memory, read_version
 from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.worker import Worker
@@ -42,6 +42,10 @@ class Background:
     def todo(self) -> int:
         """Stones known to wait for a newer price."""
         return sum(map(len, self._todo.values()))
+
+    def look_again(self) -> None:
+        """The memory was told of stones that stay as they are: forget the lists made before."""
+        self._todo.clear()
 
     def fill(
         self,
@@ -77,7 +81,12 @@ class Background:
         rows = self._todo[feed]
         self._todo[feed] = rows[room:]
         before = len(out.stones)
-        self._worker.reprice(self._memory.versions(rows[:room]), book, now_ms, out)
+        rows, offsets, bodies = self._memory.records(rows[:room])
+        versions = [read_version(body) for body in bodies]
+        same = set(self._worker.reprice(versions, book, now_ms, out))
+        if same:
+            left = np.array([version.id in same for version in versions])
+            self._memory.leave_as_they_are(rows[left], offsets[left], book.number)
         figures.REPRICED.labels(feed).inc(len(out.stones) - before)
 
     def _rows(self, feed: str, number: int) -> NDArray[np.int64]:

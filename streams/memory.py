@@ -7,7 +7,7 @@ replace what is known; the stone is noted in `repairs`, and its owner appends wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -91,7 +91,7 @@ class _NullHeaders(msgspec.Struct):
 
 _decode: Final = msgspec.json.Decoder(_Record).decode
 _COLUMNS: Final = ("seq", "mapper_version", "rules_version", "price_cents", "raw_offset", "run", "feed")
-_EXTRA: Final = ("hash", "updated_ms", "changed", "offset", "place", "length")
+_EXTRA: Final = ("hash", "updated_ms", "changed", "offset", "place", "length", "looked")
 _KNOWN: Final = (
     *("seq", "mapper_version", "rules_version", "hash", "price_cents", "updated_ms", "raw_offset"),
     *("changed", "run", "length"),
@@ -159,8 +159,39 @@ class Memory:
             return list(islice(self.repairs, limit))
 
     def rows_below_rules(self, feed: str, number: int) -> NDArray[np.int64]:
-        """Rows of a feed's stones that were priced under a lower number than this; for `versions`, and soon."""
-        return self._rows_where(feed, "rules_version", number)
+        """Rows of a feed's stones priced under a lower number that nobody has found to stay as they are under this one.
+
+        For `versions`, and soon.
+        """
+        with self._lock:
+            rows = self._rows_where(feed, "rules_version", number)
+            below: NDArray[np.int64] = rows[self._columns["looked"][rows] < number]
+            return below
+
+    def rows_newer_than(self, feeds: Collection[str], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of stones in stock whose offset is above the one given for the row, or for which none is given."""
+        with self._lock:
+            known = self._columns["offset"]
+            read = np.full(len(known), -1, dtype=np.int64)
+            read[: min(len(offsets), len(known))] = offsets[: len(known)]
+            codes = [code for feed in feeds if (code := self._columns.codes["feed"].find(feed)) is not None]
+            in_stock = np.isin(self._columns["feed"], codes) & (self._columns["length"] > 0)
+            return np.flatnonzero(in_stock & (known > read))
+
+    def records(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], list[bytes]]:
+        """Of these rows those in stock, their offsets, and their records."""
+        with self._lock:
+            bodies = [self._body(row) for row in rows.tolist()]
+            held = np.array([body is not None for body in bodies], dtype=np.bool_)
+            offsets = self._columns.arrays["offset"][rows]
+            return rows[held], offsets[held], [body for body in bodies if body is not None]
+
+    def leave_as_they_are(self, rows: NDArray[np.int64], offsets: NDArray[np.int64], number: int) -> int:
+        """Note that these versions say the same under this rule set; how many are still the last known of their stone."""
+        with self._lock:
+            still = rows[self._columns.arrays["offset"][rows] == offsets]
+            self._columns.arrays["looked"][still] = number
+            return len(still)
 
     def ids_below_seq(self, feed: str, seq: int) -> list[str]:
         """A feed's stones in stock whose last fact was granted before this."""
@@ -296,6 +327,7 @@ class Memory:
         arrays["seq"][rows] = [version.seq for version in versions]
         arrays["mapper_version"][rows] = [version.mapper for version in versions]
         arrays["rules_version"][rows] = [version.rules for version in versions]
+        arrays["looked"][rows] = NULL_INT
         arrays["hash"][rows] = [version.content_hash for version in versions]
         arrays["price_cents"][rows] = [version.price_cents for version in versions]
         arrays["updated_ms"][rows] = [version.updated_ms for version in versions]

@@ -44,6 +44,7 @@ from streams.rereading import Rereading
 from streams.rules import RuleHead
 from streams.stretches import Stretches
 from streams.tail import Tail
+from streams.unchanged import Unchanged
 from streams.worker import RawRecord, Worker
 
 log = structlog.stdlib.get_logger(__name__)
@@ -60,6 +61,8 @@ _STALLED_S: Final = 60.0
 _WAIT_S: Final = 0.02
 _WATCH_S: Final = 0.25
 _IDLE_S: Final = 0.1
+_QUIET_S: Final = 0.5
+_READ_STONES: Final = 2_000
 _ASK_TIMEOUT_S: Final = 10.0
 
 
@@ -109,6 +112,9 @@ class Process:
         self._normalisers = normalisers()
         self.worker = Worker(self.memory, self._normalisers, receipted=self.receipted)
         self._background = Background(self.memory, self.worker)
+        self._unchanged = Unchanged(self.memory)
+        self._tried: tuple[int, list[str]] = (0, [])
+        self._busy_at = 0.0
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
         self._database = database
         self.gate = Gate(database, group)
@@ -233,6 +239,7 @@ class Process:
             out = Outbox()
             await self._decide([event.message for event in events], out)
             await self.delivery.send(out)
+        self._busy_at = time.monotonic()
         for (feed, outcome), count in out.outcomes.items():
             figures.ITEMS.labels(feed, outcome).inc(count)
 
@@ -315,26 +322,53 @@ class Process:
     async def _in_background(self) -> None:
         while True:
             wrote = await self._slice()
-            await asyncio.sleep(0 if wrote else _WAIT_S if self._background.todo else _IDLE_S)
+            read = await self._try_rules()
+            await asyncio.sleep(0 if wrote or read else _WAIT_S if self._background.todo else _IDLE_S)
 
     async def _slice(self) -> bool:
         async with self._one_at_a_time:
             if self._assigned_anew:
                 return False
             out = Outbox()
-            self._background.fill(
-                *(self._owned(), self._book(), int(time.time() * 1000), out), self._readers_keep_up
-            )
+            feeds, book = self._owned(), self._book()
+            self._background.fill(feeds, book, int(time.time() * 1000), out, self._may_reprice)
             wrote = bool(out.stones)
             await self.delivery.send(out)
             return wrote
 
-    def _readers_keep_up(self) -> bool:
-        return self._pace.may_write(self._own.ends())
+    def _may_reprice(self) -> bool:
+        return self._tried == self._to_try() and self._pace.may_write(self._own.ends())
+
+    def _to_try(self) -> tuple[int, list[str]]:
+        return self._book().number, self._owned()
+
+    async def _try_rules(self) -> bool:
+        """Read a lot of stones into the columns, or try a new rule set on all of them; whether there was any to read.
+
+        Beside the facts, not between them: only where none came lately, or stones wait for their new price.
+        """
+        published, to_try = self.rules.published, self._to_try()
+        if published is None or published.number != to_try[0] or self._assigned_anew:
+            return False
+        if not self._background.todo and time.monotonic() - self._busy_at < _QUIET_S:
+            return False
+        left = await asyncio.to_thread(self._unchanged.read, published, to_try[1], _READ_STONES)
+        figures.REPRICE_UNREAD.set(left)
+        if not left and self._tried != to_try:
+            if self._background.todo:
+                same = await asyncio.to_thread(self._unchanged.look, published)
+                self._background.look_again()
+                log.info("process.rules_tried", number=published.number, unchanged=same)
+            self._tried = to_try
+        return left > 0
 
     def _show_figures(self) -> None:
         figures.KNOWN_STONES.set(len(self.memory))
-        figures.RULES_VERSION.set(self._book().number)
+        number = self._book().number
+        figures.RULES_VERSION.set(number)
+        figures.REPRICE_LEFT.set(
+            sum(len(self.memory.rows_below_rules(feed, number)) for feed in self._owned())
+        )
         figures.LAG.set(sum(self._lag(slot) for slot in self._owned_slots()))
         for feed, normaliser in self._normalisers.items():
             for field, count in normaliser.unknown.totals().items():

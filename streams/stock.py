@@ -48,7 +48,7 @@ class Stock:
         self._columns = Columns(names, extra=(BUCKET,))
         self._ids: list[str] = []
         self._lock = Lock()
-        self._decode = msgspec.json.Decoder(_record_of(names)).decode
+        self._decode = msgspec.json.Decoder(record_of(names)).decode
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -105,7 +105,7 @@ class Stock:
             )
 
 
-def _record_of(names: Collection[str]) -> type[msgspec.Struct]:
+def record_of(names: Collection[str]) -> type[msgspec.Struct]:
     """`Stone` with these fields and its id only, so that decoding a record costs no more than what is kept."""
     fields: list[Any] = [("id", str)]
     for name in names:

@@ -36,7 +36,7 @@ from streams.outbox import Letter, Outbox
 from streams.owner import Fact, decide
 from streams.pages import UNREADABLE, PageReader
 from streams.pricing import Margin, PriceBook
-from streams.records import canonical, content_of
+from streams.records import canonical, content_of, priced_as
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -113,14 +113,22 @@ class Worker:
         except Invalid as error:
             self._refuse_record(raw, error, out)
 
-    def reprice(self, versions: list[Version], book: PriceBook, now_ms: int, out: Outbox) -> None:
-        """Write stones under a newer rule set; everything but rule and price stays as it is."""
+    def reprice(self, versions: list[Version], book: PriceBook, now_ms: int, out: Outbox) -> list[str]:
+        """Write stones under a newer rule set; everything but rule and price stays as it is.
+
+        Returns:
+            The stones that say the same under it: those are not written.
+        """
+        same: list[str] = []
         for version in versions:
             if version.body is None or version.rules >= book.number or version.id in out.overlay:
                 continue
             content = content_of(version.body)
-            margin = book.margin(content)
+            margin, rating = book.margin(content), book.rating(content)
             price = margin.price(content.cost_cents)
+            if priced_as(version.body, price, margin, rating):
+                same.append(version.id)
+                continue
             out.add(
                 FEEDS[content.feed].slot,
                 _version(
@@ -129,7 +137,7 @@ class Worker:
                         _content_json(version.body),
                         version.content_hash.to_bytes(8, "big", signed=True),
                         margin,
-                        book.rating(content),
+                        rating,
                     ),
                     Fact(version.seq, version.mapper, book.number, version.raw_offset, 0),
                     cause=Cause.REPRICED,
@@ -139,6 +147,7 @@ class Worker:
                     run=version.run,
                 ),
             )
+        return same
 
     def repair(self, stone: str, out: Outbox) -> None:
         """Append again what is known of a stone whose last record in the log is lower."""

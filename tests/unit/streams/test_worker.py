@@ -56,7 +56,7 @@ def test_a_record_is_byte_for_byte_the_encoded_stone() -> None:
     log.take(raw_page(item(1), odd, seq=5, run=None))
     log.now_ms = 1_234_567_890_123
     log.take(raw_page(item(1, price=1), odd, seq=6, run='an "odd" run'))
-    log.book = book(2, natural_bps=1)
+    log.book = book(2, natural_bps=9_000)
     out = Outbox()
     log.worker.reprice(log.entries[2:], log.book, 2_000, out)
     log.deliver(out)
@@ -67,6 +67,19 @@ def test_a_record_is_byte_for_byte_the_encoded_stone() -> None:
         assert encode(whole) == version.body
         content = Content(**{name: getattr(whole, name) for name in Content.__struct_fields__})
         assert whole.content_hash == content_hash(encode(content))
+
+
+def test_a_stone_that_a_new_rule_set_leaves_as_it_is_is_not_written() -> None:
+    log = Log()
+    log.take(raw_page(item(1), item(2, price=1), seq=5))
+    out = Outbox()
+    # Another margin, and yet the same cent of the cheap one.
+    same = log.worker.reprice(log.entries, book(2, natural_bps=4_500), 2_000, out)
+    assert same == [log.entries[1].id]
+    assert [version.id for _, version in out.stones] == [STONE]
+    assert log.worker.reprice(log.entries, book(3, natural_bps=4_000), 2_000, Outbox()) == [
+        version.id for version in log.entries
+    ]
 
 
 def test_a_newer_fact_with_equal_content_is_seen_and_keeps_its_time() -> None:

@@ -1,0 +1,224 @@
+"""Re-pricing: a new rule set over the whole stock, while fresh stones keep coming.
+
+    make bench-reprice           # STONES via: python -m bench.reprice --stones 200000
+
+Four figures, on one worker, one sink and one API, everything on this machine:
+
+- `none_change_per_s`: a rule set that changes no price, from its publication until the owner is through the stock. The
+  owner reads its stock into columns while it has nothing else to do; that is waited for, as after any quiet minute.
+- `all_change_per_s`: one that changes every price, until Postgres and the API have all of it.
+- `fresh_p99_s`: while that runs, pages of new stones are written to the raw log; from a page's writing until its last
+  stone is found in the API.
+- `rollback_s`: the former rule set again under a new number, until the last of all stones is stored and searchable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+import urllib.error
+from threading import Event, Thread
+from typing import Any, Final
+
+import asyncpg
+import numpy as np
+
+from api.keys import Scope, create_key
+from connectors.feeds.nivoda.form import NIVODA_FORM
+from drills.raw_writer import RawWriter
+from drills.report import Figure, finish, print_environment
+from drills.stage import Stage
+from drills.vendor_pages import page_bodies
+from schemas.feeds import stone_id
+from schemas.ruleset import BaseMargins, RuleSet
+from schemas.topics import CANONICAL
+from streams.pages import PageReader
+from streams.rules_store import publish
+
+SEED: Final = 11
+FRESH_SEED: Final = 12
+FRESH_EVERY_S: Final = 0.25
+FRESH_STONES: Final = 5_000
+GOALS: Final = {"none": 1_000_000, "all": 30_000, "fresh": 2, "rollback": 45}
+_LONG_S: Final = 900
+
+
+def main() -> None:
+    """Run once and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stones", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = parser.parse_args()
+    print_environment("confluent-kafka", "asyncpg", "msgspec", "numpy")
+    with Stage() as stage:
+        log = RawWriter(stage.kafka)
+        stones = _fill(stage, log, options.stones, options.seed)
+        print(f"{stones} stones in stock")
+        fresh = _Fresh(stage, log)
+        changed_s = _published(stage, RuleSet(base=_margins(4_100)), stones, fresh)
+        print(f"all prices change: {changed_s:.1f} s; {len(fresh.taken_s)} fresh pages meanwhile")
+        rollback_s = _published(stage, RuleSet(), stones + fresh.stones)
+        print(f"rolled back: {rollback_s:.1f} s")
+        stage.wait(
+            lambda: stage.metric("process", "adamas_process_reprice_unread") == 0,
+            _LONG_S,
+            "the columns",
+            "process",
+        )
+        time.sleep(2)
+        unchanged_s = _published(stage, RuleSet(), 0)
+        print(f"nothing changes: {unchanged_s:.2f} s")
+        wrong = asyncio.run(_wrong_prices(stage))
+    finish(
+        "bench-reprice",
+        [
+            Figure(
+                "none_change_per_s",
+                round((stones + fresh.stones) / unchanged_s),
+                "stones/s",
+                f">= {GOALS['none']}",
+            ),
+            Figure("all_change_per_s", round(stones / changed_s), "stones/s", f">= {GOALS['all']}"),
+            Figure(
+                "fresh_p99_s", round(float(np.percentile(fresh.taken_s, 99)), 2), "s", f"<= {GOALS['fresh']}"
+            ),
+            Figure("rollback_s", round(rollback_s, 1), "s", f"<= {GOALS['rollback']}"),
+            Figure("fresh_p50_s", round(float(np.percentile(fresh.taken_s, 50)), 2), "s"),
+            Figure("fresh_pages", len(fresh.taken_s), "pages", ">= 1"),
+            Figure("wrong_prices", wrong, "stones", "== 0"),
+            Figure("stones", stones, "stones"),
+        ],
+    )
+
+
+def _margins(natural_bps: int) -> BaseMargins:
+    return BaseMargins(natural_bps=natural_bps, lab_grown_bps=natural_bps + 3_900, fancy_bps=natural_bps)
+
+
+def _fill(stage: Stage, log: RawWriter, stones: int, seed: int) -> int:
+    """Bring a stock through the whole pipeline; how many stones it came to."""
+    for number, (feed, body) in enumerate(page_bodies(stones, seed)):
+        log.page(feed, "bench", number, body)
+    log.flush()
+    for name in ("sink", "api", "process"):
+        stage.start(name)
+    stage.wait(lambda: stage.lag("adamas-process") == 0, _LONG_S, "process", "process")
+    _until_read(stage)
+    return int(stage.metric("api", "adamas_api_stones"))
+
+
+def _published(stage: Stage, content: RuleSet, changes: int, fresh: _Fresh | None = None) -> float:
+    """Publish a rule set; seconds until it is applied everywhere."""
+    before = stage.metric("process", "adamas_process_repriced_total")
+    started = time.monotonic()
+    number = asyncio.run(_publish(stage, content))
+    if fresh is not None:
+        fresh.start()
+
+    def through() -> bool:
+        return (
+            stage.metric("process", "adamas_process_rules_version") == number
+            and stage.metric("process", "adamas_process_reprice_left") == 0
+            and stage.metric("process", "adamas_process_repriced_total") - before >= changes
+        )
+
+    stage.wait(through, _LONG_S, f"rule set {number} to be applied", "process")
+    if changes:
+        _until_read(stage)
+    taken_s = time.monotonic() - started
+    if fresh is not None:
+        fresh.stop()
+    return taken_s
+
+
+async def _publish(stage: Stage, content: RuleSet) -> int:
+    link = await asyncpg.connect(stage.dsn)
+    try:
+        made = await publish(link, stage.kafka, content, actor="bench", reason="measured")
+    finally:
+        await link.close()
+    return made.number
+
+
+def _until_read(stage: Stage) -> None:
+    """Block until the sink has stored and the API applied what is in the canonical topic now."""
+    ends = stage.ends(CANONICAL.name)
+
+    def read() -> bool:
+        stored = stage.committed("adamas-sink")
+        applied = {
+            int(slot): offset
+            for slot, offset in stage.get_json("api", "/health/ready")["checks"]["canonical"]["detail"][
+                "positions"
+            ].items()
+        }
+        return all(
+            stored.get(slot, 0) >= end and applied.get(slot, 0) >= end for slot, end in ends.items() if end
+        )
+
+    stage.wait(read, _LONG_S, "sink and API")
+
+
+class _Fresh:
+    """Pages of stones nobody has seen yet, one every quarter of a second, and how long each took to be searchable."""
+
+    def __init__(self, stage: Stage, log: RawWriter) -> None:
+        self.taken_s: list[float] = []
+        self.stones = 0
+        self._stage = stage
+        self._log = log
+        self._key = create_key(stage.dsn, "bench", [Scope.READ_DIAMONDS], "bench")
+        reader = PageReader(NIVODA_FORM)
+        self._pages = [
+            (feed, body, stone_id(feed, reader.decode(body)[-1].diamond.id))
+            for feed, body in page_bodies(FRESH_STONES, FRESH_SEED, bad_share=0)
+        ]
+        self._stop = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin to write pages."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write no more; the last page has been found when this returns."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for number, (feed, body, last) in enumerate(self._pages):
+            if self._stop.wait(FRESH_EVERY_S):
+                return
+            started = time.monotonic()
+            self._log.page(feed, "fresh", number, body)
+            self._log.flush()
+            while not self._found(last):
+                time.sleep(0.02)
+            self.taken_s.append(time.monotonic() - started)
+            self.stones += body.count(b'"certificate":')
+
+    def _found(self, stone: str) -> bool:
+        try:
+            self._stage.get_json("api", f"/v1/diamonds/{stone}", {"X-API-Key": self._key})
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
+
+
+async def _wrong_prices(stage: Stage) -> int:
+    """Stones in Postgres whose price is not what the last rule set gives."""
+    base = BaseMargins()
+    rows: list[Any] = await stage.fetch(
+        "SELECT count(*) AS wrong FROM diamonds WHERE price_cents <> floor((cost_cents * (10000 + CASE rule"
+        " WHEN 'base:natural' THEN $1::bigint WHEN 'base:lab_grown' THEN $2::bigint WHEN 'base:fancy' THEN $3::bigint END)::numeric"
+        " + 5000) / 10000)",
+        *(base.natural_bps, base.lab_grown_bps, base.fancy_bps),
+    )
+    return int(rows[0]["wrong"])
+
+
+if __name__ == "__main__":
+    main()
