@@ -253,6 +253,14 @@ async def get(link: Link, job_id: int) -> Job:
     return _job(row)
 
 
+async def last(link: Link, kind: str, subject: str) -> Job | None:
+    """The newest job of a kind and subject, open or ended; null where there never was one."""
+    row = await link.fetchrow(
+        f"SELECT {_ROW} FROM jobs WHERE kind = $1 AND subject = $2 ORDER BY id DESC LIMIT 1", kind, subject
+    )
+    return None if row is None else _job(row)
+
+
 async def recent(link: Link, *, open_only: bool = False, limit: int = 50) -> list[Job]:
     """Jobs, newest first."""
     rows = await link.fetch(

@@ -53,7 +53,7 @@ class Background:
         book: PriceBook,
         now_ms: int,
         out: Outbox,
-        may_write: Callable[[], bool] = lambda: True,
+        may_reprice: Callable[[str], bool] = lambda feed: True,
     ) -> None:
         """Add at most a slice of work for these feeds to an empty outbox.
 
@@ -62,13 +62,13 @@ class Background:
             book: what to price under.
             now_ms: milliseconds since 1970.
             out: takes it.
-            may_write: whether the readers keep up; asked before each feed that has stones to re-price. Repairs are few
-                and do not wait.
+            may_reprice: whether the readers keep up and nobody has stopped it; asked of each feed that has stones to
+                re-price. Repairs are few and do not wait.
         """
         self._repairs(feeds, out)
         for feed in feeds:
             room = SLICE - len(out.stones)
-            if room > 0 and len(self._rows(feed, book.number)) and may_write():
+            if room > 0 and len(self._rows(feed, book.number)) and may_reprice(feed):
                 self._reprice(feed, book, now_ms, room, out)
 
     def _repairs(self, feeds: Collection[str], out: Outbox) -> None:

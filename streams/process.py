@@ -39,6 +39,8 @@ from streams.outbox import Outbox
 from streams.pace import Pace
 from streams.pricing import PriceBook
 from streams.receipts import Receipted
+from streams.repricing import KIND as REPRICE
+from streams.repricing import Repricing
 from streams.rereading import KIND as REREAD
 from streams.rereading import Rereading
 from streams.rules import RuleHead
@@ -117,6 +119,9 @@ class Process:
         self._busy_at = 0.0
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
         self._database = database
+        self._repricing = (
+            Repricing(database, self._owned, self._head, self._reprice_left) if database is not None else None
+        )
         self.gate = Gate(database, group)
         self._one_at_a_time = asyncio.Lock()
         self._assigned_anew = True
@@ -187,10 +192,13 @@ class Process:
             self._app = None
 
     async def _do_jobs(self) -> None:
-        """Replays of the feeds that this worker owns."""
-        if self._database is not None:
-            rereading = Rereading(self._kafka, self.topics.raw, self._reread, self._owned)
-            await JobRunner(self._database, "process", {REREAD: rereading.run}, lambda: self._owned()).serve()
+        """Replays and re-pricing of the feeds that this worker owns."""
+        if self._database is None or self._repricing is None:
+            return
+        rereading = Rereading(self._kafka, self.topics.raw, self._reread, self._owned)
+        handlers = {REREAD: rereading.run, REPRICE: self._repricing.run}
+        runner = JobRunner(self._database, "process", handlers, lambda: self._owned())
+        await asyncio.gather(self._repricing.serve(), runner.serve())
 
     def _watch(self, background: list[asyncio.Task[None]]) -> None:
         self._beat = time.monotonic()
@@ -260,6 +268,9 @@ class Process:
 
     async def _reread(self, records: Sequence[RawRecord]) -> dict[str, int] | None:
         """Take records behind fresh facts, in one slice; null where the worker was just assigned anew."""
+        while not self._readers_keep_up():
+            self._raise_failures()
+            await asyncio.sleep(_WAIT_S)
         async with self._one_at_a_time:
             if self._assigned_anew:
                 return None
@@ -336,8 +347,20 @@ class Process:
             await self.delivery.send(out)
             return wrote
 
-    def _may_reprice(self) -> bool:
-        return self._tried == self._to_try() and self._pace.may_write(self._own.ends())
+    def _may_reprice(self, feed: str) -> bool:
+        if self._repricing is not None and self._repricing.stopped(feed, self._book().number):
+            return False
+        return self._tried == self._to_try() and self._readers_keep_up()
+
+    def _readers_keep_up(self) -> bool:
+        return self._pace.may_write(self._own.ends())
+
+    def _reprice_left(self, feed: str, number: int) -> int:
+        return len(self.memory.rows_below_rules(feed, number))
+
+    def _head(self) -> tuple[int, str]:
+        published = self.rules.published
+        return (published.number, published.actor) if published else (0, "")
 
     def _to_try(self) -> tuple[int, list[str]]:
         return self._book().number, self._owned()
