@@ -30,6 +30,7 @@ RECORDS: Final[dict[str, tuple[type[msgspec.Struct] | type[BaseModel], int]]] = 
     "fact-cancel": (facts.Cancel, facts.FACT_VERSION),
     "fact-watermark": (facts.Watermark, facts.FACT_VERSION),
     "fact-retire": (facts.Retire, facts.FACT_VERSION),
+    "fact-restore": (facts.Restore, facts.FACT_VERSION),
     "fact-withdraw": (facts.Withdraw, facts.FACT_VERSION),
     "stone": (stone.Stone, stone.STONE_VERSION),
     "position": (stone.Position, stone.POSITION_VERSION),

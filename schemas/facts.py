@@ -13,6 +13,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from schemas.stone import Content
+
 FACT_VERSION: Final = 2
 """Version of the structs in this module."""
 
@@ -33,6 +35,7 @@ class Kind(StrEnum):
     RETIRE = "retire"
     ITEM = "item"
     WITHDRAW = "withdraw"
+    RESTORE = "restore"
 
 
 class RunKind(StrEnum):
@@ -167,6 +170,26 @@ class Withdraw(msgspec.Struct, frozen=True, kw_only=True):
     feed: str
     stone: Annotated[str, Meta(description="the vendor's id")]
     reason: Annotated[str, Meta(description="hold, release, order, unread or gone")]
+
+
+class RestoredStone(msgspec.Struct, frozen=True, kw_only=True):
+    """A stone as it was before a replay, and the version that takes its place only if nothing came after it."""
+
+    id: str
+    seq: int
+    mapper: Annotated[int, Meta(description="mapper number of the version that the replay wrote")]
+    content: Annotated[Content | None, Meta(description="null for a stone that was not in stock before")] = (
+        None
+    )
+
+
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator undid a replay: these stones get their former content back, priced under the present rules."""
+
+    feed: str
+    job: Annotated[int, Meta(description="the replay that is undone")]
+    actor: str
+    stones: tuple[RestoredStone, ...]
 
 
 def fact_key(feed: str, run: str | None, partition: int | None) -> bytes:

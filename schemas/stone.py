@@ -42,6 +42,7 @@ class Cause(StrEnum):
     REMAPPED = "remapped"
     NOT_UNDERSTOOD = "not_understood"
     REPAIRED = "repaired"
+    RESTORED = "restored"
 
 
 Cents = Annotated[int, Meta(description="integer US cents")]

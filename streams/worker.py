@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from schemas.errors import Invalid
-from schemas.facts import Complete, FactHeaders, Kind, Retire, Withdraw
+from schemas.facts import Complete, FactHeaders, Kind, Restore, Retire, Withdraw
 from schemas.feeds import FEEDS, stone_id
 from schemas.headers import from_headers
 from schemas.receipt import Outcome, Receipt, receipt_key
@@ -44,6 +44,7 @@ STAGE_LIMIT_S: Final = 1.0
 
 _decode_complete: Final = msgspec.json.Decoder(Complete).decode
 _decode_retire: Final = msgspec.json.Decoder(Retire).decode
+_decode_restore: Final = msgspec.json.Decoder(Restore).decode
 _decode_withdraw: Final = msgspec.json.Decoder(Withdraw).decode
 _POSITION_HEADERS: Final = [("kind", b"position")]
 
@@ -164,6 +165,8 @@ class Worker:
             self._retire(raw, out)
         elif headers.kind is Kind.WITHDRAW:
             self._withdraw(self._read_page(raw, headers, book, now_ms), book, out)
+        elif headers.kind is Kind.RESTORE:
+            self._restore(raw, headers, book, now_ms, out)
 
     def _read_page(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int) -> _Page:
         mapper = self._normalisers[headers.feed].version
@@ -357,6 +360,39 @@ class Worker:
         if stone in out.overlay:
             before = self._known_from(out.overlay[stone])
         self._make_unavailable(page, stone, before, book, out, understood=True)
+
+    def _restore(
+        self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int, out: Outbox
+    ) -> None:
+        """Give stones their content of before a replay back, where nothing has come after what the replay wrote.
+
+        The version stays the replay's: another reading of the same facts by the same mapper is then silent, and any
+        later fact or mapper is higher.
+        """
+        for stone in _read(_decode_restore, raw.value).stones:
+            known = out.overlay.get(stone.id) or self._memory.latest(stone.id)
+            if known is None or known.body is None or (known.seq, known.mapper) != (stone.seq, stone.mapper):
+                continue
+            if stone.content is None:
+                out.add(raw.partition, retired(stone.id, stone.seq))
+                continue
+            if stone.content.id != stone.id or stone.content.feed != headers.feed:
+                raise Invalid("stones[].content.id", "must be the stone's", "wrong_stone_in_fact")
+            json = encode(stone.content)
+            digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
+            if int.from_bytes(digest, "big", signed=True) == known.content_hash:
+                continue
+            margin = book.margin(stone.content)
+            version = _version(
+                Ready(stone.content, json, digest, margin, book.rating(stone.content)),
+                Fact(known.seq, known.mapper, max(known.rules, book.number), known.raw_offset, 0),
+                cause=Cause.RESTORED,
+                previous_price_cents=known.price_cents,
+                price=margin.price(stone.content.cost_cents),
+                updated_ms=now_ms,
+                run=known.run,
+            )
+            out.add(raw.partition, version)
 
     def _complete(self, raw: RawRecord, headers: FactHeaders, out: Outbox) -> None:
         complete = _read(_decode_complete, raw.value)
