@@ -9,35 +9,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import Message
 
 from connectors.feeds.mappings import MAPPINGS
 from connectors.postgres import actions
 from operating import letters
 from operating.groups import Groups
 from operating.letters import MAX_REDRIVES, Letter
+from operating.raw_log import Place, append, wait_processed
 from operating.sandbox import Failure, Sandbox, refusal
 from runtime import jobs
 from runtime.job_runner import Handler, Task
 from runtime.jobs import Job
-from runtime.kafka import producer
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
 from schemas.errors import Retriable
-from schemas.facts import FactHeaders, Kind, fact_key
+from schemas.facts import FactHeaders, Kind
 from schemas.feeds import FEEDS
-from schemas.headers import to_headers
 from schemas.receipt import Outcome, Receipt
 from schemas.ruleset import PublishedRuleSet
 from schemas.seq import epoch_of
-from schemas.topics import PROCESS_GROUP, RAW, RECEIPTS
+from schemas.topics import RECEIPTS
 from streams.rules import RuleHead
 from streams.tail import Tail
 
@@ -45,8 +44,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 KIND: Final = "redrive"
 BATCH: Final = 500
-_WAIT_S: Final = 0.5
-_GIVE_UP_AFTER_S: Final = 600.0
 _READ_S: Final = 60.0
 
 _decode_receipt: Final = msgspec.json.Decoder(Receipt).decode
@@ -126,7 +123,7 @@ class _Redrive:
         self._kafka = kafka
         self._task = task
         self._groups = Groups(kafka)
-        self._sent: dict[tuple[int, int], int] = {}
+        self._sent: dict[Place, int] = {}
 
     async def run(self) -> Mapping[str, Any]:
         fingerprint, receipts_from = self._task.job.subject, await self._ends(RECEIPTS.name)
@@ -158,52 +155,12 @@ class _Redrive:
             self._task.progress(done)
 
     def _send(self, batch: list[Letter]) -> None:
-        failures: list[KafkaError] = []
-        sender = producer(self._kafka, compression_type="zstd")
-
-        def report_of(letter: Letter) -> Callable[[KafkaError | None, Message], None]:
-            def report(error: KafkaError | None, message: Message) -> None:
-                if error is not None:
-                    failures.append(error)
-                else:
-                    self._sent[(message.partition() or 0, message.offset() or 0)] = letter.id
-
-            return report
-
-        try:
-            for letter in batch:
-                headers, value = fact_of(letter)
-                sender.produce(
-                    RAW.name,
-                    value,
-                    fact_key(headers.feed, None, None),
-                    FEEDS[headers.feed].slot,
-                    report_of(letter),
-                    headers=cast(list[tuple[str, str | bytes | None]], to_headers(headers)),
-                )
-                sender.poll(0)
-            left = sender.flush(60)
-        except (KafkaException, BufferError) as error:
-            raise Retriable(f"Kafka did not take the redriven items: {error}") from error
-        if left or failures:
-            cause = failures[0].str() if failures else "no answer"
-            raise Retriable(f"Kafka did not take all redriven items: {cause}")
+        places = append(self._kafka, [fact_of(letter) for letter in batch])
+        self._sent.update({place: letter.id for place, letter in zip(places, batch, strict=True)})
 
     async def _outcomes(self, receipts_from: Mapping[int, int]) -> dict[tuple[int, int], Outcome]:
         """What the owners made of what was sent, by its place in the raw log."""
-        last = {slot: max(o for s, o in self._sent if s == slot) for slot, _ in self._sent}
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _GIVE_UP_AFTER_S
-        while True:
-            committed = await asyncio.to_thread(self._groups.committed, PROCESS_GROUP, RAW.name)
-            if all(committed.get(slot, 0) > offset for slot, offset in last.items()):
-                break
-            if loop.time() > deadline:
-                raise Retriable(
-                    "the owners have not read the redriven items in 10 minutes; they are in the raw log"
-                )
-            self._task.progress(self._task.job.total or 0)
-            await asyncio.sleep(_WAIT_S)
+        await wait_processed(self._groups, self._sent, lambda: self._task.progress(self._task.job.total or 0))
         return await asyncio.to_thread(self._read_receipts, dict(receipts_from))
 
     def _read_receipts(self, start: dict[int, int]) -> dict[tuple[int, int], Outcome]:

@@ -81,6 +81,11 @@ class Preview:
     eta_s: float | None
     fresh_wait_s: float | None
 
+    @property
+    def span(self) -> Span:
+        """The range."""
+        return Span(self.feed, self.start, self.end)
+
     def shown(self) -> dict[str, Any]:
         """For people and programs."""
         return {

@@ -200,6 +200,12 @@ def dead(context: typer.Context) -> None:
     _sub_command("operating.dead_command", "adamas dead", context.args)
 
 
+@app.command(context_settings=PASS_ON)
+def replay(context: typer.Context) -> None:
+    """Read the log again, undo that, or see beforehand what it would change."""
+    _sub_command("operating.replay_command", "adamas replay", context.args)
+
+
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from threading import Thread
+from typing import Final, Self
 
 import structlog
 
@@ -118,6 +119,39 @@ async def resume_feed(link: Link, feed: str, *, actor: str, waive_to: int | None
         await link.execute(_PAUSE, What.WAIVER, feed, "resumed all the same", actor, None, waive_to)
     await actions.note(link, actor, "feed.resume", feed, {"waive_to": waive_to})
     await events.resolve(link, Kind.FEED_STOPPED, feed)
+
+
+class PauseThread:
+    """A watch for a process whose loop is no coroutine. Use it as a context."""
+
+    def __init__(self, dsn: str, name: str) -> None:
+        self._dsn = dsn
+        self._name = name
+        self._watch: PauseWatch | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._run, name="pauses", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def reason(self, group: str) -> str | None:
+        """Why the group is paused; null where it is not."""
+        return self._watch.now.groups.get(group) if self._watch is not None else None
+
+    def _run(self) -> None:
+        database = Database(self._dsn, self._name, size=1)
+        self._watch = PauseWatch(database)
+        watching = self._loop.create_task(self._watch.serve())
+        self._loop.run_forever()
+        watching.cancel()
+        self._loop.run_until_complete(asyncio.wait([watching]))
+        self._loop.run_until_complete(database.close())
+        self._loop.close()
 
 
 class PauseWatch:

@@ -29,6 +29,7 @@ from confluent_kafka import (
 
 from connectors.postgres.fold import fold
 from connectors.postgres.patience import Stopped, patiently
+from connectors.postgres.pauses import PauseThread
 from connectors.postgres.progress import LAG, Partition, Progress
 from connectors.postgres.rows import compile_ahead
 from connectors.postgres.store import Standing, Store
@@ -50,6 +51,7 @@ ResultT = TypeVar("ResultT")
 
 _BATCH: Final = 5000
 _FILL_S: Final = 0.05
+_PAUSED_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 10.0
 _TRACKED_BEFORE_COLLECTION: Final = 100_000
@@ -107,6 +109,7 @@ class Sink:
         group: str = GROUP,
     ) -> None:
         self._topic = topic
+        self._group = group
         self._kafka = settings.kafka
         self._dsn = settings.postgres.dsn.get_secret_value()
         self._progress = progress
@@ -129,13 +132,28 @@ class Sink:
         )
         writer.start()
         try:
-            self._reader.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
-            while not self._shutdown.requested:
-                self._read_once(writer)
+            with PauseThread(self._dsn, "adamas-sink") as pauses:
+                while not self._shutdown.requested:
+                    if reason := pauses.reason(self._group):
+                        self._progress.waits("pause", reason)
+                        self._shutdown.wait(_PAUSED_S)
+                    else:
+                        self._progress.waits("pause", None)
+                        self._be_a_member(writer, lambda: pauses.reason(self._group) is not None)
         finally:
             writer.finish()
             self._commit(wait=True)
             self._reader.close()
+
+    def _be_a_member(self, writer: Writer, must_leave: Callable[[], bool]) -> None:
+        """Read until a stop is requested or an operator wants the group to be empty."""
+        self._reader.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
+        while not (self._shutdown.requested or must_leave()):
+            self._read_once(writer)
+        if not self._shutdown.requested:
+            writer.drain()
+            self._commit(wait=True)
+            self._reader.unsubscribe()
 
     def _read_once(self, writer: Writer) -> None:
         # The first message is waited for, then the batch has a moment to fill.

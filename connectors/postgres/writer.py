@@ -28,6 +28,7 @@ NoteWritten = Callable[[Mapping[int, int]], None]
 
 _WAITING_BATCHES: Final = 2
 _IDLE_S: Final = 0.5
+_DRAIN_LOOK_S: Final = 0.05
 
 
 class Writer:
@@ -70,6 +71,11 @@ class Writer:
                 continue
             return
 
+    def drain(self) -> None:
+        """Wait until what was handed over is written, or the process stops."""
+        while self._queue.unfinished_tasks and self._thread.is_alive() and not self._shutdown.requested:
+            self._shutdown.wait(_DRAIN_LOOK_S)
+
     def finish(self) -> None:
         """Write what was handed over, unless Postgres is away, and end."""
         while self._thread.is_alive():
@@ -102,6 +108,7 @@ class Writer:
             if batch is None:
                 return
             self._write(loop, batch)
+            self._queue.task_done()
 
     def _write(self, loop: asyncio.Runner, batch: Batch) -> None:
         started = monotonic()
