@@ -189,7 +189,7 @@ def _differing(stage: Stage) -> int:
             " WHERE i.job = (SELECT max(job) FROM replay_images) AND d.content_hash <> i.image->>'content_hash'"
         )
     )
-    return int(row[0])
+    return int(row["count"])
 
 
 if __name__ == "__main__":

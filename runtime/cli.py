@@ -209,6 +209,8 @@ def replay(context: typer.Context) -> None:
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)
+    # What a command prints may be read by a program: log lines go elsewhere.
+    _prepared(name.replace(" ", "-"), ())
     _to_exit_code(lambda: command(list(arguments), prog_name=name))
 
 
