@@ -41,7 +41,7 @@ def checksum(stage: Stage, columns: str = "d") -> str:
     """Of all rows in stock, every column or some."""
     query = f"SELECT md5(string_agg(ROW({columns})::text, ',' ORDER BY id)) FROM diamonds d WHERE retired_at IS NULL"
     (row,) = asyncio.run(stage.fetch(query))
-    return str(row[0])
+    return str(row["md5"])
 
 
 @dataclass
@@ -101,7 +101,7 @@ def replayed(stage: Stage, by: str) -> tuple[Any, float]:
 def mismatches(said: Any) -> int:
     """How far a replay's result is from its preview, in records and items."""
     preview, result = said["preview"], said["result"]
-    return abs(preview["records"] - result["records"]) + abs(preview["items"] - result["items"])
+    return sum(abs(int(preview[name]) - int(result[name])) for name in ("records", "items"))
 
 
 def main() -> None:

@@ -18,8 +18,7 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaException, Producer
 
-from connectors.feeds.nivoda.form import NIVODA_FORM
-from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
+from connectors.feeds.mappings import MAPPINGS
 from connectors.postgres import actions
 from operating import replay
 from operating.span import Preview, Span
@@ -86,9 +85,10 @@ async def promote(link: Link, shadow: Job, preview: Preview, actor: str) -> Job:
     """
     if shadow.kind != KIND or shadow.state is not State.DONE or shadow.result is None:
         raise Invalid("job", f"job {shadow.id} is no shadow that was done")
-    if shadow.result["mapper_version"] != MAPPER_VERSION:
+    installed = MAPPINGS[shadow.subject].version
+    if shadow.result["mapper_version"] != installed:
         made_by = shadow.result["mapper_version"]
-        raise Invalid("job", f"the shadow was made by mapper {made_by}, and this is {MAPPER_VERSION}")
+        raise Invalid("job", f"the shadow was made by mapper {made_by}, and this is {installed}")
     if shadow.result["remapped"] and preview.rewritten == 0:
         raise Invalid(
             "mapper",
@@ -138,7 +138,10 @@ def _wait(task: Task, tail: Tail, head: RuleHead) -> None:
 def _compare(
     kafka: KafkaSettings, task: Task, memory: Memory, book: PriceBook, topic: Topic
 ) -> Mapping[str, Any]:
-    normalisers = {info.name: Normaliser(MAPPING, ABOVE_ALL, info, NIVODA_FORM) for info in FEEDS.values()}
+    normalisers = {
+        name: Normaliser(mapping.table, ABOVE_ALL, FEEDS[name], mapping.form)
+        for name, mapping in MAPPINGS.items()
+    }
     worker, differences, sender = Worker(memory, normalisers), Differences(), producer(kafka)
     start, end = task.job.request["from"], task.job.request["to"]
     with Range(kafka, RAW.name, FEEDS[task.job.subject].slot, start, end) as raw:
@@ -157,7 +160,7 @@ def _compare(
         "records": end - start,
         **differences.shown(),
         "topic": topic.name,
-        "mapper_version": MAPPER_VERSION,
+        "mapper_version": MAPPINGS[task.job.subject].version,
         "rules_version": book.number,
     }
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import Message
 
-from connectors.feeds.nivoda.form import NIVODA_FORM
-from connectors.feeds.nivoda.mapping import MAPPER_VERSION
+from connectors.feeds.mappings import MAPPINGS
 from operating.groups import Groups
 from runtime.postgres import Link
 from runtime.settings import KafkaSettings
@@ -130,7 +129,7 @@ async def resolve(kafka: KafkaSettings, feed: str, start: str, end: str | None) 
 async def preview(kafka: KafkaSettings, link: Link, span: Span) -> Preview:
     """Read the range once and say what replaying it means. Raises `Retriable` when Kafka does not answer."""
     found = await asyncio.to_thread(_contents, kafka, span)
-    row = await link.fetchrow(_TOUCHED, span.feed, span.start, span.end, MAPPER_VERSION)
+    row = await link.fetchrow(_TOUCHED, span.feed, span.start, span.end, MAPPINGS[span.feed].version)
     pace = await link.fetchval(_PACE, span.feed)
     committed = await asyncio.to_thread(Groups(kafka).committed, PROCESS_GROUP, RAW.name)
     behind = max(0, committed.get(span.slot, span.end) - span.start)
@@ -146,7 +145,7 @@ async def preview(kafka: KafkaSettings, link: Link, span: Span) -> Preview:
         last_at=found.last_at,
         stones=row["stones"],
         rewritten=row["older_mapper"],
-        mapper_version=MAPPER_VERSION,
+        mapper_version=MAPPINGS[span.feed].version,
         eta_s=None if not pace else round((span.end - span.start) / pace, 1),
         fresh_wait_s=None if not pace else round(_JOIN_S + behind / pace, 1),
     )
@@ -161,7 +160,7 @@ class _Contents:
 
 
 def _contents(kafka: KafkaSettings, span: Span) -> _Contents:
-    found, pages = _Contents(), PageReader(NIVODA_FORM)
+    found, pages = _Contents(), PageReader(MAPPINGS[span.feed].form)
 
     def take(message: Message) -> None:
         found.records += 1
