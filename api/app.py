@@ -27,6 +27,7 @@ from api.routes.dead import dead_router
 from api.routes.diamonds import diamonds_router
 from api.routes.health import health_router
 from api.routes.jobs import jobs_router
+from api.routes.replays import replays_router
 from api.routes.rules import rules_router
 from api.search import PATH, Search
 from api.service import KEY_HEADER, Service
@@ -48,6 +49,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.include_router(availability_router(service))
     app.include_router(jobs_router(service))
     app.include_router(dead_router(service))
+    app.include_router(replays_router(service))
     app.include_router(rules_router(service))
     app.include_router(health_router(service))
     app.add_exception_handler(Problem, on_problem)

@@ -206,6 +206,12 @@ def replay(context: typer.Context) -> None:
     _sub_command("operating.replay_command", "adamas replay", context.args)
 
 
+@app.command(context_settings=PASS_ON)
+def price(context: typer.Context) -> None:
+    """Say why a stone costs what it costs, now or at a past time."""
+    _sub_command("operating.price_command", "adamas price", context.args)
+
+
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)

@@ -1,0 +1,115 @@
+"""Replays of the raw log, and why a stone costs what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+
+from api.keys import Scope
+from api.problems import answers
+from api.routes.jobs import JOB, Id
+from api.service import Service
+from operating import replay, shadow, undo
+from operating.price import explain
+from operating.span import preview, resolve
+from runtime import jobs
+from runtime.postgres import Database
+from runtime.settings import KafkaSettings
+from schemas.errors import Retriable
+
+OBJECT: Final = {"type": "object"}
+_WORD: Final = r"^[A-Za-z0-9:.+_-]+$"
+
+
+class Range(BaseModel):
+    """A range of a feed's raw partition; each end is a time, an offset or a run."""
+
+    feed: str = Field(max_length=60, pattern="^[a-z0-9-]+$")
+    start: str = Field(alias="from", max_length=100, pattern=_WORD)
+    end: str | None = Field(None, alias="to", max_length=100, pattern=_WORD)
+
+
+class Replay(Range):
+    """A replay, or a shadow of one."""
+
+    by: Literal["offsets", "background", "shadow"]
+
+
+def replays_router(service: Service) -> APIRouter:
+    """The routes under `/v1/replays`, and `/v1/diamonds/{id}/price`."""
+    router = APIRouter(prefix="/v1", tags=["operating"])
+    secured: dict[str, Any] = {"security": [{"key": []}]}
+
+    def route(
+        method: str, path: str, summary: str, schema: dict[str, Any], *problems: int
+    ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Awaitable[Any]]]:
+        return router.api_route(
+            path,
+            methods=[method],
+            summary=summary,
+            responses=answers(schema, 422, *problems),
+            openapi_extra=secured,
+            response_model=None,
+        )
+
+    @route("POST", "/replays/preview", "What a replay of a range means", OBJECT, 400, 404)
+    async def look(request: Request, body: Range) -> dict[str, Any]:
+        await service.authorise(request, Scope.OPERATE)
+        _, kafka = _behind(service)
+        span = await resolve(kafka, body.feed, body.start, body.end)
+        async with service.postgres() as link:
+            return (await preview(kafka, link, span)).shown()
+
+    @route("POST", "/replays", "Replay a range, or make a shadow of it: a job", JOB, 400, 404, 409)
+    async def begin(request: Request, body: Replay) -> dict[str, Any]:
+        caller = await service.authorise(request, Scope.OPERATE)
+        _, kafka = _behind(service)
+        span = await resolve(kafka, body.feed, body.start, body.end)
+        async with service.postgres() as link, link.transaction():
+            if body.by == "shadow":
+                return jobs.shown(await shadow.request(link, span, caller.name))
+            found = await preview(kafka, link, span)
+            return jobs.shown(await replay.request(link, found, body.by, caller.name))
+
+    @route(
+        "POST",
+        "/replays/{id}/undo",
+        "Give stones their content of before a replay back: a job",
+        JOB,
+        404,
+        409,
+    )
+    async def undo_(request: Request, id: Id) -> dict[str, Any]:
+        caller = await service.authorise(request, Scope.OPERATE)
+        async with service.postgres() as link, link.transaction():
+            return jobs.shown(await undo.request(link, id, caller.name))
+
+    @route("POST", "/replays/{id}/promote", "Make a shadow the truth: a job", JOB, 404, 409)
+    async def promote(request: Request, id: Id) -> dict[str, Any]:
+        caller = await service.authorise(request, Scope.OPERATE)
+        _, kafka = _behind(service)
+        async with service.postgres() as link, link.transaction():
+            made = await jobs.get(link, id)
+            found = await preview(kafka, link, shadow.span_of(made))
+            return jobs.shown(await shadow.promote(link, made, found, caller.name))
+
+    @route("GET", "/diamonds/{stone}/price", "Why a stone costs what it costs", OBJECT, 404)
+    async def price(
+        request: Request,
+        stone: Annotated[str, Path(max_length=200, description="feed:vendor's stone id")],
+        at: Annotated[datetime | None, Query(description="a past time; now without one")] = None,
+    ) -> dict[str, Any]:
+        await service.authorise(request, Scope.READ_COST)
+        return (await explain(*_behind(service), stone, at)).shown()
+
+    return router
+
+
+def _behind(service: Service) -> tuple[Database, KafkaSettings]:
+    if service.database is None or service.kafka is None:
+        raise Retriable("this service has neither Kafka nor Postgres")
+    return service.database, service.kafka

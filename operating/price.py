@@ -1,0 +1,181 @@
+"""Why a stone costs what it costs, now or at a past time: cost, rule, numbers, and the raw page that it all came from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from confluent_kafka import Message
+
+from connectors.feeds.mappings import MAPPINGS
+from operating.groups import Groups
+from runtime.postgres import Database, Link
+from runtime.settings import KafkaSettings
+from schemas.errors import Invalid
+from schemas.feeds import FEEDS
+from schemas.topics import RAW
+from streams.pages import PageReader
+from streams.ranges import Range
+
+_FIELDS: Final = (
+    "price_cents, currency, cost_cents, margin_bps, rule, rules_version, mapper_version, seq, cause, changed_at,"
+    " previous_price_cents, rate_id"
+)
+_AT: Final = f"""
+SELECT {_FIELDS} FROM price_history WHERE stone_id = $1 AND ($2::timestamptz IS NULL OR changed_at <= $2)
+ORDER BY changed_at DESC, seq DESC, rules_version DESC LIMIT 1"""
+_SINCE: Final = f"""
+SELECT {_FIELDS} FROM price_history WHERE stone_id = $1 AND changed_at > $2 ORDER BY changed_at, seq, rules_version"""
+_NOW: Final = "SELECT feed, raw_offset, seq, run, availability, retired_at FROM diamonds WHERE id = $1"
+_RULES: Final = "SELECT published_at, actor, reason FROM rulesets WHERE number = $1"
+_PAGE: Final = """
+SELECT p.run, p.raw_offset, p.partition, p.page FROM run_pages p JOIN runs r USING (run)
+WHERE p.seq = $1 AND r.feed = $2 LIMIT 1"""
+_QUERY: Final = """
+SELECT r.kind, r.updated_from, p.slice FROM runs r LEFT JOIN run_partitions p ON p.run = r.run AND p.number = $2
+WHERE r.run = $1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price as the history has it; a row of `price_history`."""
+
+    price_cents: int
+    currency: str
+    cost_cents: int
+    margin_bps: int
+    rule: str
+    rules_version: int
+    mapper_version: int
+    seq: int
+    cause: str
+    changed_at: datetime
+    previous_price_cents: int | None
+    rate_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The vendor's reply a price stands on.
+
+    Attributes:
+        sha256: of the page's bytes; null once the raw log keeps them no more.
+        item: the vendor's own words about the stone.
+        query: what was asked: the run's kind, its lower bound of `updated`, the slice of its plan; null outside a run.
+    """
+
+    topic: str
+    partition: int
+    offset: int | None
+    sha256: str | None
+    size: int | None
+    item: Any
+    run: str | None
+    page: int | None
+    query: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a price was what it was.
+
+    Attributes:
+        rules: when, by whom and why its rule set was published; null for one Postgres does not have.
+        since: what the price became afterwards, oldest first.
+    """
+
+    stone: str
+    at: datetime | None
+    price: Price
+    rules: dict[str, Any] | None
+    source: Source
+    availability: str
+    retired_at: datetime | None
+    since: list[Price]
+
+    def shown(self) -> dict[str, Any]:
+        """For people and programs."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return plain
+
+
+async def explain(
+    database: Database, kafka: KafkaSettings, stone: str, at: datetime | None = None
+) -> Explanation:
+    """Explain a stone's price now, or at a time.
+
+    Raises:
+        Invalid: there is no such stone, or it had no price at that time.
+        Retriable: Kafka or Postgres does not answer.
+    """
+    async with database.link() as link:
+        now = await link.fetchrow(_NOW, stone)
+        if now is None:
+            raise Invalid("stone", f"there is no stone {stone!r}", "unknown")
+        row = await link.fetchrow(_AT, stone, at)
+        if row is None:
+            raise Invalid("at", f"{stone} had no price at {at}", "unknown")
+        price = Price(*row)
+        since = [Price(*later) for later in await link.fetch(_SINCE, stone, price.changed_at)]
+        rules = await link.fetchrow(_RULES, price.rules_version)
+        place = await _place(link, now, price.seq)
+    source = await asyncio.to_thread(_source, kafka, stone, *place)
+    return Explanation(
+        *(stone, at, price, None if rules is None else dict(rules), source),
+        *(now["availability"], now["retired_at"], since),
+    )
+
+
+async def _place(link: Link, now: Any, seq: int) -> tuple[int | None, str | None, int | None, Any]:
+    """Raw offset, run, page and query of the fact with this seq."""
+    page = await link.fetchrow(_PAGE, seq, now["feed"])
+    if page is None:
+        return (now["raw_offset"] if seq == now["seq"] else None), now["run"], None, None
+    query = await link.fetchrow(_QUERY, page["run"], page["partition"])
+    asked = None
+    if query is not None:
+        slice_ = None if query["slice"] is None else json.loads(query["slice"])
+        asked = {"kind": query["kind"], "updated_from": query["updated_from"], "slice": slice_}
+    return page["raw_offset"], page["run"], page["page"], asked
+
+
+def _source(
+    kafka: KafkaSettings, stone: str, offset: int | None, run: str | None, page: int | None, query: Any
+) -> Source:
+    feed, _, vendor_id = stone.partition(":")
+    slot = FEEDS[feed].slot
+    message = None if offset is None else _read(kafka, slot, offset)
+    value = None if message is None else message.value() or b""
+    return Source(
+        topic=RAW.name,
+        partition=slot,
+        offset=offset,
+        sha256=None if value is None else sha256(value).hexdigest(),
+        size=None if value is None else len(value),
+        item=None if value is None else _item(feed, vendor_id, value),
+        run=run,
+        page=page,
+        query=query,
+    )
+
+
+def _read(kafka: KafkaSettings, slot: int, offset: int) -> Message | None:
+    low, high = Groups(kafka).bounds(RAW.name, [slot])[slot]
+    if not low <= offset < high:
+        return None
+    with Range(kafka, RAW.name, slot, offset, offset + 1) as raw:
+        found = raw.next(1)
+    return found[0] if found else None
+
+
+def _item(feed: str, vendor_id: str, page: bytes) -> Any:
+    reader = PageReader(MAPPINGS[feed].form)
+    try:
+        parts = reader.split(page)
+    except Invalid:
+        return None
+    return next((json.loads(part) for part in parts if reader.stone(part) == vendor_id), None)

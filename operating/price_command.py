@@ -1,0 +1,52 @@
+"""`adamas price`: why a stone costs what it costs, now or at a past time."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from operating.price import Explanation, Price, explain
+from runtime.commands import with_database
+from runtime.settings import KafkaSettings, load_settings
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def price(
+    stone: Annotated[str, typer.Argument(help="feed:vendor's stone id")],
+    at: Annotated[datetime | None, typer.Option(help="A past time, UTC unless it says otherwise.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Why a stone costs what it costs, now or at a past time."""
+    kafka = load_settings(KafkaSettings).kafka
+    moment = at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+    found: Explanation = with_database(lambda database: explain(database, kafka, stone, moment))
+    if as_json:
+        typer.echo(json.dumps(found.shown(), indent=2))
+        return
+    typer.echo(f"{stone}: {line(found.price)}")
+    if found.rules is not None:
+        typer.echo(
+            f"  rule set {found.price.rules_version} by {found.rules['actor']}: {found.rules['reason']}"
+        )
+    source = found.source
+    typer.echo(
+        f"  from {source.topic} partition {source.partition} offset {source.offset}, run {source.run}, page {source.page},"
+        f" sha256 {source.sha256 or '(not kept any more)'}"
+    )
+    if source.query is not None:
+        typer.echo(f"  asked for {json.dumps(source.query, default=str)}")
+    for later in found.since:
+        typer.echo(f"  since: {line(later)}")
+
+
+def line(price: Price) -> str:
+    """A price and its reasons on one line."""
+    return (
+        f"{price.price_cents} {price.currency} cents = {price.cost_cents} + {price.margin_bps} bps by {price.rule!r}"
+        f" of rule set {price.rules_version}, mapper {price.mapper_version}, {price.cause} at {price.changed_at:%Y-%m-%d %H:%M:%S}"
+    )
