@@ -31,9 +31,11 @@ from runtime.settings import KafkaSettings
 from schemas.topics import Topic
 
 # Here every run looks for new examples; where a change is judged, chance must not.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis.settings.load_profile("ci")
+# How long drawing an example takes says how busy the machine is, nothing about the code.
+BUSY = (hypothesis.HealthCheck.too_slow,)
+hypothesis.settings.register_profile("here", deadline=None, suppress_health_check=BUSY)
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=BUSY)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 # A test's data need not survive the machine, and tests wait for the cleaner.
 FAST_POSTGRES = {

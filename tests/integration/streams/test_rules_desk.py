@@ -4,80 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pytest
 
-from runtime.kafka import ensure_topics, producer
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings
 from schemas.errors import Invalid, Retriable
-from schemas.ruleset import PublishedRuleSet, Rate, RuleSet, TrialLimits
-from schemas.stone import Stone, encode
-from schemas.topics import CANONICAL, DEAD, RATES, RULESETS
+from schemas.ruleset import Rate, RuleSet, TrialLimits
 from streams import rates, rules_history, rules_store
 from streams.guards import Guards
 from streams.pricing import PriceBook, bucket, in_share
 from streams.rules_desk import GuardsBroken, Intent, RuleDesk
 from streams.rules_keeper import Keeper
-from streams.rules_store import StaleBase, ensure_default, head
-from streams.stock import Shelves
-from tests.conftest import TopicMaker
-from tests.unit.schemas.stones import make_stone
+from streams.rules_store import StaleBase, head
+from tests.integration.shop import STONES, Shop
 
-STONES = 300
 WHY = Intent("ann", "spring")
 
 
 def rules(natural_bps: int = 4_000, **more: Any) -> RuleSet:
     return RuleSet.model_validate({"base": {"natural_bps": natural_bps}, **more})
-
-
-def a_stone(number: int, **changes: Any) -> Stone:
-    return make_stone(id=f"nivoda-natural:{number}", **changes)
-
-
-class Shop:
-    """A desk with a stock, and what a worker would do: re-price every stone under a number."""
-
-    def __init__(self, database: Database, kafka: KafkaSettings, canonical: str, rulesets: str) -> None:
-        self.kafka = kafka
-        self.canonical = canonical
-        self.desk = RuleDesk(database, kafka, Guards(), Shelves(kafka, canonical), rulesets)
-        self.stones = {stone.id: stone for stone in map(a_stone, range(STONES))}
-
-    def write(self) -> None:
-        sender = producer(self.kafka)
-        for stone in self.stones.values():
-            sender.produce(self.canonical, encode(stone), stone.id.encode(), partition=0)
-        assert sender.flush(20) == 0
-
-    def reprice(self, published: PublishedRuleSet) -> None:
-        book = PriceBook(published)
-        for stone in self.stones.values():
-            priced = book.price(stone)
-            self.stones[stone.id] = msgspec.structs.replace(
-                stone, price_cents=priced.price_cents, rule=priced.rule, rules_version=book.number
-            )
-        self.write()
-
-    def prices(self) -> dict[str, int]:
-        return {stone.id: stone.price_cents for stone in self.stones.values()}
-
-
-@pytest.fixture
-async def shop(database: str, kafka_settings: KafkaSettings, make_topic: TopicMaker) -> AsyncIterator[Shop]:
-    ensure_topics(kafka_settings, (RATES, DEAD))
-    async with Database(database, "test") as own:
-        made = Shop(own, kafka_settings, make_topic(CANONICAL).name, make_topic(RULESETS).name)
-        made.write()
-        async with own.link() as link:
-            await ensure_default(link, kafka_settings, made.desk.topic)
-        yield made
-        await made.desk.shelves.close()
 
 
 async def story(shop: Shop, number: int) -> dict[str, Any]:
