@@ -8,7 +8,9 @@ A price is computed in one piece and rounded once:
 
 1. cost × (1 + margin) × rate + amount, an exact fraction of the sale currency's minor unit;
 2. rounded to the nearest minor unit, halves up; or as the row's `rounding` says;
-3. not below `floor_cents`, then not above `ceiling_cents`, and never below nothing.
+3. not below `floor_cents`, then not above `ceiling_cents`.
+
+A rounding gives no price below its first, `ending_cents`; without one that is nothing.
 """
 
 from __future__ import annotations

@@ -323,6 +323,6 @@ class _Money:
         over2 = 2 * over
         up = self._half_up[terms] & ((over2 >= to) | ((over2 == to - 1) & (2 * part >= SCALE)))
         up |= self._up[terms] & ((over > 0) | (part > 0))
-        prices = (steps + up) * to + ending
+        prices = np.maximum(steps + up, 0) * to + ending
         limited = np.maximum(np.minimum(prices, self._ceiling[terms]), self._floor[terms])
         return cast(NDArray[np.int64], limited)

@@ -154,7 +154,8 @@ def price_function(terms: Terms, ppm: int) -> Callable[[int], int]:
     ceiling = terms.ceiling_cents
 
     def price(cost_cents: int) -> int:
-        rounded = (cost_cents * scaled + shift) // step * to_cents + ending
+        steps = (cost_cents * scaled + shift) // step
+        rounded = (steps if steps > 0 else 0) * to_cents + ending
         limited = rounded if ceiling is None or rounded < ceiling else ceiling
         return limited if limited > floor else floor
 

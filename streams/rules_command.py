@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 
+from runtime.logs import configure_logs
 from runtime.postgres import Database
-from runtime.settings import KafkaSettings, PostgresSettings, PricingSettings, load_settings
+from runtime.settings import KafkaSettings, LogSettings, PostgresSettings, PricingSettings, load_settings
 from schemas.errors import AdamasError
 from schemas.rule_file import BadRuleFile, parse_rule_file
 from schemas.ruleset import WHOLE_BPS, Rate, RuleSet, TrialLimits
@@ -228,7 +228,7 @@ def _read(file: Path) -> RuleSet:
         return parse_rule_file(file.read_bytes())
     except BadRuleFile as error:
         for mistake in error.mistakes:
-            typer.echo(f"not published: {mistake.field}: {mistake.rule}", err=True)
+            typer.echo(f"refused: {mistake.field}: {mistake.rule}", err=True)
         raise typer.Exit(1) from error
 
 
@@ -255,6 +255,8 @@ def _tell(publication: Publication) -> None:
 
 def _run(work: Callable[[RuleDesk], Awaitable[ResultT]]) -> ResultT:
     settings = load_settings(KafkaSettings, PostgresSettings, PricingSettings)
+    # What is printed is the answer; what went wrong on the way is told all the same.
+    configure_logs(LogSettings(level="WARNING"), "rules")
 
     async def connected() -> ResultT:
         async with Database(settings.postgres.dsn.get_secret_value(), "adamas-command") as database:
@@ -267,6 +269,5 @@ def _run(work: Callable[[RuleDesk], Awaitable[ResultT]]) -> ResultT:
     try:
         return asyncio.run(connected())
     except AdamasError as error:
-        typer.echo(f"not published: {error}", err=True)
-        sys.stderr.flush()
+        typer.echo(f"refused: {error}", err=True)
         raise typer.Exit(1) from error

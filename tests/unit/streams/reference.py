@@ -129,7 +129,8 @@ def slow_price(terms: Terms, ppm: int, cost_cents: int) -> int:
             whole = (steps + Decimal("0.5")).to_integral_value(ROUND_FLOOR)
         else:
             whole = steps.to_integral_value(_MODES[rounding.mode])
-        price = int(whole) * rounding.to_cents + rounding.ending_cents
+        # There is no price below the first of the series.
+        price = max(int(whole), 0) * rounding.to_cents + rounding.ending_cents
     if terms.floor_cents is not None:
         price = max(price, terms.floor_cents)
     if terms.ceiling_cents is not None:

@@ -121,6 +121,11 @@ TERMS_AND_PRICES = {
     "a fixed amount": ({"amount_cents": 2_500}, 10_000, 12_500),
     "not below the floor": ({"margin_bps": -5_000, "floor_cents": 9_000}, 10_000, 9_000),
     "not above the ceiling": ({"margin_bps": 5_000, "ceiling_cents": 11_000}, 10_000, 11_000),
+    "a cheap stone gets the first price of the series": (
+        {"margin_bps": 0, "rounding": {"to_cents": 10_000, "ending_cents": 9_900}},
+        3_000,
+        9_900,
+    ),
     "never below nothing": ({"margin_bps": 0, "amount_cents": -20_000}, 10_000, 0),
 }
 
