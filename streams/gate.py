@@ -67,6 +67,10 @@ class Gate:
         self._left.update(stopped)
         return not stopped
 
+    def stops(self, slot: int) -> bool:
+        """Whether this partition stands still because somebody, or too many refusals, stopped it."""
+        return any(self._stopped(feed) is not None for feed in feeds_of(slot))
+
     def count(self, feed: str, outcomes: Sequence[Outcome], offset: int) -> None:
         """Learn the outcomes of a record's items; stops the feed behind it when there are too many refusals."""
         if self._watch is not None and offset < self._watch.now.waivers.get(feed, 0):

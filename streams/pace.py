@@ -28,7 +28,8 @@ FLOOR: Final = 2_000
 _LOOK_EVERY_S: Final = 0.1
 _LIST_EVERY_S: Final = 5.0
 _WANTED_S: Final = 1.0
-_RATE_OVER_S: Final = 1.0
+_RATE_OVER_S: Final = 0.5
+"""A reader's pace is what it did in so long, or half of it: with more it would show our pace and not its own."""
 _TIMEOUT_S: Final = 5.0
 
 Offsets = Mapping[int, int]

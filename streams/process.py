@@ -34,6 +34,7 @@ from streams.background import Background
 from streams.delivery import Delivery, DeliveryFailed, TopicNames
 from streams.gate import Gate
 from streams.memory import Memory
+from streams.motion import Motion
 from streams.normalise import normalisers
 from streams.outbox import Outbox
 from streams.pace import Pace
@@ -127,6 +128,7 @@ class Process:
         self._assigned_anew = True
         self._next_offsets: dict[int, int] = {}
         self._beat = time.monotonic()
+        self._motion = Motion()
         self._app: Any = None
 
     async def serve(self, shutdown: Shutdown) -> None:
@@ -248,6 +250,7 @@ class Process:
             await self._decide([event.message for event in events], out)
             await self.delivery.send(out)
         self._busy_at = time.monotonic()
+        self._motion.moved()
         for (feed, outcome), count in out.outcomes.items():
             figures.ITEMS.labels(feed, outcome).inc(count)
 
@@ -299,8 +302,11 @@ class Process:
         self._assigned_anew = False
         self._own.forget()
         ends, self._next_offsets = await asyncio.to_thread(self._ask_offsets)
+        seen: dict[int, int] = {}
         while any(self.tail.positions.get(slot, 0) < end for slot, end in ends.items()):
             self._raise_failures()
+            if seen != (seen := self.tail.positions):
+                self._motion.moved()
             await asyncio.sleep(_WAIT_S)
         log.info("process.owns", feeds=self._owned())
 
@@ -383,6 +389,7 @@ class Process:
                 self._background.look_again()
                 log.info("process.rules_tried", number=published.number, unchanged=same)
             self._tried = to_try
+            self._show_figures()
         return left > 0
 
     def _show_figures(self) -> None:
@@ -392,7 +399,9 @@ class Process:
         figures.REPRICE_LEFT.set(
             sum(len(self.memory.rows_below_rules(feed, number)) for feed in self._owned())
         )
-        figures.LAG.set(sum(self._lag(slot) for slot in self._owned_slots()))
+        lags = {slot: self._lag(slot) for slot in self._owned_slots()}
+        figures.LAG.set(sum(lags.values()))
+        self._motion.waits(sum(lag for slot, lag in lags.items() if not self.gate.stops(slot)))
         for feed, normaliser in self._normalisers.items():
             for field, count in normaliser.unknown.totals().items():
                 figures.UNKNOWN_VALUES.labels(feed, field).set(count)
@@ -409,7 +418,7 @@ class Process:
         return max(0, (end or 0) - self._next_offsets.get(slot, 0))
 
     def add_probes(self, health: Health) -> None:
-        """Startup and ready: the memory is whole and there are rules. Live: nothing has failed, the loop turns."""
+        """Startup and ready: the memory is whole and there are rules. Live: the loop turns and moves what waits."""
         health.add("memory", self._memory_probe, (Aspect.STARTUP, Aspect.READY))
         health.add("rules", self._rules_probe, (Aspect.STARTUP, Aspect.READY))
         health.add("loop", self._loop_probe, (Aspect.LIVE,))
@@ -425,10 +434,11 @@ class Process:
         return Check(book is not None, {"number": book.number} if book else "waiting for a rule set")
 
     def _loop_probe(self) -> Check:
-        silent_s = time.monotonic() - self._beat
+        silent_s, still_s = time.monotonic() - self._beat, self._motion.still_s
         waiting = self._app is None
         return Check(
-            self.tail.failure is None and (waiting or silent_s < _STALLED_S), {"silent_s": round(silent_s, 1)}
+            self.tail.failure is None and (waiting or max(silent_s, still_s) < _STALLED_S),
+            {"silent_s": round(silent_s, 1), "still_s": round(still_s, 1)},
         )
 
 
