@@ -45,6 +45,7 @@ _SLICE_S: Final = 0.002
 _FIRST_SLICE: Final = 200
 _SLICES: Final = (20, 4000)
 _RETRY_S: Final = 1.0
+_LOOK_EVERY_S: Final = 0.02
 
 
 class Follower:
@@ -78,6 +79,7 @@ class Follower:
         self._tail: Tail | None = None
         self._beginning: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._settled = False
         self._topic_id = ""
         self._offsets: dict[int, int] = {}
         self._changed: dict[int, int] = {}
@@ -136,7 +138,7 @@ class Follower:
             "positions": self.positions,
             "as_of_ms": dict(self._index.positions),
         }
-        return Check(self.caught_up, detail)
+        return Check(self._settled, detail)
 
     def check_live(self) -> Check:
         """Alive as long as the reading goes on; Kafka may be away."""
@@ -155,6 +157,13 @@ class Follower:
         self._started_at = monotonic()
         self._tail = Tail(self._kafka, self._topic, self._apply, start=dict(self._offsets))
         self._tail.start()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if self._tail.caught_up:
+                break
+        # Nobody is kept waiting: it is not ready yet.
+        self._index.settle()
+        self._settled = True
 
     def _go_on_from(self, manifest: Manifest) -> None:
         self._offsets, self._changed = dict(manifest.offsets), dict(manifest.changed)
@@ -177,7 +186,7 @@ class Follower:
             self._failure = task.exception()
 
     def _apply(self, messages: list[Message]) -> None:
-        folded = fold(messages, self._content_of if self.caught_up else None)
+        folded = fold(messages, self._content_of if self._settled else None)
         UNREADABLE.inc(folded.unreadable)
         slices = self._prepare(folded.batch)
         try:
@@ -244,7 +253,7 @@ class Follower:
 
     def _write_snapshot(self) -> None:
         """In the tail's thread or after it: nobody applies a batch meanwhile."""
-        if self._snapshots is None or not self.caught_up:
+        if self._snapshots is None or not self._settled:
             return
         if self._publishing is not None:
             self._publishing.join()

@@ -178,6 +178,9 @@ class Index(Protocol):
     def apply(self, batch: Batch) -> None:
         """Take over a batch: `prepare` and call the result. The next search sees all of it."""
 
+    def settle(self) -> None:
+        """Arrange what was loaded for the searches to come; may take a second. Once, before the first search."""
+
     def search(self, query: Query) -> Page:
         """One page, the exact total, and facets."""
 

@@ -105,6 +105,9 @@ class PlainIndex:
             self._describe(stones)
         self._positions = msgspec.json.decode((folder / "positions.json").read_bytes(), type=dict[str, int])
 
+    def settle(self) -> None:
+        """Nothing is arranged here."""
+
     def search(self, query: Query) -> Page:
         """One page, the exact total, and facets."""
         rows = np.flatnonzero(self._mask(query))

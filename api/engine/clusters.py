@@ -34,6 +34,8 @@ _FIELDS: Final = (
 )
 _NOWHERE: Final = -1
 
+_CLUSTER_BITS: Final = np.array(CLUSTER_BITS, dtype=np.uint32)
+
 HELD: Final = tuple(name for name, _ in _FIELDS)
 """The arrays of which clusters are made."""
 
@@ -104,6 +106,16 @@ class Clusters:
         if self._touched is not None:
             self._touched.append(rows)
 
+    def order_of_rows(self) -> float:
+        """The share of positions whose row follows the row of the position before."""
+        rows = self.row_at[: self.end]
+        return float(np.mean(np.diff(rows) == 1)) if len(rows) > 1 else 1.0
+
+    def renumber(self) -> None:
+        """Rows have got the numbers of positions."""
+        self.row_at[: self.end] = np.arange(self.end, dtype=np.int32)
+        self.position_of = np.arange(self.end, dtype=np.int32)
+
     def held(self) -> dict[str, Array]:
         """The arrays of which clusters are made, as far as they are used."""
         return {name: getattr(self, name)[: self.end] for name in HELD}
@@ -116,29 +128,26 @@ class Clusters:
             self._others = np.concatenate([self._dirty[: self._dirty_count], merging, tail])
         return self._others
 
-    def spans(self, no_rear: int, low: int, high: int) -> NDArray[np.int64]:
-        """Where the stones are whose cluster is not forbidden and whose weight is in [low, high]; then the tail."""
-        found: list[tuple[int, int]] = []
-        starts = self._starts
-        everything = low <= 0 and high >= GREATEST
-        for cluster, bits in enumerate(CLUSTER_BITS):
-            if bits & no_rear:
-                continue
-            begin, end = starts[cluster], starts[cluster + 1]
-            if begin == end:
-                continue
-            if not everything:
-                carats = self.carat[begin:end]
-                end = begin + int(carats.searchsorted(high, "right"))
-                begin += int(carats.searchsorted(low))
-                if begin >= end:
-                    continue
-            if found and found[-1][1] == begin:
-                found[-1] = (found[-1][0], end)
-            else:
-                found.append((begin, end))
-        found.append((self.ordered_end, self.end))
-        return np.array(found, dtype=np.int64)
+    def spans(self, no_rear: int, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the stones are whose cluster is not forbidden and whose weight is in [low, high], and their clusters.
+
+        The last span is the tail, of any cluster and weight.
+        """
+        spans, clusters = np.empty((CLUSTERS + 1, 2), dtype=np.int64), np.empty(CLUSTERS, dtype=np.int64)
+        count = places.find_spans(
+            *(
+                self.starts,
+                _CLUSTER_BITS,
+                self.carat,
+                np.uint32(no_rear),
+                low,
+                high,
+                self.ordered_end,
+                self.end,
+            ),
+            *(spans, clusters),
+        )
+        return spans[:count], clusters[: count - 1]
 
     def _settle(self, rows: NDArray[np.int32], fields: Sequence[Array]) -> None:
         self._reserve(len(rows), int(rows.max()) + 1 if len(rows) else 0)
@@ -154,19 +163,14 @@ class Clusters:
     def _reserve(self, more: int, rows: int) -> None:
         capacity = len(self.front)
         if self.end + more > capacity:
-            wanted = max(self.end + more, capacity + capacity // 4)
+            wanted = max(self.end + more, capacity + capacity // 8)
             for name, _ in _FIELDS:
                 setattr(self, name, _grown(getattr(self, name), wanted, 0))
         if rows > len(self.position_of):
-            wanted = max(rows, len(self.position_of) + len(self.position_of) // 4)
+            wanted = max(rows, len(self.position_of) * 9 // 8)
             self.position_of = _grown(self.position_of, wanted, _NOWHERE)
         if self._dirty_count + more > len(self._dirty):
             self._dirty = _grown(self._dirty, 2 * (self._dirty_count + more), 0)
-
-    @property
-    def _starts(self) -> list[int]:
-        found: list[int] = self.starts.tolist()
-        return found
 
     # Making the clusters anew.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +30,7 @@ TRUTHS: Final = (None, False, True)
 """What the codes of a flag stand for."""
 
 _CODE_TYPES: Final = (np.uint8, np.int32)
-_NAMES: Final = Searchable.__struct_fields__
+_READ: Final = tuple((name, attrgetter(name)) for name in Searchable.__struct_fields__)
 _PRICE: Final = "price_cents"
 _CARAT: Final = "carat"
 CARAT_UNITS: Final = 10_000
@@ -86,11 +86,7 @@ class Encoder:
 
     def encode(self, stones: Sequence[Searchable]) -> Encoded:
         """The arrays of some stones."""
-        given: dict[str, Sequence[Any]] = dict(
-            zip(_NAMES, zip(*map(msgspec.structs.astuple, stones), strict=True), strict=True)
-            if stones
-            else ((name, ()) for name in _NAMES)
-        )
+        given: dict[str, Sequence[Any]] = {name: list(map(read, stones)) for name, read in _READ}
         given["has_image"] = [url is not None for url in given["image_url"]]
         given["has_video"] = [url is not None for url in given["video_url"]]
         coded = {name: self._code(name, given[name]) for name in CODED}

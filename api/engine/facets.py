@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from api.engine.clusters import Clusters
 from api.engine.encoding import GRADES
 from api.engine.kernels import counting
+from api.engine.signature import cluster_value
 from api.engine.sorting import PRICE
 from api.engine.stock import Stock
 from api.fields import FIELDS
@@ -30,10 +31,18 @@ _COMBINATIONS: Final = int(np.prod(_WIDTHS))
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The stones that match: candidates and which of them."""
+    """The stones that match.
+
+    Attributes:
+        spans, words: candidates and which of them; see `api.engine.kernels.marks`.
+        counts: how many of each span.
+        clusters: the clusters of the first spans; the others have stones of any.
+    """
 
     spans: NDArray[np.int64]
     words: NDArray[np.uint64]
+    counts: NDArray[np.int64]
+    clusters: NDArray[np.int64]
 
 
 Match = Callable[[str], Matching]
@@ -91,8 +100,28 @@ class Counter:
     def _codes(self, name: str, clusters: Clusters, matching: Matching) -> dict[Any, int]:
         counts = np.zeros(len(self._stock.texts(name)), dtype=np.int64)
         column = self._stock.coded[name]
-        counting.count_codes(matching.spans, matching.words, clusters.row_at, column, counts)
+        spans, words = matching.spans, matching.words
+        if name in ("shape", "lab_grown"):
+            spans, words = self._known_by_cluster(name, matching, counts)
+        counting.count_codes(spans, words, clusters.row_at, column, counts)
         return self._named(name, counts)
+
+    def _known_by_cluster(
+        self, name: str, matching: Matching, counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Count the spans whose cluster says it all; the others, and their mask."""
+        texts = self._stock.texts(name)
+        begins = np.cumsum([0, *((matching.spans[:, 1] - matching.spans[:, 0] + 7) >> 3)]).tolist()
+        left: list[int] = []
+        for span, count in enumerate(matching.counts.tolist()):
+            cluster = int(matching.clusters[span]) if span < len(matching.clusters) else None
+            value = None if cluster is None else cluster_value(name, cluster)
+            if value is None:
+                left.append(span)
+            else:
+                counts[texts.index(value)] += count
+        words = [matching.words[begins[span] : begins[span + 1]] for span in left]
+        return matching.spans[left], np.concatenate(words) if words else matching.words[:0]
 
     def _named(self, name: str, counts: NDArray[np.int64]) -> dict[Any, int]:
         texts = self._stock.texts(name)

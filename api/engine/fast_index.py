@@ -35,6 +35,11 @@ _TAIL_SHARE: Final = 4
 _DIRTY: Final = 1_024
 """So many moved prices have the order made anew."""
 
+_ROWS_IN_ORDER: Final = 0.8
+"""The share of rows that follow their neighbour's at which new numbers are not worth their while."""
+_NO_CLUSTERS: Final = np.zeros(0, dtype=np.int64)
+_NO_SPANS: Final = np.zeros((1, 2), dtype=np.int64)
+
 Run = Callable[[Callable[[], Any]], "Future[Any]"]
 
 
@@ -122,15 +127,7 @@ class FastIndex:
         if query.limit == 0 or total == 0:
             return Page([], total, None, counted)
         end = query.offset + query.limit
-        most = end + 1
-        clusters = self._clusters
-        places = self._sorter.quick(query, plan, clusters, matching.spans, matching.words, total, most)
-        if places is None:
-            places = np.empty(total, dtype=np.int32)
-            marks.marked(matching.spans, matching.words, places)
-            rows = self._sorter.whole(query, clusters.row_at[places], most)
-        else:
-            rows = clusters.row_at[places[:most]].tolist()
+        rows = self._sorter.first(query, plan, self._clusters, matching, total, end + 1)
         chosen = rows[query.offset : end]
         last: After | None = self._sorter.end_of(query, chosen[-1]) if len(rows) > end else None
         return Page(chosen, total, last, counted)
@@ -155,10 +152,21 @@ class FastIndex:
         self._clusters, self._positions = clusters, dict(positions)
 
     def settle(self) -> None:
-        """Have everything in its place now, in this thread: for a stock that was just loaded."""
+        """Have everything in its best place, in this thread: for a stock that was just loaded. Takes up to a second.
+
+        Rows get new numbers, in the order of positions, so that what is looked at together lies together.
+        """
         self._finish_job()
-        if self._clusters.tail or self._clusters.dirty:
+        if self._clusters.tail > _TAIL_SERVING or not self._clusters.ordered_end:
             self._take_clusters(self._clusters.begin_clustering().run())
+        clusters = self._clusters
+        if clusters.order_of_rows() < _ROWS_IN_ORDER:
+            self._take_clusters(self._clusters.begin_clustering().run())
+            clusters = self._clusters
+            rows = clusters.row_at[: clusters.end].copy()
+            self._stock.renumber(rows)
+            self._fragments.renumber(rows.astype(np.intp))
+            clusters.renumber()
 
     def _begin(self, stock: Stock) -> None:
         self._stock = stock
@@ -172,7 +180,7 @@ class FastIndex:
     def _match(self, plan: Plan) -> tuple[Matching, int]:
         """Mark the candidates that match; how many."""
         clusters = self._clusters
-        spans = self._spans(plan)
+        spans, numbers = self._spans(plan)
         alone = plan.rows is not None and len(plan.rows) <= FEW_ROWS
         self._reserve(int((spans[:, 1] - spans[:, 0]).sum()) + 8 * len(spans))
         mask, words = self._mask, self._words
@@ -196,17 +204,18 @@ class FastIndex:
             again = True
         if again:
             total = marks.count_marked(spans, mask, counts)
-        return Matching(spans, words), total
+        return Matching(spans, words, counts, numbers), total
 
-    def _spans(self, plan: Plan) -> NDArray[np.int64]:
+    def _spans(self, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where candidates are, and the clusters of all spans but the last ones."""
         if plan.nothing:
-            return np.zeros((1, 2), dtype=np.int64)
+            return _NO_SPANS, _NO_CLUSTERS
         if plan.rows is not None and len(plan.rows) <= FEW_ROWS:
             found = self._clusters.position_of[plan.rows]
             positions = np.sort(found[found >= 0]).astype(np.int64)
             return (
-                np.stack([positions, positions + 1], axis=1) if len(positions) else np.zeros((1, 2), np.int64)
-            )
+                np.stack([positions, positions + 1], axis=1) if len(positions) else _NO_SPANS
+            ), _NO_CLUSTERS
         return self._clusters.spans(plan.no_rear, plan.carat_low, plan.carat_high)
 
     def _codes(self, plan: Plan) -> list[tuple[NDArray[Any], NDArray[np.uint8]]]:

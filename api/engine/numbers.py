@@ -8,7 +8,6 @@ decimals is the number itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, floor, inf, isnan
 from typing import Any, Final
 
@@ -21,22 +20,26 @@ from api.query import Number
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
-    """How a column holds its numbers."""
+    """How a column holds its numbers.
 
-    dtype: Any
-    units: int
+    Args:
+        dtype: type of the column.
+        units: stored units of one.
 
-    @property
-    def floating(self) -> bool:
-        """Whether numbers stand there as they are."""
-        return bool(np.dtype(self.dtype).kind == "f")
+    Attributes:
+        floating: whether numbers stand there as they are.
+        null: what stands for an unknown number.
+        least, most: the bounds of known numbers; infinite for floats.
+    """
 
-    @property
-    def null(self) -> Any:
-        """What stands for an unknown number."""
-        return np.nan if self.floating else int(np.iinfo(self.dtype).min)
+    def __init__(self, dtype: Any, units: int) -> None:
+        self.dtype = dtype
+        self.units = units
+        self.floating = bool(np.dtype(dtype).kind == "f")
+        self.null: Any = np.nan if self.floating else int(np.iinfo(dtype).min)
+        self.least: Number = -inf if self.floating else self.null + 1
+        self.most: Number = inf if self.floating else int(np.iinfo(dtype).max)
 
     def store(self, values: Array) -> Array | None:
         """Numbers (float64 with NaN, or int64 with the least int64 for null) as they are held; None if one does not fit."""
@@ -52,8 +55,7 @@ class Step:
         else:
             unknown = values == _NULL
             scaled = np.where(unknown, 0, values)
-        most = np.iinfo(self.dtype).max
-        if len(scaled) and (scaled.min() < -most or scaled.max() > most):
+        if len(scaled) and (scaled.min() < self.least or scaled.max() > self.most):
             return None
         stored: Array = scaled.astype(self.dtype)
         stored[unknown] = self.null
@@ -69,32 +71,26 @@ class Step:
 
     def low(self, bound: Number | None) -> Number:
         """The least stored number that is at least this."""
-        if self.floating:
-            return -inf if bound is None else float(bound)
-        least = int(np.iinfo(self.dtype).min) + 1
-        if bound is None:
-            return least
+        if bound is None or self.floating:
+            return self.least if bound is None else float(bound)
         if self.units == 1:
-            return max(least, ceil(bound))
+            return max(self.least, ceil(bound))
         # The division is rounded right, so that it gives back each number it was made of.
         stored = floor(bound * self.units) - 1
         while stored / self.units < bound:
             stored += 1
-        return max(least, stored)
+        return max(self.least, stored)
 
     def high(self, bound: Number | None) -> Number:
         """The greatest stored number that is at most this."""
-        if self.floating:
-            return inf if bound is None else float(bound)
-        most = int(np.iinfo(self.dtype).max)
-        if bound is None:
-            return most
+        if bound is None or self.floating:
+            return self.most if bound is None else float(bound)
         if self.units == 1:
-            return min(most, floor(bound))
+            return min(self.most, floor(bound))
         stored = ceil(bound * self.units) + 1
         while stored / self.units > bound:
             stored -= 1
-        return min(most, stored)
+        return min(self.most, stored)
 
 
 _NULL: Final = np.iinfo(np.int64).min

@@ -21,7 +21,7 @@ from api.query import Number, Query, Range
 FEW_ROWS: Final = 512
 """Up to so many rows found by their texts are looked at alone; more of them become a condition of a scan."""
 
-_WEIGHTS: Final = Step(np.int32, CARAT_UNITS)
+WEIGHTS: Final = Step(np.int32, CARAT_UNITS)
 
 
 @dataclass(slots=True)
@@ -138,8 +138,8 @@ class Planner:
             if wanted.high is not None:
                 plan.carat_high = carat_units(wanted.high, up=True)
             return
-        plan.carat_low = int(max(0, _WEIGHTS.low(wanted.low)))
-        plan.carat_high = int(_WEIGHTS.high(wanted.high))
+        plan.carat_low = int(max(0, WEIGHTS.low(wanted.low)))
+        plan.carat_high = int(WEIGHTS.high(wanted.high))
 
     def _rows(self, plan: Plan, rows: NDArray[Any]) -> None:
         rows = np.unique(rows)

@@ -114,6 +114,14 @@ CLUSTER_BITS: Final = tuple(
 """The two bits of the rear half that each cluster's stones have."""
 
 
+def cluster_value(name: str, cluster: int) -> Any:
+    """The shape or the truth of lab-grown that all stones of a cluster have; None where they differ."""
+    lab_grown, shape = divmod(cluster, _SHAPE.groups)
+    if name == "lab_grown":
+        return bool(lab_grown)
+    return _SHAPES[shape] if shape < len(_SHAPES) else None
+
+
 def clusters_of(rear: NDArray[np.uint32]) -> NDArray[np.int64]:
     """The cluster of each word."""
     found = np.zeros(len(rear), dtype=np.int64)

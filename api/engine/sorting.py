@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from api.engine.clusters import Clusters
 from api.engine.ids import MAX_FEEDS
+from api.engine.kernels import marks
 from api.engine.kernels import sorting as order
 from api.engine.limits import LEAST
-from api.engine.plan import Plan
+from api.engine.plan import WEIGHTS, Plan
 from api.engine.stock import Stock
 from api.fields import NUMBERS
 from api.query import After, Query, SortKey, Value
@@ -23,9 +25,16 @@ PRICE: Final = "price_cents"
 _LAST: Final = np.iinfo(np.int64).max
 _BIT63: Final = np.uint64(1 << 63)
 _NO_RANKS: Final = np.zeros(0, dtype=np.int64)
-_MOMENT_BITS: Final = 42
-_CODE_BITS: Final = 33
-_NUMBER_BITS: Final = 33
+_NO_SECOND: Final = (False, 0)
+_KEY_BITS: Final = 63
+_EQUALS: Final = 256
+_ROOM: Final = 768
+"""Candidates held beyond twice those that are wanted."""
+_CODE_BITS: Final = 21
+_CARAT_BITS: Final = 24
+_PRICE_BITS: Final = 32
+_BITS: Final = MappingProxyType({np.int8: 9, np.int16: 17, np.int32: 33, np.int64: 42})
+"""Bits that the numbers of a column take, unknown ones included; of 64-bit ones, those that a moment takes."""
 _WALK_MANY: Final = 4_000
 _OTHERS: Final = 20_000
 _SLACK_STEPS: Final = 2_000
@@ -51,61 +60,83 @@ class Sorter:
         self._orders: dict[str, tuple[int, TextOrder]] = {}
         self._ranks: tuple[int, NDArray[np.int64]] = (-1, _NO_RANKS)
 
-    def quick(
-        self, query: Query, plan: Plan, clusters: Clusters, spans: Any, words: Any, total: int, most: int
-    ) -> NDArray[np.int32] | None:
-        """Positions of the first `most` stones, by a single key; None when that is not enough to tell."""
+    def first(
+        self, query: Query, plan: Plan, clusters: Clusters, matching: Any, total: int, most: int
+    ) -> list[int]:
+        """Rows of the first `most` stones among those that match."""
+        found = self._quick(query, plan, clusters, matching, total, most)
+        if found is None:
+            places = np.empty(total, dtype=np.int32)
+            marks.marked(matching.spans, matching.words, places)
+            return self.whole(query, clusters.row_at[places], most)
+        return found
+
+    def _quick(
+        self, query: Query, plan: Plan, clusters: Clusters, matching: Any, total: int, most: int
+    ) -> list[int] | None:
+        """By one number a stone, which tells most of the order; None when the attribute does not fit in one."""
         stock, sort = self._stock, query.sort[0]
-        feeds = stock.encoder.ids.feeds
-        if len(query.sort) > 1 or stock.odd_ids or len(feeds) > MAX_FEEDS:
-            return None
         key = self._key(sort.name, clusters)
-        after, after_row = self._after(query.after, sort, key) if query.after else (-1, -1)
-        if key is None or after is None:
+        if key is None:
             return None
-        room = max(2 * most, 256)
-        keys, places = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int32)
+        second, second_descending, second_bits, said = self._second(query.sort, key, clusters)
+        room = _KEY_BITS - key.bits - second_bits
+        if not said or stock.odd_ids or len(stock.encoder.ids.feeds) > MAX_FEEDS:
+            room = 0
+        after = self._after(query, key, second_bits, room) if query.after else (-1, -1)
+        if after is None:
+            return None
+        held = 2 * most + _ROOM
+        keys, places = np.empty(held, dtype=np.int64), np.empty(held, dtype=np.int32)
+        equals = np.empty(_EQUALS, dtype=np.int32)
         ids = (self._feed_ranks(), stock.id_feed, stock.id_high)
-        found = -2
-        if sort.name == PRICE and not key.by_row and self._worth_a_walk(plan, clusters, total, most):
+        count = -2
+        if (
+            key.column is clusters.price
+            and not second_bits
+            and self._worth_a_walk(plan, clusters, total, most)
+        ):
             low, high = plan.low, plan.high
             value = query.after.values[0] if query.after else None
             if isinstance(value, int):
                 # Whatever is before the page's beginning need not be walked past.
                 low, high = (low, min(high, value)) if sort.descending else (max(low, value), high)
             steps = 4 * most * max(1, clusters.ordered_end // max(1, total)) + _SLACK_STEPS
-            found = order.walk(
+            count, distinct, same = order.walk(
                 *(clusters.order, clusters.ordered_price, clusters.moved, clusters.others(), clusters.front),
                 *(clusters.rear, clusters.price, clusters.carat, clusters.row_at),
                 *(np.uint32(plan.no_front), np.uint32(plan.no_rear), low, high, plan.carat_low),
-                *(
-                    plan.carat_high,
-                    sort.descending,
-                    key.offset,
-                    key.bits,
-                    *ids,
-                    after,
-                    after_row,
-                    most,
-                    steps,
-                ),
-                *(keys, places),
+                *(plan.carat_high, sort.descending, key.offset, key.bits, room, *ids, *after, most, steps),
+                *(keys, places, equals),
             )
-        if found == -2:
-            found = order.smallest(
-                *(
-                    spans,
-                    words,
-                    clusters.row_at,
-                    key.column,
-                    key.by_row,
-                    key.ranks,
-                    key.null,
-                    sort.descending,
-                ),
-                *(key.offset, key.bits, *ids, after, after_row, most, keys, places),
+        if count == -2:
+            monotone = key.column is clusters.carat and plan.rows is None
+            count, distinct, same = order.smallest(
+                *(matching.spans, matching.words, monotone and sort.descending, monotone, clusters.row_at),
+                *(key.column, key.by_row, key.ranks, key.null, sort.descending, key.offset, key.bits),
+                *(second, second_descending, second_bits, room, *ids, *after, most, keys, places, equals),
             )
-        return None if found < 0 else places[:found]
+        if count < 0:
+            return None
+        rows = clusters.row_at[places[:count]]
+        if distinct and not same and (room or count < 2):
+            found: list[int] = rows[:most].tolist()
+            return found
+        return self.whole(query, np.concatenate([clusters.row_at[equals[:same]], rows]), most)
+
+    def _second(
+        self, sort: tuple[SortKey, ...], key: Key, clusters: Clusters
+    ) -> tuple[NDArray[np.int32], bool, int, bool]:
+        """A second attribute of the key, and whether attributes have then said all that they have to say."""
+        if len(sort) > 1:
+            for name, column, bits in (
+                (PRICE, clusters.price, _PRICE_BITS),
+                ("carat", clusters.carat, _CARAT_BITS),
+            ):
+                exact = not self._stock.step(name).floating and self._stock.step(name).dtype is not np.int64
+                if sort[1].name == name and exact and key.bits + bits <= _KEY_BITS:
+                    return column, sort[1].descending, bits, len(sort) == 2
+        return clusters.price, *_NO_SECOND, len(sort) == 1
 
     def whole(self, query: Query, rows: NDArray[np.int32], most: int) -> list[int]:
         """Rows of the first `most` stones of these, whatever the keys."""
@@ -135,38 +166,52 @@ class Sorter:
         stock = self._stock
         if name not in NUMBERS:
             ranks = self._order(name).by_code
-            ranks = np.where(ranks == _LAST, -1, ranks)
-            return Key(stock.coded[name], True, ranks, -1, 0, _CODE_BITS)
+            return Key(stock.coded[name], True, np.where(ranks == _LAST, -1, ranks), -1, 0, _CODE_BITS)
         step = stock.step(name)
-        column = stock.numbers[name]
         if step.floating:
             return None
-        if step.dtype is np.int64:
-            return Key(column, True, _NO_RANKS, step.null, 0, _MOMENT_BITS)
-        if name == PRICE:
-            return Key(clusters.price, False, _NO_RANKS, LEAST, LEAST + 1, _NUMBER_BITS)
-        return Key(column, True, _NO_RANKS, step.null, LEAST + 1, _NUMBER_BITS)
+        if name == "carat":
+            return Key(clusters.carat, False, _NO_RANKS, -1, 0, _CARAT_BITS)
+        if name == PRICE and step.dtype is np.int32:
+            return Key(clusters.price, False, _NO_RANKS, LEAST, 0, _PRICE_BITS)
+        offset = 0 if step.dtype is np.int64 else step.null + 1
+        return Key(stock.numbers[name], True, _NO_RANKS, step.null, offset, _BITS[step.dtype])
 
-    def _after(self, after: After, sort: SortKey, key: Key | None) -> tuple[int | None, int]:
-        """The sorting key of a page's end, and its row if the stone is still there."""
-        stock, ids = self._stock, self._stock.encoder.ids
-        if key is None or ids.feeds.find(after.stone_id.partition(":")[0]) is None:
-            return None, -1
+    def _after(self, query: Query, key: Key, second_bits: int, room: int) -> tuple[int, int] | None:
+        """The key of a page's end, and its row if the stone is still there; None if there is no such key."""
+        after = query.after
+        assert after is not None
+        found = 0
+        for sort, value, bits, offset in zip(
+            query.sort, after.values, (key.bits, second_bits), (key.offset, 0), strict=False
+        ):
+            if not bits:
+                break
+            stored = self._in_clusters(sort.name, value)
+            last = (1 << bits) - 1
+            component = last if stored is None else stored - offset
+            if isinstance(component, float) or (stored is not None and not 0 <= component < last):
+                return None
+            if stored is not None and sort.descending:
+                component = last - 1 - component
+            found = found << bits | component
+        if not room:
+            return found, -1
+        ids = self._stock.encoder.ids
+        if ids.feeds.find(after.stone_id.partition(":")[0]) is None:
+            return None
         packed = ids.pack([after.stone_id])
-        stored = self._stored(sort.name, after.values[0])
-        if packed.odd or isinstance(stored, float):
-            return None, -1
-        last = (1 << key.bits) - 1
-        if stored is None:
-            component = last
-        else:
-            component = stored - key.offset
-            if not 0 <= component < last:
-                return None, -1
-            component = last - 1 - component if sort.descending else component
-        room = 63 - key.bits
+        if packed.odd:
+            return None
         rest = int(self._feed_ranks()[packed.feed[0]]) << 59 | int(packed.high[0]) >> 5
-        return component << room | rest >> (64 - room), int(stock.find(packed)[0])
+        return found << room | rest >> (64 - room), int(self._stock.find(packed)[0])
+
+    def _in_clusters(self, name: str, value: Value) -> int | float | None:
+        """As `_stored`, but weights in the unit of the clusters."""
+        if name == "carat" and value is not None and not isinstance(value, str):
+            stored = WEIGHTS.low(value)
+            return int(stored) if WEIGHTS.load(stored) == value else stored - 0.5
+        return self._stored(name, value)
 
     def _stored(self, name: str, value: Value) -> int | float | None:
         """A value as its column holds it or a text's rank; a fraction where no stone can have it."""

@@ -156,6 +156,23 @@ class Stock:
         if not self.used:
             self._grow(_FIRST_ROWS)
 
+    def renumber(self, old_rows: NDArray[np.int32]) -> None:
+        """Give rows new numbers: row n is from now on what `old_rows[n]` was. These are all the rows with stones."""
+        arrays = {}
+        for columns in (self.coded, self.numbers, self.packed):
+            # One column at a time, so that two copies of the whole stock never exist.
+            for name in columns:
+                columns[name] = columns[name][old_rows]
+                arrays[name] = columns[name]
+        ids = ("id_feed", "id_high", "id_low")
+        arrays |= {name: array[old_rows] for name, array in zip(ids, self._id_columns(), strict=True)}
+        if self.odd_ids or any(odd.by_row for odd in self.odd.values()):
+            new = {old: row for row, old in enumerate(old_rows.tolist())}
+            self.odd_ids = {text: new[row] for text, row in self.odd_ids.items()}
+            for odd in self.odd.values():
+                odd.by_row = {new[row]: text for row, text in odd.by_row.items() if row in new}
+        self.restore(arrays, self.levels, [], self.odd_ids)
+
     def id_text(self, row: int) -> str:
         """The id of a row."""
         text = self._odd_text.get(row)
@@ -184,7 +201,7 @@ class Stock:
         del self.free[len(self.free) - len(reused) :]
         fresh = count - len(reused)
         if self.used + fresh > self.capacity:
-            self._grow(max(self.used + fresh, self.capacity + self.capacity // 4))
+            self._grow(max(self.used + fresh, self.capacity + self.capacity // 8))
         rows = [*reused, *range(self.used, self.used + fresh)]
         self.used += fresh
         return np.array(rows, dtype=np.int32)

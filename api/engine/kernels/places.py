@@ -4,6 +4,49 @@ from __future__ import annotations
 
 from numba import njit
 
+from api.engine.limits import GREATEST
+
+
+@njit(cache=True)
+def _below(carat, begin, end, weight):
+    """The first position in [begin, end) that weighs at least this; weights ascend there."""
+    while begin < end:
+        middle = (begin + end) >> 1
+        if carat[middle] < weight:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@njit(cache=True)
+def find_spans(starts, cluster_bits, carat, no_rear, low, high, last_begin, last_end, spans, clusters):
+    """Where the stones of the clusters that are not forbidden weigh from low to high; then one span more.
+
+    Args:
+        starts: where each cluster begins, and the end of the last.
+        cluster_bits: the bits of `rear` that each cluster's stones have.
+        spans, clusters: room for the answer: a span for each cluster, and the last; the clusters' numbers.
+
+    Returns:
+        How many spans.
+    """
+    count = 0
+    for cluster in range(len(cluster_bits)):
+        begin, end = starts[cluster], starts[cluster + 1]
+        if begin == end or (cluster_bits[cluster] & no_rear) != 0:
+            continue
+        if low > 0:
+            begin = _below(carat, begin, end, low)
+        if high < GREATEST:
+            end = _below(carat, begin, end, high + 1)
+        if begin < end:
+            spans[count, 0], spans[count, 1] = begin, end
+            clusters[count] = cluster
+            count += 1
+    spans[count, 0], spans[count, 1] = last_begin, last_end
+    return count + 1
+
 
 @njit(cache=True)
 def settle(

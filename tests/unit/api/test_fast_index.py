@@ -102,6 +102,7 @@ def test_every_answer_equals_a_naive_scan(turn: int, wild: bool, monkeypatch: py
     ):
         monkeypatch.setattr(f"api.engine.{name}", most)
     monkeypatch.setattr("api.engine.sorting._WALK_MANY", 20 * (turn % 2))
+    monkeypatch.setattr("api.engine.sorting._ROOM", turn % 3)
     searches, jobs = Searches(1000 * turn + wild, wild=wild), Jobs()
     index, stock = FastIndex(run=jobs.submit), dict[str, Stone]()
     for batch in range(BATCHES):
@@ -115,6 +116,9 @@ def test_every_answer_equals_a_naive_scan(turn: int, wild: bool, monkeypatch: py
             check(index, present, query)
             if searches.random.random() < 0.02:
                 jobs.run()
+        if batch == BATCHES // 2:
+            jobs.run()
+            index.settle()
 
 
 def test_what_was_saved_is_read_back_and_goes_on(tmp_path: Path) -> None:
