@@ -60,7 +60,7 @@ def make_searches(count: int, seed: int) -> list[Query]:
 
 
 def _draw(random: Random) -> Query:
-    kind = random.choices(("landing", "browsing", "choosing", "comparing", "hunting"), (8, 40, 30, 10, 12))[0]
+    kind = random.choices(("landing", "browsing", "choosing", "comparing", "hunting"), (9, 46, 27, 8, 10))[0]
     lists: dict[str, tuple[str, ...]] = {"availability": ("available",)}
     ranges: dict[str, Range] = {}
     flags = {"lab_grown": random.random() < 0.6}
@@ -74,9 +74,9 @@ def _draw(random: Random) -> Query:
         if random.random() < 0.4:
             ranges["price_cents"] = Range(None, 100 * random.choice((1_000, 2_500, 5_000, 10_000, 20_000)))
     if kind in ("choosing", "comparing"):
-        lists["color"] = _run(random, COLORS[:10], 2, 5)
-        lists["clarity"] = _run(random, CLARITIES[:8], 2, 5)
-        low = 100 * random.choice((0, 300, 500, 1_000, 2_000))
+        lists["color"] = _run(random, COLORS[:9], 3, 5)
+        lists["clarity"] = _run(random, CLARITIES[2:8], 3, 5)
+        low = 100 * random.choice((0, 0, 0, 100, 300, 1_000))
         ranges["price_cents"] = Range(low, low + 100 * random.choice((1_000, 3_000, 8_000, 20_000)))
     if kind == "comparing":
         lists["cut" if lists["shape"] == ("ROUND",) else "polish"] = ("8X", "ID", "EX")
@@ -87,9 +87,9 @@ def _draw(random: Random) -> Query:
             lists["lab"] = (random.choice(("GIA", "IGI")),)
     if kind == "hunting":
         carat = random.choice((0.5, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0))
-        ranges["carat"] = Range(carat, round(carat + random.choice((0.02, 0.05)), 2))
-        lists["color"] = _run(random, COLORS[:10], 1, 2)
-        lists["clarity"] = _run(random, CLARITIES[:8], 1, 2)
+        ranges["carat"] = Range(carat, round(carat + random.choice((0.02, 0.05, 0.1)), 2))
+        lists["color"] = _run(random, COLORS[:9], 2, 3)
+        lists["clarity"] = _run(random, CLARITIES[2:8], 2, 3)
         if random.random() < 0.5:
             lists["polish"] = ("8X", "ID", "EX")
         if random.random() < 0.5:

@@ -1,8 +1,5 @@
 """The fast index is held to a naive scan: every page, total, cursor and facet of random searches over random changes."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -176,28 +173,3 @@ def kernels() -> dict[str, Any]:
         for name, value in vars(module).items()
         if isinstance(value, Dispatcher) and not name.startswith("_")
     }
-
-
-def test_kernels_stay_within_their_arrays(tmp_path: Path) -> None:
-    """The same searches with every index checked, in a process of their own: numba decides when it compiles."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            "-p",
-            "no:cacheprovider",
-            __file__,
-            "-k",
-            "naive_scan and 5-",
-        ],
-        env={**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "2 passed" in done.stdout
