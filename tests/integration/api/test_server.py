@@ -47,7 +47,7 @@ def start(environment: dict[str, str]) -> subprocess.Popen[str]:
 
 
 def wait_ready(base: str) -> None:
-    deadline = monotonic() + 30
+    deadline = monotonic() + 100  # the first start on a machine compiles the kernels
     while True:
         assert monotonic() < deadline, "not ready in time"
         try:
