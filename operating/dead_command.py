@@ -131,9 +131,11 @@ async def _detail(database: Database, name: str, limit: int) -> tuple[Group, lis
 
 
 async def _redrive(database: Database, kafka: KafkaSettings, group: str) -> Job:
-    async with database.link() as link:
-        job = await redrive.request(link, group, getpass.getuser())
-    return await do_job(database, job, redrive.handler(database, kafka))
+    return await do_job(
+        database,
+        lambda link: redrive.request(link, group, getpass.getuser()),
+        redrive.handler(database, kafka),
+    )
 
 
 async def _drop(database: Database, group: str, reason: str) -> int:

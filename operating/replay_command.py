@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -15,9 +14,8 @@ from operating import groups_replay, replay, shadow, undo
 from operating.span import Preview, preview, resolve
 from runtime import jobs
 from runtime.commands import do_job, with_database
-from runtime.job_runner import Handler
 from runtime.jobs import Job, State
-from runtime.postgres import Database, Link
+from runtime.postgres import Database
 from runtime.settings import KafkaSettings, load_settings
 
 app = typer.Typer(
@@ -88,7 +86,7 @@ def undo_(number: Number, yes: Yes = False) -> None:
     _confirm(yes, f"Undo replay {number}?")
     _end(
         with_database(
-            lambda database: _do(
+            lambda database: do_job(
                 database,
                 lambda link: undo.request(link, number, getpass.getuser()),
                 undo.handler(database, kafka),
@@ -114,7 +112,7 @@ async def _preview(
 
 
 async def _replay(database: Database, kafka: KafkaSettings, found: Preview, by: By) -> Job:
-    return await _do(
+    return await do_job(
         database,
         lambda link: replay.request(link, found, by.value, getpass.getuser()),
         replay.handler(database, kafka),
@@ -122,7 +120,7 @@ async def _replay(database: Database, kafka: KafkaSettings, found: Preview, by: 
 
 
 async def _shadow(database: Database, kafka: KafkaSettings, found: Preview) -> Job:
-    return await _do(
+    return await do_job(
         database, lambda link: shadow.request(link, found.span, getpass.getuser()), shadow.handler(kafka)
     )
 
@@ -131,7 +129,7 @@ async def _promote(database: Database, kafka: KafkaSettings, number: int) -> Job
     async with database.link() as link:
         made = await jobs.get(link, number)
         found = await preview(kafka, link, shadow.span_of(made))
-    return await _do(
+    return await do_job(
         database,
         lambda link: shadow.promote(link, made, found, getpass.getuser()),
         replay.handler(database, kafka),
@@ -141,17 +139,11 @@ async def _promote(database: Database, kafka: KafkaSettings, number: int) -> Job
 async def _group(
     database: Database, kafka: KafkaSettings, name: str, topic: str | None, partition: int, start: int
 ) -> Job:
-    return await _do(
+    return await do_job(
         database,
         lambda link: groups_replay.request(link, kafka, name, topic, partition, start, getpass.getuser()),
         groups_replay.handler(database, kafka),
     )
-
-
-async def _do(database: Database, ask: Callable[[Link], Any], handler: Handler) -> Job:
-    async with database.transaction() as link:
-        job: Job = await ask(link)
-    return await do_job(database, job, handler)
 
 
 def _say(found: Preview) -> None:

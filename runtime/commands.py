@@ -11,7 +11,7 @@ import typer
 from runtime import jobs
 from runtime.job_runner import Handler, carry_out, runner_name
 from runtime.jobs import Job
-from runtime.postgres import Database
+from runtime.postgres import Database, Link
 from runtime.settings import PostgresSettings, load_settings
 
 ResultT = TypeVar("ResultT")
@@ -58,17 +58,18 @@ async def follow(database: Database, number: int) -> Job:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def do_job(database: Database, job: Job, handler: Handler) -> Job:
-    """Do a job that was just asked for here, unless another process has begun it, and show its progress to its end.
+async def do_job(database: Database, ask: Callable[[Link], Awaitable[Job]], handler: Handler) -> Job:
+    """Ask for a job and do it here, with this installation's code, showing its progress to its end.
 
-    A command that is killed loses nothing: the monitor takes the job up.
+    It is asked for and claimed in one transaction, so that no other process begins it. A command that is killed loses
+    nothing: the monitor takes the job up.
     """
-    async with database.link() as link:
-        own = await jobs.claim(link, runner_name("command"), [job.kind], job_id=job.id)
-    doing = asyncio.create_task(carry_out(database, own, handler)) if own is not None else None
+    async with database.transaction() as link:
+        asked = await ask(link)
+        job = await jobs.claim(link, runner_name("command"), [asked.kind], job_id=asked.id)
+    doing = asyncio.create_task(carry_out(database, job or asked, handler))
     try:
-        return await follow(database, job.id)
+        return await follow(database, asked.id)
     finally:
-        if doing is not None:
-            doing.cancel()
-            await asyncio.wait([doing])
+        doing.cancel()
+        await asyncio.wait([doing])
