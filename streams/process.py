@@ -269,14 +269,15 @@ class Process:
             if len(out.stones) - out.fed >= FEED_STONES:
                 await self.delivery.feed(out)
 
-    async def _reread(self, records: Sequence[RawRecord]) -> dict[str, int] | None:
-        """Take records behind fresh facts, in one slice; null where the worker was just assigned anew."""
+    async def _reread(self, records: Sequence[RawRecord]) -> dict[str, int]:
+        """Take records behind fresh facts, in one slice; their outcomes by name."""
         while not self._readers_keep_up():
             self._raise_failures()
             await asyncio.sleep(_WAIT_S)
         async with self._one_at_a_time:
             if self._assigned_anew:
-                return None
+                # No fresh fact may come for hours; what the former owner wrote is waited for here as well.
+                await self._catch_up()
             out, now_ms = Outbox(), int(time.time() * 1000)
             for record in records:
                 self.worker.take(record, self._book(), now_ms, out)

@@ -25,8 +25,8 @@ log = structlog.stdlib.get_logger(__name__)
 KIND: Final = "reread"
 SLICE_PAGES: Final = 16
 
-Reread = Callable[[Sequence[RawRecord]], Awaitable[Mapping[str, int] | None]]
-"""Processes records behind fresh facts; outcomes by name, or null where the worker just got other feeds."""
+Reread = Callable[[Sequence[RawRecord]], Awaitable[Mapping[str, int]]]
+"""Processes records behind fresh facts; their outcomes by name."""
 
 
 class Rereading:
@@ -62,8 +62,6 @@ class Rereading:
                 if feed not in self._owned():
                     raise NotMine
                 came = await self._reread([raw_record(message) for message in found])
-                if came is None:
-                    raise NotMine
                 outcomes.update(came)
                 records += len(found)
                 task.progress(
