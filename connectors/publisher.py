@@ -13,22 +13,28 @@ from typing import Final, Protocol, Self
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from msgspec import structs
 from opentelemetry.instrumentation.confluent_kafka import ConfluentKafkaInstrumentor
 
+from connectors.feeds.mappings import MAPPINGS
 from runtime.kafka import producer
 from runtime.metrics import counter
 from runtime.settings import KafkaSettings
 from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.errors import AdamasError, Fatal, Retriable
-from schemas.facts import FactHeaders, fact_key
+from schemas.facts import FactHeaders, Kind, fact_key
 from schemas.feeds import FEEDS
 from schemas.headers import to_headers
-from schemas.topics import DEAD, RAW
+from schemas.topics import DEAD, MAX_RECORD_BYTES, RAW
 
 log = structlog.stdlib.get_logger(__name__)
 
 TOO_LARGE: Final = counter("adamas_ingest_pages_too_large_total")
 FLUSH_S: Final = 8.0
+PART_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
+"""Of a page that is written in parts: the limit, less what headers and the record's frame take."""
+PART_STEP: Final = 100
+"""Added to `reread` for each further part: more than a page is ever read."""
 
 
 class Log(Protocol):
@@ -71,10 +77,11 @@ class Publisher:
     async def publish(self, headers: FactHeaders, value: bytes) -> int | None:
         """Append a fact to its feed's partition of the raw log and wait until Kafka has it.
 
-        A fact over the record limit goes to the dead letters, its head, hash and place in the run.
+        A page over the record limit is written in parts, each a read of the page of its own; an item over it goes to
+        the dead letters, its head, hash and place in the run.
 
         Returns:
-            Its offset in the raw log; none where it is too large for it.
+            Its offset (the last part's) in the raw log; none where all of it is too large.
 
         Raises:
             Retriable: Kafka did not take it; it may be there all the same.
@@ -86,9 +93,20 @@ class Publisher:
         except _TooLarge as error:
             TOO_LARGE.labels(headers.feed).inc()
             log.error("ingest.page_too_large", run=headers.run, page=headers.page, size=len(value))
+            if headers.kind in (Kind.PAGE, Kind.ITEM):
+                parts = MAPPINGS[headers.feed].form.parts(value, PART_BYTES)
+                if parts:
+                    return await self._publish_parts(headers, parts)
             letter = _dead_letter(self._raw, headers, value, str(error))
             await self._deliver(self._dead, headers.feed, key, value[:MAX_PAYLOAD_BYTES], to_headers(letter))
             return None
+
+    async def _publish_parts(self, headers: FactHeaders, parts: list[tuple[int, bytes]]) -> int | None:
+        offset = None
+        for number, (rows, part) in enumerate(parts):
+            own = structs.replace(headers, rows=rows, reread=headers.reread + number * PART_STEP)
+            offset = await self.publish(own, part) or offset
+        return offset
 
     async def _deliver(
         self, topic: str, feed: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]

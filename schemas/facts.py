@@ -58,7 +58,12 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None = None
     partition: Annotated[int | None, Meta(description="number within the run's plan")] = None
     page: Annotated[int | None, Meta(description="vendor offset divided by the page size")] = None
-    reread: Annotated[int, Meta(description="0 for the first read of a page, 1 for its second, ...")] = 0
+    reread: Annotated[
+        int,
+        Meta(
+            description="0 for the first read of a page, 1 for its second, ...; 100 more for each further part of one in parts"
+        ),
+    ] = 0
     rows: Annotated[int | None, Meta(description="items in a page, as the vendor sent them")] = None
     granted_at: Annotated[
         int | None,

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import msgspec
 from confluent_kafka import Message, TopicPartition
 
+from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.publisher import Publisher
 from runtime.kafka import consumer
 from runtime.settings import KafkaSettings
@@ -11,6 +13,7 @@ from schemas.feeds import FEEDS
 from schemas.headers import from_headers
 from schemas.seq import make_seq
 from schemas.topics import DEAD, MAX_RECORD_BYTES, RAW
+from streams.pages import PageReader
 from tests.conftest import TopicMaker
 
 PAGE = FactHeaders(
@@ -32,6 +35,18 @@ def only_message(kafka: KafkaSettings, topic: str) -> Message:
         (message,) = reader.consume(1, timeout=20)
         assert message.error() is None
         return message
+    finally:
+        reader.close()
+
+
+def all_messages(kafka: KafkaSettings, topic: str, many: int) -> list[Message]:
+    reader = consumer(kafka, fetch_message_max_bytes=2 * MAX_RECORD_BYTES)
+    try:
+        reader.assign([TopicPartition(topic, FEEDS[PAGE.feed].slot, 0)])
+        found: list[Message] = []
+        while len(found) < many and (messages := reader.consume(many, timeout=20)):
+            found += messages
+        return found
     finally:
         reader.close()
 
@@ -66,3 +81,31 @@ async def test_a_page_over_the_record_limit_is_a_dead_letter_that_says_where_it_
     assert letter.size == MAX_RECORD_BYTES + 1
     assert "run run, partition 3, page 9" in letter.reason
     assert message.value() == b"x" * MAX_PAYLOAD_BYTES
+
+
+async def test_a_page_over_the_record_limit_is_written_in_parts_and_an_item_over_it_is_a_dead_letter(
+    kafka_settings: KafkaSettings, make_topic: TopicMaker
+) -> None:
+    raw, dead = make_topic(RAW), make_topic(DEAD)
+    comments = [
+        3 * MAX_RECORD_BYTES // 8,
+        3 * MAX_RECORD_BYTES // 8,
+        3 * MAX_RECORD_BYTES // 8,
+        MAX_RECORD_BYTES,
+        10,
+    ]
+    stones = [
+        {"id": f"DIAMOND/{n}", "diamond": {"id": str(n), "comment": "x" * size}}
+        for n, size in enumerate(comments)
+    ]
+    body = msgspec.json.encode({"data": {"diamonds_by_query": {"items": stones, "total_count": len(stones)}}})
+    with Publisher(kafka_settings, raw.name, dead.name) as publisher:
+        assert await publisher.publish(PAGE, body) == 2
+    parts = all_messages(kafka_settings, raw.name, 3)
+    facts = [from_headers(pairs(part), FactHeaders) for part in parts]
+    assert [(fact.page, fact.reread, fact.rows) for fact in facts] == [(9, 0, 2), (9, 100, 1), (9, 300, 1)]
+    reader = PageReader(NIVODA_FORM)
+    brought = [reader.stone(item) for part in parts for item in reader.split(part.value() or b"")]
+    assert brought == ["0", "1", "2", "4"]
+    letter = from_headers(pairs(only_message(kafka_settings, dead.name)), DeadLetter)
+    assert (letter.error, letter.run, letter.seq) == ("page_too_large", "run", PAGE.seq)
