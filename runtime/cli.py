@@ -212,6 +212,12 @@ def price(context: typer.Context) -> None:
     _sub_command("operating.price_command", "adamas price", context.args)
 
 
+@app.command(context_settings=PASS_ON)
+def vendor(context: typer.Context) -> None:
+    """Ask the vendor by way of ingest."""
+    _sub_command("connectors.feeds.vendor_command", "adamas vendor", context.args)
+
+
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)

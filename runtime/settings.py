@@ -85,13 +85,18 @@ class PostgresSettings(Group):
 
 
 class VendorSettings(Group):
-    """The vendor's GraphQL endpoint and what it allows us: 25 requests in any second, all classes counted."""
+    """The vendor's GraphQL endpoint and what it allows us: 25 requests in any second, all classes counted.
+
+    The last two are what `adamas vendor probe` finds out.
+    """
 
     model_config = SettingsConfigDict(env_prefix="ADAMAS_VENDOR_")
     url: HttpUrl
     username: str
     password: SecretStr
     requests_per_second: int = Field(default=25, ge=1, le=25)
+    money_unit: Literal["probe", "dollars", "cents"] = "probe"
+    offset_cap: int = Field(default=50_000, ge=1_000)
 
 
 class IngestSettings(Group):

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     FEED_STOPPED = "FeedStopped"
     VENDOR_STOPPED = "VendorStopped"
     VENDOR_DOWN = "VendorDown"
+    SCHEMA_DRIFT = "SchemaDrift"
     VENDOR_REFUSES_LOGIN = "VendorRefusesLogin"
     AUTHENTICATION_FAILURES = "AuthenticationFailures"
     PARTITION_STUCK = "PartitionStuck"
@@ -97,6 +98,9 @@ KINDS: Final[dict[Kind, KindInfo]] = {
     ),
     Kind.VENDOR_DOWN: KindInfo(
         _CRITICAL, True, "The vendor answers nothing that can be used: one request at a time tries again."
+    ),
+    Kind.SCHEMA_DRIFT: KindInfo(
+        _WARNING, True, "The vendor's replies lack fields that we rely on, or carry other types in them."
     ),
     Kind.VENDOR_REFUSES_LOGIN: KindInfo(_CRITICAL, True, "The vendor refuses our login."),
     Kind.AUTHENTICATION_FAILURES: KindInfo(

@@ -6,6 +6,7 @@
     POST /v1/{feed}/stones/{stone}/hold            → Held
     POST /v1/{feed}/stones/{stone}/release         Releasing    → Seen
     POST /v1/{feed}/orders                         Ordering     → Ordered
+    POST /v1/{feed}/probe                          → a list of Finding
 
 Every call carries `Authorization: Bearer <token>` and may carry `X-Deadline-Ms`: how long its answer is of use, waiting
 for the budget included. Refusals are a `Refusal`; 503 comes with `Retry-After`.
@@ -77,6 +78,14 @@ class Ordered(msgspec.Struct, frozen=True, kw_only=True):
 
     order: Annotated[str, Meta(description="the vendor's id of the order")]
     stones: tuple[Seen, ...]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a vendor leaves unsaid, found out by asking."""
+
+    name: str
+    found: str
+    we_use: Annotated[str, Meta(description="what our code goes by")]
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,7 @@ from connectors.feeds.table import Decimal, Dollars, Flag, Row, Text, Url, Words
 from runtime.settings import DemoSettings
 from schemas.errors import Fatal, Invalid, Retriable
 from schemas.feeds import FeedInfo
+from schemas.gateway import Finding
 from schemas.stone import Availability
 from schemas.vendor import Number
 from schemas.vendor import Text as VendorText
@@ -262,6 +263,10 @@ class DemoFeed:
             grant, "order", "POST", "/orders", {"skus": list(stones)}, ", ".join(stones)
         )
         return _read(_NewOrder, reply).order
+
+    async def probe(self, priority: Priority) -> list[Finding]:
+        """Nothing: this vendor's documentation says it all."""
+        return []
 
     async def _change(
         self, grant: Grant, operation: str, method: str, path: str, body: object, stone: str

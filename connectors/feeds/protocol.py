@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from connectors.budget import Grant, Priority
 from schemas.errors import Invalid, Retriable, SlowDown
 from schemas.facts import Plan, PlanPartition
+from schemas.gateway import Finding
 from schemas.stone import Availability
 
 NO_UPPER_END: Final = 2**31 - 1
@@ -166,6 +167,9 @@ class Feed(Protocol):
 
     async def release(self, hold: str, grant: Grant) -> None:
         """End a hold; one that is over already is released. Raises `Ambiguous`."""
+
+    async def probe(self, priority: Priority) -> list[Finding]:
+        """Find out what the vendor leaves unsaid, each request under a grant of its own."""
 
     async def order(self, stones: Sequence[str], reference: str, grant: Grant) -> str:
         """Buy stones, all or none, under our own reference; the vendor's order id. Raises `Gone`, `Refused`, `Ambiguous`."""

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from connectors.budget import Priority
 from connectors.feeds.protocol import NO_UPPER_END, Ambiguous, Slice
 from connectors.gateway.deadline import Deadline, Passed
 from connectors.gateway.operations import Call, Gateway, Line
@@ -57,6 +58,7 @@ def gateway_app(gateway: Gateway, tokens: Sequence[bytes]) -> Starlette:
             Route(f"{stone}/hold", door.open(door.hold), methods=["POST"]),
             Route(f"{stone}/release", door.open(door.release), methods=["POST"]),
             Route("/v1/{feed}/orders", door.open(door.order), methods=["POST"]),
+            Route("/v1/{feed}/probe", door.open(door.probe), methods=["POST"]),
         ]
     )
 
@@ -114,6 +116,10 @@ class _Door:
     async def order(self, request: Request, line: Line, call: Call) -> msgspec.Struct:
         asked = await _body(request, Ordering)
         return await _to_its_end(self._gateway.order(line, asked.stones, asked.reference, call))
+
+    async def probe(self, request: Request, line: Line, call: Call) -> bytes:
+        async with call.deadline.kept():
+            return msgspec.json.encode(await line.feed.probe(Priority.LIVE))
 
 
 AnswerT = TypeVar("AnswerT")

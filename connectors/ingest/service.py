@@ -17,6 +17,7 @@ from connectors.feeds.registry import open_accounts
 from connectors.gateway import Gateway, gateway_app
 from connectors.ingest.activity import BEAT_S, Activity
 from connectors.ingest.asking import Asker
+from connectors.ingest.canary import Canary
 from connectors.ingest.history import highest_epoch
 from connectors.ingest.lane import FeedRetirer, Lane
 from connectors.ingest.lease import PROOF_S, Holding, lease
@@ -179,6 +180,7 @@ async def _serve(
             Scheduler(settings.ingest, database, list(writers), lanes, orders).run(),
             Auditor(settings.ingest, database, retirers).run(),
             *(lane.run() for lane in lanes),
+            *(Canary(writer.feed, writer.asker, alerts).run() for writer in writers.values()),
         ):
             tasks.create_task(work)
 

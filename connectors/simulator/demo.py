@@ -200,6 +200,9 @@ class DemoVendor:
             "film": LEAVES["Diamond.video"](batch),
             "changed_at": [_rfc3339(updated) for updated in batch.column("updated_ms")],
         }
+        if self._vendor.faults.hits("demo_drift"):
+            columns["clarity"] = columns.pop("purity")
+            columns["weight_ct"] = [{"carats": carats} for carats in columns["weight_ct"]]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

@@ -61,6 +61,7 @@ KINDS: Final[dict[str, Kind]] = {
     "limit_error": Kind("a limit above 50 is an error instead of being cut to 50"),
     "offset_uncapped": Kind("offsets above 50 000 are served"),
     "labgrown_omitted_both": Kind("labgrown left out means both feeds, not natural only"),
+    "demo_drift": Kind("the demo vendor renames `purity` to `clarity` and sends `weight_ct` as an object"),
     "money_in_cents": Kind("money ranges are read as dollars × 100"),
     "money_ranges_exact": Kind(
         "money ranges compare to the cent: 199.50 is in neither [100, 199] nor [200, 299]"

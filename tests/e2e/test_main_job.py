@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from runtime.stack import VENDOR_PASSWORD, VENDOR_PATH, VENDOR_USERNAME
 from tests.e2e.conftest import Running
 
 
@@ -127,3 +128,33 @@ def test_a_bad_rule_file_is_refused_with_row_and_field(running: Running, tmp_pat
     refused = running.adamas("rules", "publish", str(table), "--reason", "tried in a test")
     assert refused.returncode != 0
     assert "row 1.when.sparkle" in refused.stderr
+
+
+def test_availability_comes_from_the_vendor_and_has_corrected_the_stock(running: Running) -> None:
+    stone = running.get("/v1/diamonds", limit=1, feed="nivoda-natural", sort="-price_cents")["items"][0]["id"]
+    assert running.get(f"/v1/diamonds/{stone}/availability")["availability"] == "available"
+    held = _hold_as_somebody_else(running, stone.partition(":")[2])
+    assert not held["denied"]
+    answer = running.get(f"/v1/diamonds/{stone}/availability")
+    assert (answer["availability"], answer["in_stock"]) == ("on_hold", True)
+    assert running.get(f"/v1/diamonds/{stone}")["availability"] == "on_hold"
+    unknown = httpx.get(
+        f"{running.api}/v1/diamonds/nivoda-natural:00000000-0000-4000-8000-000000000000/availability",
+        headers={"X-API-Key": running.key},
+        timeout=15,
+    )
+    assert unknown.status_code == 404
+
+
+def _hold_as_somebody_else(running: Running, stone: str) -> dict[str, Any]:
+    url = f"{running.simulator}{VENDOR_PATH}"
+    login = (
+        "query Login($u: String!, $p: String!)"
+        " { authenticate { username_and_password(username: $u, password: $p) { token } } }"
+    )
+    account = {"u": VENDOR_USERNAME, "p": VENDOR_PASSWORD}
+    session = httpx.post(url, json={"query": login, "variables": account}).json()["data"]["authenticate"]
+    hold = f'mutation {{ create_hold(ProductId: "{stone}", ProductType: Diamond) {{ id denied }} }}'
+    token = session["username_and_password"]["token"]
+    reply = httpx.post(url, json={"query": hold}, headers={"Authorization": f"Bearer {token}"}).json()
+    return dict(reply["data"]["create_hold"])

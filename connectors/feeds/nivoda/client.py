@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from connectors.budget import Budget, Grant, Priority
+from connectors.feeds.nivoda.probe import probe
 from connectors.feeds.nivoda.session import NoData, Reply, Session
 from connectors.feeds.nivoda.vocabulary import AVAILABILITIES
 from connectors.feeds.protocol import (
@@ -26,6 +27,7 @@ from connectors.feeds.protocol import (
 from connectors.feeds.table import word
 from schemas.errors import Retriable
 from schemas.feeds import FeedInfo
+from schemas.gateway import Finding
 from schemas.stone import Availability
 from schemas.vendor import VENDOR_ITEM_VERSION, selection
 
@@ -33,7 +35,6 @@ log = structlog.stdlib.get_logger(__name__)
 
 PAGE_SIZE: Final = 50
 """The vendor's largest page."""
-OFFSET_CAP: Final = 50_000
 
 ReplyT = TypeVar("ReplyT")
 
@@ -116,11 +117,11 @@ class NivodaFeed:
     """
 
     page_size = PAGE_SIZE
-    offset_cap = OFFSET_CAP
     schema = VENDOR_ITEM_VERSION
 
     def __init__(self, info: FeedInfo, session: Session, budget: Budget) -> None:
         self.name = info.name
+        self.offset_cap = session.settings.offset_cap
         self._lab_grown = info.lab_grown
         self._session = session
         self._budget = budget
@@ -129,6 +130,9 @@ class NivodaFeed:
     async def prepare(self, priority: Priority) -> int:
         """Log in, read the vendor's clock, and find out whether its money filters count dollars or cents."""
         low, clock_ms = await self._probe(1_000, priority)
+        if self._session.settings.money_unit != "probe":
+            self._money_unit = 100 if self._session.settings.money_unit == "cents" else 1
+            return clock_ms
         high, _ = await self._probe(100_000, priority)
         # In cents the first range would end at 10 dollars a carat, below every stone there is.
         self._money_unit = 100 if low * 50 < high else 1
@@ -194,6 +198,16 @@ class NivodaFeed:
         if order is None:
             raise _not_sold(stones, reply.error or "the vendor's reply to the order has no id")
         return order
+
+    async def probe(self, priority: Priority) -> list[Finding]:
+        """Find out what the vendor leaves unsaid."""
+
+        async def ask(document: str, variables: dict[str, Any]) -> Reply:
+            await self._session.log_in()
+            with await self._budget.grant(priority) as grant:
+                return await self._session.ask(grant, "probe", document, variables)
+
+        return await probe(ask, self.offset_cap)
 
     async def _probe(self, dollars_per_carat_to: int, priority: Priority) -> tuple[int, int]:
         await self._session.log_in()

@@ -112,13 +112,13 @@ class Session:
     """The account: one token for everybody, one login at a time.
 
     Args:
-        settings: where the vendor is and who we are.
+        settings: where the vendor is, who we are, and what it was found to do.
         budget: every login takes its grant here; other requests bring theirs.
         http: injected for tests; closed by whoever made it.
     """
 
     def __init__(self, settings: VendorSettings, budget: Budget, http: httpx.AsyncClient) -> None:
-        self._settings = settings
+        self.settings = settings
         self._budget = budget
         self._http = http
         self._token: _Token | None = None
@@ -193,14 +193,14 @@ class Session:
 
     async def _new_token(self, grant: Grant) -> _Token:
         account = {
-            "username": self._settings.username,
-            "password": self._settings.password.get_secret_value(),
+            "username": self.settings.username,
+            "password": self.settings.password.get_secret_value(),
         }
         try:
             reply = await self._post(grant, "login", _LOGIN, account, None)
             text = msgspec.json.decode(reply.data, type=_Login).authenticate.username_and_password.token
         except (NotLoggedIn, Invalid) as error:
-            raise Fatal(f"the vendor refuses the login of {self._settings.username}: {error}") from error
+            raise Fatal(f"the vendor refuses the login of {self.settings.username}: {error}") from error
         except msgspec.ValidationError as error:
             raise Retriable(f"the vendor's login reply has no token ({error})") from error
         return _Token(text, time.monotonic() + _fresh_s(text))
@@ -214,7 +214,7 @@ class Session:
             headers["Authorization"] = f"Bearer {token}"
         try:
             response = await self._http.post(
-                self._settings.url,
+                self.settings.url,
                 content=content,
                 headers=headers,
                 extensions={"trace": reporter(grant, operation)},

@@ -16,13 +16,18 @@ from connectors.alerts import LoggedAlerts
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.feeds.protocol import NO_UPPER_END, Banned, Feed, Gone, Refused, Slice
 from connectors.feeds.registry import open_accounts
+from connectors.ingest.activity import Activity
+from connectors.ingest.asking import Asker
+from connectors.ingest.canary import Canary
 from runtime.ports import free_ports
 from runtime.settings import DemoSettings, FeedsSettings, Settings, VendorSettings
 from schemas.errors import Invalid, Retriable, SlowDown
+from schemas.events import Kind
 from schemas.feeds import DEMO, FEEDS
 from schemas.stone import Availability, Content
 from streams.normalise import normalisers
 from tests.integration.ingest.conftest import SIMULATE, Child, SimulatedVendor, wait_for_answer
+from tests.unit.connectors.test_budget import AlertsSeen
 
 NORMALISERS = normalisers()
 ResultT = TypeVar("ResultT")
@@ -227,3 +232,24 @@ async def test_what_the_demo_vendor_cannot_be_asked_is_refused_before_it_is(
             with pytest.raises(Invalid, match="filters neither"):
                 await case.count(part)
         assert simulated.stats()["requests"] == before
+
+
+@every_feed
+async def test_the_canary_is_silent_as_long_as_nothing_drifts(simulated: SimulatedVendor, name: str) -> None:
+    async with opened(simulated, name) as case:
+        alerts = AlertsSeen()
+        canary = Canary(case.feed, Asker(name, Priority.FULL, case.budget, Activity()), alerts)
+        assert await canary.look() == []
+        if name == DEMO:
+            simulated.set_faults({"demo_drift": {"probability": 1}})
+            try:
+                drifted = await canary.look()
+            finally:
+                simulated.set_faults({"demo_drift": None})
+            weight, purity = drifted
+            assert weight == "weight_ct: is an object, which it never was"
+            assert purity.startswith("purity: in none of")
+            assert "clarity" in purity
+            assert alerts.open == {(Kind.SCHEMA_DRIFT, DEMO)}
+            await canary.look()
+        assert not alerts.open

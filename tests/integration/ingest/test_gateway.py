@@ -18,7 +18,7 @@ from connectors.feeds.registry import open_accounts
 from connectors.gateway import Gateway, gateway_app
 from runtime.settings import DemoSettings, FeedsSettings, Settings, VendorSettings
 from schemas.facts import FactHeaders, Kind, Withdraw
-from schemas.gateway import DEADLINE_HEADER, WAIT_HEADER, Counted, Held, Ordered, Refusal, Seen
+from schemas.gateway import DEADLINE_HEADER, WAIT_HEADER, Counted, Finding, Held, Ordered, Refusal, Seen
 from schemas.seq import make_seq
 from schemas.stone import Availability
 from tests.integration.ingest.conftest import MakeVendor, SimulatedVendor
@@ -256,3 +256,28 @@ async def test_what_cannot_be_answered_in_time_is_refused_at_entry(
         assert 1 <= int(refusal.headers["Retry-After"]) <= pause_s
         assert simulated.stats()["requests"] == asked + 1
         assert (await door.seen(stone)).availability is Availability.AVAILABLE, "the default is patient"
+
+
+async def test_the_probe_finds_out_each_switch_within_the_budget(vendor: MakeVendor) -> None:
+    simulated = vendor(stones=300, seed=10)
+    async with opened(simulated) as door:
+
+        async def found() -> dict[str, str]:
+            reply = await door.ask("POST", "/probe")
+            findings = msgspec.json.decode(reply.content, type=list[Finding])
+            return {finding.name: finding.found for finding in findings}
+
+        calm = await found()
+        assert calm["money filter unit"].startswith("dollars")
+        assert calm["labgrown left out"].startswith("natural only")
+        assert calm["offset cap"].startswith("50000 or lower")
+        assert calm["limit over 50"] == "60 asked for, 50 given"
+        assert calm["total_count"].startswith("items in the page")
+        switches = ("money_in_cents", "labgrown_omitted_both", "offset_uncapped", "limit_error")
+        simulated.set_faults({switch: {"probability": 1} for switch in switches})
+        turned = await found()
+        assert turned["money filter unit"].startswith("cents")
+        assert turned["labgrown left out"].startswith("both")
+        assert turned["offset cap"].startswith("none at 50000")
+        assert turned["limit over 50"].startswith("refused")
+        assert simulated.stats()["violations"] == 0
