@@ -69,6 +69,8 @@ def test_shown_settings_mask_secrets() -> None:
         "ADAMAS_VENDOR_USERNAME": "shop",
         "ADAMAS_VENDOR_PASSWORD": "********",
         "ADAMAS_VENDOR_REQUESTS_PER_SECOND": "25",
+        "ADAMAS_VENDOR_MONEY_UNIT": "probe",
+        "ADAMAS_VENDOR_OFFSET_CAP": "50000",
     }
 
 
