@@ -44,6 +44,8 @@ _SLICE_S: Final = 0.002
 """The event loop answers requests between two slices of about this length; it must never be held for 5 ms."""
 _FIRST_SLICE: Final = 200
 _SLICES: Final = (20, 4000)
+_LOADING: Final = 1000
+"""A slice until all is loaded: nobody but the prober of health is answered then, and larger slices load faster."""
 _RETRY_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.02
 
@@ -206,7 +208,7 @@ class Follower:
 
     def _prepare(self, batch: Batch) -> list[Callable[[], None]]:
         """The batch in slices, encoded here so that it costs the loop less."""
-        size, slices = self._slice, list[Callable[[], None]]()
+        size, slices = self._slice if self.caught_up else _LOADING, list[Callable[[], None]]()
         for start in range(0, len(batch.stones), size):
             end = start + size
             part = Batch(batch.stones[start:end], batch.records[start:end], [], {})
@@ -221,7 +223,7 @@ class Follower:
 
     async def _apply_in_slices(self, slices: list[Callable[[], None]], folded: Folded) -> None:
         version = self._private_version()
-        whole = len(folded.batch.stones) // self._slice
+        whole = len(folded.batch.stones) // self._slice if self.caught_up else 0
         for number, take in enumerate(slices):
             started = perf_counter()
             self._freshness.note(version, self._index.positions)

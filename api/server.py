@@ -26,6 +26,7 @@ from api.standing import replica_group, tell_standing
 from api.vendor import Vendor
 from connectors import rates
 from runtime.health import Aspect, Health
+from runtime.heap import give_back, limit_arenas
 from runtime.postgres import Database
 from runtime.settings import FeedsSettings, GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
@@ -48,6 +49,7 @@ def run(settings: Settings) -> None:
     """
     # The tail decodes in a thread of its own; requests must not wait five milliseconds for it to yield.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    limit_arenas()
     with Shutdown() as shutdown, _bound(settings.api.host, settings.api.port) as listener:
         server = _Server(_config(settings, shutdown, listener.getsockname()[1]))
         shutdown.on_request(server.stop)
@@ -84,7 +86,8 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(warm)
+        # Beside it Kafka is asked, and the snapshot read; the server listens when all of it is done.
+        warming = asyncio.create_task(asyncio.to_thread(warm))
         follower = Follower(settings.kafka, index, freshness, snapshots=snapshots, awaited=awaited)
         health.add("canonical", follower.check_ready, on=[Aspect.READY])
         health.add("canonical", follower.check_live, on=[Aspect.LIVE, Aspect.STARTUP])
@@ -102,6 +105,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
                 _watch(follower, shutdown),
             ):
                 await stack.enter_async_context(_in_background(work, shutdown))
+            await warming
             log.info("api.started", port=port)
             yield
 
@@ -123,9 +127,16 @@ def _rates_source(settings: Settings) -> FetchRates | None:
 
 
 async def _watch(follower: Follower, shutdown: Shutdown) -> None:
-    """Stop the process when the reading has ended for good: it would serve ever older stones as if nothing were."""
+    """Give memory back once all is loaded, and stop the process when the reading has ended for good.
+
+    It would serve ever older stones as if nothing were.
+    """
+    loaded = False
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
+        if follower.caught_up and not loaded:
+            loaded = True
+            await asyncio.to_thread(give_back)
         if follower.failure is not None:
             shutdown.fail(follower.failure)
             return

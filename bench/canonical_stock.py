@@ -8,27 +8,35 @@ weight and price.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
+from confluent_kafka import Producer
 
 from api.fragments import frame
 from api.index import Batch, decode_searchable
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from drills.vendor_pages import page_bodies
+from runtime.kafka import producer
+from runtime.settings import KafkaSettings
+from schemas.errors import Retriable
 from schemas.facts import FactHeaders, Kind, fact_key
 from schemas.feeds import FEEDS
 from schemas.headers import to_headers
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.seq import make_seq
-from schemas.stone import Stone, decode_stone, encode
+from schemas.stone import Position, Stone, decode_stone, encode, position_key
+from schemas.topics import CANONICAL
 from streams.memory import Memory
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.worker import RawRecord, Worker
+
+_SAMPLE: Final = 8_000
 
 DISTINCT: Final = 40_000
 """Stones that go through the vendor's rendering, the mapping and the pricing."""
@@ -85,11 +93,6 @@ def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:
     )
 
 
-def record_of(stone: Stone) -> tuple[bytes, bytes]:
-    """Key and value in the canonical topic."""
-    return stone.id.encode(), encode(stone)
-
-
 def batches(stones: Iterable[Stone], size: int = 5_000) -> Iterator[Batch]:
     """The stones as an index takes them."""
     batch = Batch([], [], [], {})
@@ -101,3 +104,38 @@ def batches(stones: Iterable[Stone], size: int = 5_000) -> Iterator[Batch]:
             yield batch
             batch = Batch([], [], [], {})
     yield batch
+
+
+def fill(kafka: KafkaSettings, stones: Iterable[Stone], topic: str = CANONICAL.name) -> list[Stone]:
+    """Write stones to the canonical topic, and a position of each feed; a sample of at most a few thousand.
+
+    Raises:
+        Retriable: Kafka did not take all of it within a minute.
+    """
+    writer, sample, every = producer(kafka, linger_ms=50), list[Stone](), 1
+    for number, stone in enumerate(stones):
+        produce(writer, stone, topic)
+        if number % every == 0:
+            sample.append(stone)
+            if len(sample) == _SAMPLE:
+                sample, every = sample[::2], 2 * every
+    for feed in FEEDS.values():
+        position = Position(feed=feed.name, as_of=int(time.time() * 1000), run="bench", raw_offset=1, seq=1)
+        writer.produce(topic, key=position_key(feed.name), value=encode(position), partition=feed.slot)
+    left = writer.flush(60)
+    if left:
+        raise Retriable(f"{left} records were not delivered in a minute")
+    return sample
+
+
+def produce(writer: Producer, stone: Stone, topic: str = CANONICAL.name) -> None:
+    """Write one stone, waiting while the producer's queue is full."""
+    while True:
+        try:
+            writer.produce(
+                topic, key=stone.id.encode(), value=encode(stone), partition=FEEDS[stone.feed].slot
+            )
+            writer.poll(0)
+            return
+        except BufferError:
+            writer.poll(0.05)

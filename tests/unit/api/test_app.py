@@ -14,7 +14,7 @@ from api.plain_index import PlainIndex
 from api.query import DEFAULT_SORT, After
 from schemas.stone import PUBLIC_FIELDS, Availability
 from tests.unit.api.clients import BUYER, POWERLESS, READER, StockApp, app_of
-from tests.unit.api.stock import as_public
+from tests.unit.api.stock import as_public, batch_of
 from tests.unit.schemas.stones import make_stone
 
 STOCK = [make_stone(id=f"nivoda-natural:{n}", price_cents=1000 * n, cost_cents=7 * n) for n in range(30)]
@@ -168,6 +168,23 @@ async def test_without_the_scope_for_export_a_walk_ends_at_the_cap(
     assert (refused.status_code, refused.json()["field"]) == (422, "cursor")
     allowed = await client.get(f"/v1/diamonds?cursor={beyond}", headers={"X-API-Key": BUYER})
     assert allowed.json()["items"][0]["price_cents"] == 11000
+
+
+async def test_a_walk_misses_none_that_stayed_while_others_change() -> None:
+    stock = StockApp([make_stone(id=f"nivoda-natural:{n:03}", price_cents=100 + n // 3) for n in range(200)])
+    stayed = {f"nivoda-natural:{n:03}" for n in range(200) if n % 10}
+    walked, params = list[str](), {"limit": "7"}
+    async with stock.client(BUYER) as client:
+        for turn in range(100):
+            body = (await client.get("/v1/diamonds", params=params)).json()
+            walked += [item["id"] for item in body["items"]]
+            if body["next"] is None:
+                break
+            params["cursor"] = body["next"]
+            moving = f"nivoda-natural:{10 * (turn % 20):03}"
+            stock.index.apply(batch_of(make_stone(id=moving, price_cents=100 + 7 * turn % 90)))
+    assert stayed <= set(walked)
+    assert len([stone_id for stone_id in walked if stone_id in stayed]) == len(stayed)
 
 
 async def test_a_private_filter_needs_its_scope(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,90 @@
+"""Searches of the API and the same in SQL on the Postgres that the sink filled: equal totals, equal pages.
+
+    make drill-same-pages SEED=11    # STONES=1340000 QUERIES=500
+
+A stock goes through the canonical topic to both; then each query of a mix like production's is asked of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import time
+from typing import Any, Final
+
+import asyncpg
+
+from api.keys import Scope, create_key
+from api.parameters import read_parameters, split
+from bench.canonical_stock import canonical_stock, fill
+from bench.query_mix import query_strings
+from drills.report import Figure, finish, print_environment
+from drills.sql_search import SqlSearch
+from drills.stage import Stage
+
+_SHOWN: Final = 5
+
+
+def main() -> None:
+    """Fill, ask both, print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--stones", type=int, default=int(os.environ.get("STONES", "1340000")))
+    parser.add_argument("--queries", type=int, default=int(os.environ.get("QUERIES", "500")))
+    options = parser.parse_args()
+    print_environment("asyncpg", "numpy", "numba")
+    with Stage() as stage:
+        key = create_key(stage.dsn, "drill", [Scope.READ_DIAMONDS], "drill")
+        fill(stage.kafka, canonical_stock(options.stones, options.seed))
+        for name in ("sink", "api"):
+            stage.start(name)
+        for name in ("api", "sink"):
+            stage.wait_ready(name, 900)
+        stage.wait(lambda: stage.lag("adamas-sink") == 0, 900, "the sink", "sink")
+        queries = query_strings(options.queries, options.seed)
+        different, api_ms, sql_ms = asyncio.run(_compare(stage, key, queries))
+    finish(
+        "drill-same-pages",
+        [
+            Figure("different", different, "queries", "== 0"),
+            Figure("queries", len(queries), "queries", f">= {options.queries}"),
+            Figure("stones", options.stones, "stones"),
+            Figure("api_p50_ms", round(statistics.median(api_ms), 2), "ms"),
+            Figure("sql_p50_ms", round(statistics.median(sql_ms), 2), "ms"),
+        ],
+    )
+
+
+async def _compare(stage: Stage, key: str, queries: list[str]) -> tuple[int, list[float], list[float]]:
+    link = await asyncpg.connect(stage.dsn)
+    different, api_ms, sql_ms = 0, list[float](), list[float]()
+    try:
+        await link.execute("ANALYZE diamonds")
+        for text in queries:
+            began = time.perf_counter()
+            body = stage.get_json("api", f"/v1/diamonds?{text}", {"X-API-Key": key})
+            api_ms.append(1000 * (time.perf_counter() - began))
+            began = time.perf_counter()
+            expected = await in_sql(link, text)
+            sql_ms.append(1000 * (time.perf_counter() - began))
+            found = (body["total"], [item["id"] for item in body["items"]])
+            if found != expected:
+                different += 1
+                if different <= _SHOWN:
+                    print(f"{text}\n  API {found}\n  SQL {expected}")
+    finally:
+        await link.close()
+    return different, api_ms, sql_ms
+
+
+async def in_sql(link: Any, text: str) -> tuple[int, list[str]]:
+    """Total and page of a query string, by SQL."""
+    search = SqlSearch(read_parameters(split(text.encode()), lambda _: ()).query())
+    total = await link.fetchval(search.total, *search.arguments)
+    return total, [row["id"] for row in await link.fetch(search.page, *search.arguments)]
+
+
+if __name__ == "__main__":
+    main()
