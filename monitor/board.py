@@ -23,6 +23,7 @@ def board(watch: Watch, cluster: str, feeds: Sequence[str]) -> dict[str, Any]:
     now_s = time.time()
     return {
         "at": datetime.fromtimestamp(now_s, UTC).isoformat(timespec="seconds"),
+        "looked_at_ms": watch.look.at_ms if watch.look else None,
         "cluster": cluster,
         "away": {"kafka": watch.kafka_error, "postgres": watch.postgres_error},
         "stock": _stock(watch),
@@ -37,7 +38,7 @@ def board(watch: Watch, cluster: str, feeds: Sequence[str]) -> dict[str, Any]:
         "groups": _groups(watch),
         "dead": {"counts": watch.dead, "groups": [_plain(group) for group in watch.dead_groups]},
         "runs": [_plain(run) for run in watch.runs],
-        "events": [_event(event) for event in watch.events[:12]],
+        "events": [_event(event, watch.told_of.get(event.id, {})) for event in watch.events[:12]],
         "members": _members(watch),
         "targets": {"lag_s": TARGETS.lag_s, "fresh_s": TARGETS.fresh_s},
         "lag_method": METHOD,
@@ -148,7 +149,7 @@ def _members(watch: Watch) -> list[dict[str, Any]]:
     ]
 
 
-def _event(event: Any) -> dict[str, Any]:
+def _event(event: Any, told: dict[str, bool]) -> dict[str, Any]:
     return {
         "id": event.id,
         "at": event.at.isoformat(timespec="seconds"),
@@ -158,6 +159,8 @@ def _event(event: Any) -> dict[str, Any]:
         "text": event.text,
         "count": event.count,
         "open": event.open,
+        "reached": [channel for channel, delivered in told.items() if delivered],
+        "not_reached": [channel for channel, delivered in told.items() if not delivered],
     }
 
 

@@ -15,6 +15,8 @@ WINDOW_S: Final = 300.0
 PACE_S: Final = 20.0
 """Rates and forecast are over the last so many seconds: short enough to follow a change of pace, long enough to even out
 commits that come in steps."""
+HALF_LIFE_S: Final = 3.0
+"""A reader that was woken is slow at first; after so long a point counts half."""
 FEWEST: Final = 3
 """Points below which there is no pace yet."""
 
@@ -68,6 +70,7 @@ class Movements:
     def __init__(self, targets: Targets = TARGETS) -> None:
         self._targets = targets
         self._moved_at: dict[tuple[str, Place], tuple[int | None, float]] = {}
+        self._members: dict[str, int] = {}
         self._history: dict[str, deque[Standing]] = {}
 
     def see(self, look: Look) -> dict[str, Movement]:
@@ -98,11 +101,14 @@ class Movements:
         )
 
     def _still(self, group: Group, now_s: float) -> dict[Place, float]:
+        # Nobody could have moved it before somebody came.
+        joined = group.members > 0 and self._members.get(group.name) == 0
+        self._members[group.name] = group.members
         still = {}
         for place, part in group.partitions.items():
             key = (group.name, place)
             committed, since = self._moved_at.get(key, (None, now_s))
-            if part.unread == 0 or key not in self._moved_at or committed != part.committed:
+            if joined or part.unread == 0 or key not in self._moved_at or committed != part.committed:
                 since = now_s
             self._moved_at[key] = (part.committed, since)
             if part.unread:
@@ -132,7 +138,9 @@ class Movements:
         place, longest = max(still.items(), key=lambda item: item[1], default=(None, 0.0))
         if place is not None and longest >= self._targets.still_warn_s:
             words = f"{place.topic}/{place.partition} has not moved for {longest:.0f} s and records wait"
-            return (Status.STALLED if longest >= self._targets.still_stalled_s else Status.WARN), words
+            # While others move it is that partition's trouble, not the reader's.
+            stalled = min(still.values()) >= self._targets.still_stalled_s
+            return (Status.STALLED if stalled else Status.WARN), words
         if lag_s is not None and lag_s > self._targets.lag_s and slope >= 0:
             return Status.WARN, f"{lag_s:.0f} s behind, and it does not come nearer"
         return Status.OK, ""
@@ -160,13 +168,19 @@ def _rate(pace: Sequence[Standing], field: str) -> float:
 
 
 def _slope(pace: Sequence[Standing]) -> float:
-    """Records a second by which the lag grows: the least-squares line through the points."""
+    """Records a second by which the lag grows: the least-squares line through the points, recent ones weighing more."""
     if len(pace) < FEWEST:
         return 0.0
-    mean_t = sum(p.at_s for p in pace) / len(pace)
-    mean_lag = sum(p.lag for p in pace) / len(pace)
-    spread = sum((p.at_s - mean_t) ** 2 for p in pace)
-    return sum((p.at_s - mean_t) * (p.lag - mean_lag) for p in pace) / spread if spread else 0.0
+    weighed = [(0.5 ** ((pace[-1].at_s - p.at_s) / HALF_LIFE_S), p.at_s, p.lag) for p in pace]
+    whole = sum(weight for weight, _, _ in weighed)
+    mean_t = sum(weight * at_s for weight, at_s, _ in weighed) / whole
+    mean_lag = sum(weight * lag for weight, _, lag in weighed) / whole
+    spread = sum(weight * (at_s - mean_t) ** 2 for weight, at_s, _ in weighed)
+    return (
+        sum(weight * (at_s - mean_t) * (lag - mean_lag) for weight, at_s, lag in weighed) / spread
+        if spread
+        else 0.0
+    )
 
 
 def _catches_up_s(lag: int, pace: Sequence[Standing]) -> float | None:

@@ -11,15 +11,28 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from prometheus_client import REGISTRY, exposition
+from pydantic import BaseModel
 
+from monitor.alarms import take_alertmanager
 from runtime.health import Aspect, Health
+from runtime.postgres import Database
 from runtime.shutdown import Shutdown
+from schemas.errors import Retriable
+
+
+class Message(BaseModel):
+    """What Alertmanager posts, as far as it is read."""
+
+    alerts: list[dict[str, Any]]
+
 
 PAGE: Final = Path(__file__).with_name("board.html")
 TELL_EVERY_S: Final = 1.0
 
 
-def router(health: Health, board: Callable[[], dict[str, Any]], shutdown: Shutdown) -> APIRouter:
+def router(
+    health: Health, database: Database, board: Callable[[], dict[str, Any]], shutdown: Shutdown
+) -> APIRouter:
     """The routes of the process."""
     routes = APIRouter()
 
@@ -37,6 +50,13 @@ def router(health: Health, board: Callable[[], dict[str, Any]], shutdown: Shutdo
         return StreamingResponse(
             _lines(board, shutdown), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
+
+    @routes.post("/alertmanager")
+    async def alertmanager(message: Message) -> JSONResponse:
+        try:
+            return JSONResponse(await take_alertmanager(database, message.alerts))
+        except Retriable as error:
+            return JSONResponse({"detail": str(error)}, 503)
 
     @routes.get("/health/{aspect}")
     async def answer(aspect: Aspect) -> JSONResponse:

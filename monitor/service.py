@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from connectors.notify.plan import read_plan
+from monitor.alarms import Alarms
 from monitor.board import board
 from monitor.collector import LagCollector
+from monitor.evaluation import histories
+from monitor.notices import Notifier
 from monitor.positions import Positions
 from monitor.routes import router
 from monitor.samples import Samples
@@ -22,11 +27,13 @@ from runtime.health import Aspect, Check, Health
 from runtime.job_runner import JobRunner
 from runtime.loop_lag import LoopLag
 from runtime.postgres import Database
-from runtime.settings import FeedsSettings, Settings
+from runtime.settings import FeedsSettings, NotifySettings, Settings
 from runtime.shutdown import Shutdown
 from runtime.version import VERSION
 
 log = structlog.stdlib.get_logger(__name__)
+
+SETTINGS: Final = (NotifySettings,)
 
 
 def run(settings: Settings) -> None:
@@ -34,6 +41,7 @@ def run(settings: Settings) -> None:
 
     Raises:
         Fatal: the port is taken.
+        Invalid: the file of channels does not hold.
     """
     own = settings.monitor
     with Shutdown() as shutdown, bound(own.host, own.port) as listener:
@@ -43,15 +51,17 @@ def run(settings: Settings) -> None:
 def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
     """The board and its loops; the loops run while the application does."""
     own, feeds = settings.monitor, settings[FeedsSettings].names
-    database = Database(settings.postgres.dsn.get_secret_value(), "adamas-monitor")
+    database = Database(settings.postgres.dsn.get_secret_value(), "adamas-monitor", size=8)
     collector = LagCollector(own.cluster)
     watch = Watch(
         own.member_urls,
         database,
         Positions(settings.kafka),
         collector,
-        Samples(),
+        Samples(histories()),
     )
+    alarms = Alarms(watch.database, watch.samples, blind=lambda: watch.look is None)
+    notifier = Notifier(watch.database, read_plan(settings.notify.file))
     beat, health = LoopLag(), Health()
     _add_probes(health, watch, beat)
 
@@ -66,14 +76,22 @@ def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
             stack.callback(REGISTRY.unregister, collector)
             stack.callback(watch.positions.close)
             stack.push_async_callback(database.close)
-            work = (watch.look_at_kafka(), watch.ask_members(), watch.ask_postgres())
-            for side in (beat.run(), *work, keeper.serve(), runner.serve()):
-                await stack.enter_async_context(in_background(side, shutdown))
+            for work in (
+                beat.run(),
+                watch.look_at_kafka(),
+                watch.ask_members(),
+                watch.ask_postgres(),
+                alarms.run(),
+                notifier.run(),
+                keeper.serve(),
+                runner.serve(),
+            ):
+                await stack.enter_async_context(in_background(work, shutdown))
             log.info("monitor.started", members=sorted(own.member_urls))
             yield
 
     app = FastAPI(title="Adamas monitor", version=VERSION, lifespan=lifespan, redoc_url=None)
-    app.include_router(router(health, lambda: board(watch, own.cluster, feeds), shutdown))
+    app.include_router(router(health, watch.database, lambda: board(watch, own.cluster, feeds), shutdown))
     return app
 
 

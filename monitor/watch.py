@@ -20,7 +20,7 @@ from monitor.movement import Movement, Movements
 from monitor.positions import Positions
 from monitor.samples import Samples
 from runtime.metrics import gauge
-from runtime.postgres import Database
+from runtime.postgres import Database, Link
 from schemas.errors import Retriable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -35,8 +35,21 @@ POSTGRES_UP: Final = gauge("adamas_monitor_postgres_up")
 MEMBER_UP: Final = gauge("adamas_monitor_member_up")
 OPEN_EVENTS: Final = gauge("adamas_monitor_open_events")
 DEAD_LETTERS: Final = gauge("adamas_monitor_dead_letters")
+RECENT_EVENTS: Final = gauge("adamas_monitor_recent_events")
+UNDELIVERED: Final = gauge("adamas_monitor_undelivered")
+RUNS: Final = gauge("adamas_monitor_runs")
 
 _DEAD: Final = "SELECT state, count(*) AS letters FROM dead_letters GROUP BY state"
+_RECENT: Final = """
+SELECT kind, count(*) AS events FROM events WHERE last_at > now() - interval '1 hour' AND resolved_at = at GROUP BY kind"""
+_UNDELIVERED: Final = """
+SELECT count(*) FROM notices WHERE state = 'undelivered' AND settled_at > now() - interval '1 day'"""
+_RUN_STATES: Final = """
+SELECT feed, kind, state, count(*) AS runs FROM runs
+WHERE changed_at > now() - interval '7 days' GROUP BY feed, kind, state"""
+_RUNS: Final = """
+SELECT run, state, rows AS items, requested_at AS started_at FROM runs
+WHERE state <> 'pending' ORDER BY requested_at DESC, run DESC LIMIT 8"""
 _DEAD_GROUPS: Final = """
 SELECT stage, error, field, new + retrying AS waiting, first_at, last_at FROM dead_letter_groups
 WHERE new + retrying > 0 ORDER BY last_at DESC LIMIT 8"""
@@ -49,7 +62,7 @@ class Watch:
     Attributes:
         look: the last look at Kafka; none while it is away.
         answered_at: when each process last answered, seconds of the monotonic clock; none if it never did.
-        open_events: events that last.
+        told_of: channels by event, and whether the last attempt over each was taken.
         dead: dead letters by state.
     """
 
@@ -67,6 +80,7 @@ class Watch:
     told: dict[str, Movement] = field(default_factory=dict)
     answered_at: dict[str, float | None] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    told_of: dict[int, dict[str, bool]] = field(default_factory=dict)
     dead: dict[str, int] = field(default_factory=dict)
     dead_groups: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -123,8 +137,11 @@ class Watch:
             try:
                 async with self.database.link() as link:
                     self.events = await events.list_events(link, limit=50)
+                    self.told_of = await events.reached(link, [event.id for event in self.events])
                     self.dead = {row["state"]: row["letters"] for row in await link.fetch(_DEAD)}
                     self.dead_groups = [dict(row) for row in await link.fetch(_DEAD_GROUPS)]
+                    self.runs = [dict(row) for row in await link.fetch(_RUNS)]
+                    await self._count(link)
                 self.postgres_error = None
             except Retriable as error:
                 if self.postgres_error is None:
@@ -133,6 +150,15 @@ class Watch:
             self.asked_postgres = True
             self._show_counts()
             await asyncio.sleep(ASK_EVERY_S)
+
+    async def _count(self, link: Link) -> None:
+        RECENT_EVENTS.clear()
+        for row in await link.fetch(_RECENT):
+            RECENT_EVENTS.labels(row["kind"]).set(row["events"])
+        RUNS.clear()
+        for row in await link.fetch(_RUN_STATES):
+            RUNS.labels(row["feed"], row["kind"], row["state"]).set(row["runs"])
+        UNDELIVERED.set(await link.fetchval(_UNDELIVERED))
 
     def _show_counts(self) -> None:
         POSTGRES_UP.set(self.postgres_error is None)

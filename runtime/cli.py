@@ -159,11 +159,15 @@ def show_settings() -> None:
 
 @app.command()
 def docs() -> None:
-    """Write the pages of `docs/` that are generated from code."""
+    """Write the pages of `docs/` and the files of `observability/` that are generated from code."""
     from migrations.page import sql_page
+    from monitor.grafana import boards
+    from monitor.prometheus import rules_file
     from schemas.export import documents, export
 
-    for path in export(Path("docs"), documents() | {"reference/sql.md": sql_page()}):
+    written = export(Path("docs"), documents() | {"reference/sql.md": sql_page()})
+    written += export(Path("observability"), {"prometheus/rules.yml": rules_file(), **boards()})
+    for path in written:
         typer.echo(f"wrote {path}")
 
 
@@ -186,6 +190,12 @@ def keys(context: typer.Context) -> None:
 def jobs(context: typer.Context) -> None:
     """Show and cancel long actions."""
     _sub_command("runtime.jobs_command", "adamas jobs", context.args)
+
+
+@app.command(context_settings=PASS_ON)
+def alerts(context: typer.Context) -> None:
+    """List events, and try whether people can be reached."""
+    _sub_command("monitor.alerts_command", "adamas alerts", context.args)
 
 
 @app.command(context_settings=PASS_ON)

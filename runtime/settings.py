@@ -224,6 +224,13 @@ class GatewayClientSettings(Group):
     token: SecretStr = Field(min_length=16)
 
 
+class NotifySettings(Group):
+    """The file that says who is told of what, over which channels; without one nobody is."""
+
+    model_config = SettingsConfigDict(env_prefix="ADAMAS_NOTIFY_")
+    file: Path | None = None
+
+
 class LogSettings(Group):
     """`auto` writes for people on a terminal and JSON lines everywhere else."""
 
@@ -279,6 +286,7 @@ class Settings:
         GatewaySettings,
         GatewayClientSettings,
         MonitorSettings,
+        NotifySettings,
         LogSettings,
         TelemetrySettings,
         DataSettings,
@@ -343,6 +351,11 @@ class Settings:
     def monitor(self) -> MonitorSettings:
         """Where the board is served and what it watches."""
         return self[MonitorSettings]
+
+    @property
+    def notify(self) -> NotifySettings:
+        """Who is told."""
+        return self[NotifySettings]
 
     @property
     def log(self) -> LogSettings:

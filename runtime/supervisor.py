@@ -74,7 +74,7 @@ class Supervisor:
 
 def _inherited() -> dict[str, str]:
     """Our environment without settings meant for other stacks."""
-    kept = ("ADAMAS_LOG_", "ADAMAS_OTLP_", "ADAMAS_SIM_")
+    kept = ("ADAMAS_LOG_", "ADAMAS_OTLP_", "ADAMAS_SIM_", "ADAMAS_NOTIFY_")
     return {k: v for k, v in os.environ.items() if not k.startswith("ADAMAS_") or k.startswith(kept)}
 
 

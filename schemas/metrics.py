@@ -157,6 +157,17 @@ _MONITOR: Final = (
     _gauge("adamas_monitor_postgres_up", "0 or 1", "1 while Postgres answers the monitor."),
     _gauge("adamas_monitor_member_up", "0 or 1", "1 while the process answers at /metrics.", "process"),
     _gauge("adamas_monitor_open_events", "events", "Events that last.", "kind", "severity"),
+    _gauge("adamas_monitor_recent_events", "events", "Events of the last hour that do not last.", "kind"),
+    _gauge("adamas_monitor_undelivered", "notices", "Notifications of the last day that reached nobody."),
+    _counter("adamas_monitor_deliveries_total", "attempts", "Attempts to notify.", "channel", "delivered"),
+    _gauge(
+        "adamas_monitor_runs",
+        "runs",
+        "Runs of the last 7 days by the state they are in.",
+        "feed",
+        "kind",
+        "state",
+    ),
     _gauge("adamas_monitor_dead_letters", "letters", "Dead letters that nobody has settled.", "state"),
     _gauge(
         "adamas_monitor_uncommitted_records",

@@ -16,6 +16,7 @@ class Targets:
         lag_s: age of the oldest record a reader has not read.
         still_warn_s: a reader with records to read that has not moved for so long is looked at.
         still_stalled_s: and after so long it has stalled.
+        empty_s: so long records may wait in a group without a member.
         fresh_s: age of a feed's data at the API.
         sink_compaction_reserve_s: how near to the compaction lag the sink's lag may come.
         dead_letters_s: within this a dead letter is told of.
@@ -29,10 +30,11 @@ class Targets:
     lag_s: float = 30.0
     still_warn_s: float = 15.0
     still_stalled_s: float = 40.0
+    empty_s: float = 30.0
     fresh_s: float = 900.0
     sink_compaction_reserve_s: float = 1200.0
     dead_letters_s: float = 60.0
-    member_silent_s: float = 15.0
+    member_silent_s: float = 90.0
     api_availability: float = 0.9995
     api_p99_ms: float = 20.0
     auth_failures_per_min: float = 30.0

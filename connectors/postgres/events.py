@@ -36,6 +36,10 @@ SELECT id, at, severity, kind, subject, text, count, last_at, resolved_at, actor
 WHERE (NOT $1 OR resolved_at IS NULL) AND ($2::text IS NULL OR subject = $2) AND ($3::text IS NULL OR kind = $3)
 ORDER BY (resolved_at IS NULL) DESC, last_at DESC, id DESC LIMIT $4"""
 
+_REACHED: Final = """
+SELECT DISTINCT ON (event_id, channel) event_id, channel, delivered FROM deliveries
+WHERE event_id = ANY($1) ORDER BY event_id, channel, id DESC"""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -112,3 +116,11 @@ async def list_events(
     return [
         Event(**{**row, "severity": Severity(row["severity"]), "kind": Kind(row["kind"])}) for row in rows
     ]
+
+
+async def reached(database: Any, event_ids: list[int]) -> dict[int, dict[str, bool]]:
+    """Over which channels each event was told, and whether the last attempt was taken."""
+    found: dict[int, dict[str, bool]] = {}
+    for row in await database.fetch(_REACHED, event_ids):
+        found.setdefault(row["event_id"], {})[row["channel"]] = row["delivered"]
+    return found

@@ -94,3 +94,12 @@ def test_lag_in_seconds_is_never_negative_and_none_before_the_first_commit() -> 
     assert PartitionLag(10, 0, 10).lag_s(1_000) == 0.0
     assert PartitionLag(None, 0, 10).lag_s(1_000) is None
     assert PartitionLag(12, 0, 10).lag == 0
+
+
+def test_the_clock_begins_anew_when_a_member_comes_to_an_empty_group() -> None:
+    def of(at_s: float, members: int) -> Look:
+        group = Group("g", members, {PLACE: PartitionLag(5, 0, 10)})
+        return Look(int(at_s * 1000), {"g": group}, {PLACE: 10})
+
+    told = after(*(of(at, 0) for at in range(60)), of(60, 1), of(61, 1))
+    assert told.status is Status.OK

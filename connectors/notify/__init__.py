@@ -1,0 +1,1 @@
+"""Telling people: a notice of an event, and the channels that carry it."""
