@@ -163,6 +163,7 @@ RULES: Final = (
             Kind.RUN_STUCK,
             Kind.RETIREMENT_WAITS,
             Kind.STORES_DISAGREE,
+            Kind.SCHEMA_DRIFT,
             Kind.FEED_STOPPED,
             Kind.VENDOR_STOPPED,
             Kind.VENDOR_DOWN,
