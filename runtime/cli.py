@@ -233,7 +233,20 @@ def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     command = typer.main.get_command(import_module(module).app)
     # What a command prints may be read by a program: log lines go elsewhere.
     _prepared(name.replace(" ", "-"), ())
-    _to_exit_code(lambda: command(list(arguments), prog_name=name))
+    _to_exit_code(lambda: _answer(lambda: command(list(arguments), prog_name=name)))
+
+
+def _answer(work: Callable[[], Any]) -> None:
+    """Let a command speak to the person who gave it: what it raises on purpose is one sentence, not a log line."""
+    from schemas.errors import AdamasError
+
+    try:
+        work()
+    except BadSettings as error:
+        _refuse(error.problems)
+    except AdamasError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
 
 
 def _serve(name: str, entry: Entry) -> None:

@@ -346,7 +346,9 @@ class Process:
     async def _slice(self) -> bool:
         async with self._one_at_a_time:
             if self._assigned_anew:
-                return False
+                if not self._owned_slots():
+                    return False
+                await self._catch_up()
             out = Outbox()
             feeds, book = self._owned(), self._book()
             self._background.fill(feeds, book, int(time.time() * 1000), out, self._may_reprice)

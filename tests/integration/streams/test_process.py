@@ -254,3 +254,15 @@ def test_new_rules_reach_every_stone_fresh_or_old(stage: Stage) -> None:
     for stone in last.values():
         assert (stone.rules_version, stone.margin_bps) == (2, 5_000)
         assert stone.price_cents == (stone.cost_cents * 15_000 + 5_000) // 10_000
+
+
+def test_a_restarted_worker_prices_anew_although_no_fresh_fact_comes(stage: Stage) -> None:
+    stage.create()
+    stage.write(pages())
+    process = stage.start()
+    stage.wait(lambda: stage.acknowledged() == PAGES)
+    process.terminate()
+    assert process.wait(40) == 0
+    stage.publish_rules(2, 5_000)
+    stage.start()
+    stage.wait(lambda: sum(stone.rules_version == 2 for stone in stage.stones()) == PAGES * ITEMS)

@@ -62,3 +62,18 @@ def test_up_refuses_what_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(app, ["up", "--api", "0"])
     assert result.exit_code == 1
     assert "API must be from 1 to 10, not 0." in result.output
+
+
+def test_a_sub_command_without_its_settings_names_them_and_exits_with_two() -> None:
+    result = CliRunner().invoke(app, ["dead", "list"])
+    assert result.exit_code == EXIT_BAD_SETTINGS
+    assert "ADAMAS_POSTGRES_DSN is not set" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_sub_command_says_what_is_wrong_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAMAS_POSTGRES_DSN", "postgresql://a:b@127.0.0.1:1/c")
+    result = CliRunner().invoke(app, ["jobs", "show", "1"])
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1].startswith("Postgres does not answer: ")
+    assert "Traceback" not in result.output
