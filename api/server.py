@@ -109,7 +109,10 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
             log.info("api.started", port=port)
             yield
 
-    service = Service(index, keys, health, freshness, database, vendor, awaited, settings.kafka, desk)
+    service = Service(
+        *(index, keys, health, freshness, database, vendor, awaited, settings.kafka, desk),
+        ingest=settings.ingest,
+    )
     app = create_app(service, lifespan)
     return uvicorn.Config(
         app,

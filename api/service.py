@@ -18,7 +18,7 @@ from api.problems import NotAllowed, NotAuthenticated, NotReady
 from api.vendor import Vendor
 from runtime.health import Health
 from runtime.postgres import Database, Link
-from runtime.settings import KafkaSettings
+from runtime.settings import IngestSettings, KafkaSettings
 from schemas.errors import Retriable
 from schemas.feeds import STANDARD
 from streams.rules_desk import RuleDesk
@@ -40,6 +40,7 @@ class Service:
         database: for what operators see and do; reads of stones never need it.
         kafka: the same.
         desk: the actions on rule sets.
+        ingest: from when on a run is stuck, or the vendor's count off.
     """
 
     index: Index
@@ -51,6 +52,7 @@ class Service:
     awaited: Awaited = field(default_factory=Awaited)
     kafka: KafkaSettings | None = None
     desk: RuleDesk | None = None
+    ingest: IngestSettings = field(default_factory=IngestSettings.model_construct)
 
     @asynccontextmanager
     async def postgres(self) -> AsyncIterator[Link]:

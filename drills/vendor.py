@@ -86,6 +86,34 @@ class DrillVendor:
         """Set switches; null turns one off."""
         self._http.post("/_sim/faults", json=faults).raise_for_status()
 
+    def set_life(self, **rates: float) -> None:
+        """Changes a second; nothing given lets everything rest."""
+        self._http.post("/_sim/life", json=rates).raise_for_status()
+
+    def sell_off(self, share: float, seed: int) -> int:
+        """Sell a share of what is available at once; how many stones."""
+        reply = self._http.post("/_sim/sell-off", json={"share": share, "seed": seed}).raise_for_status()
+        return int(reply.json()["sold"])
+
+    def restock(self, share: float, seed: int) -> int:
+        """Bring a share of what was sold back at once; how many stones."""
+        reply = self._http.post("/_sim/restock", json={"share": share, "seed": seed}).raise_for_status()
+        return int(reply.json()["back"])
+
+    def set_clock(self, offset_s: float) -> None:
+        """How far the vendor's clock is from ours."""
+        self._http.post("/_sim/clock", json={"offset_s": offset_s}).raise_for_status()
+
+    def some(self, feed: str, limit: int) -> list[dict[str, Any]]:
+        """The first stones of a feed as they really are, in the vendor's order."""
+        reply = self._http.get("/_sim/stones", params={"feed": feed, "limit": limit}).raise_for_status()
+        return [json.loads(line) for line in reply.text.splitlines()]
+
+    def truth(self) -> dict[str, dict[str, Any]]:
+        """Every stone of the Nivoda feeds as it really is, by our id."""
+        lines = self._http.get("/_sim/stones").raise_for_status().text.splitlines()
+        return {f"{stone['feed']}:{stone['id']}": stone for stone in map(json.loads, lines)}
+
     def available(self, feed: str, limit: int) -> list[str]:
         """Ids of stones of a feed that can be had, at most so many."""
         lines = self._http.get("/_sim/stones", params={"feed": feed, "limit": limit}).raise_for_status().text

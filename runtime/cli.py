@@ -54,7 +54,7 @@ class Entry:
 
 
 INGEST = Entry(
-    "connectors.ingest",
+    "connectors.ingest.service",
     (
         *(KafkaSettings, PostgresSettings, HealthSettings, IngestSettings, GatewaySettings),
         *(FeedsSettings, VendorSettings, DemoSettings),
@@ -64,7 +64,10 @@ PROCESS = Entry("streams.process", (KafkaSettings, PostgresSettings, HealthSetti
 SINK = Entry("connectors.postgres.sink", (KafkaSettings, PostgresSettings, HealthSettings))
 API = Entry(
     "api.server",
-    (*(KafkaSettings, PostgresSettings, GatewayClientSettings), FeedsSettings, ApiSettings, PricingSettings),
+    (
+        *(KafkaSettings, PostgresSettings, GatewayClientSettings, IngestSettings),
+        *(FeedsSettings, ApiSettings, PricingSettings),
+    ),
 )
 MONITOR = Entry("monitor.service", (KafkaSettings, PostgresSettings, FeedsSettings, MonitorSettings))
 
@@ -178,6 +181,12 @@ PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_optio
 def rules(context: typer.Context) -> None:
     """Publish and list rule sets."""
     _sub_command("streams.rules_command", "adamas rules", context.args)
+
+
+@app.command(context_settings=PASS_ON)
+def runs(context: typer.Context) -> None:
+    """Show runs and their ledgers; start, cancel, retry, approve."""
+    _sub_command("connectors.runs.command", "adamas runs", context.args)
 
 
 @app.command(context_settings=PASS_ON)

@@ -31,6 +31,7 @@ from schemas.feeds import feeds_of
 from streams import figures
 from streams.app import GROUP, leave_unread, make_app, raw_topic
 from streams.background import Background
+from streams.beginning import settle_beginning
 from streams.delivery import Delivery, DeliveryFailed, TopicNames
 from streams.gate import Gate
 from streams.memory import Memory
@@ -141,6 +142,7 @@ class Process:
         self._pace.start()
         try:
             await self._until_ready(stop)
+            await asyncio.to_thread(self._settle_beginning)
             _tune_collector()
             while not stop.is_set():
                 if self.gate.paused() is None:
@@ -163,6 +165,11 @@ class Process:
             self._raise_failures()
             await asyncio.sleep(_WAIT_S)
         log.info("process.loaded", stones=len(self.memory), repairs=len(self.memory.repairs))
+
+    def _settle_beginning(self) -> None:
+        # The raw log has the canonical topic's partitions.
+        slots = self.tail.positions
+        settle_beginning(self._kafka, self._group, self.topics.raw, self.topics.canonical, slots)
 
     def _tails_caught_up(self) -> bool:
         return self.tail.caught_up and self.rules.tail.caught_up and self.receipted.tail.caught_up

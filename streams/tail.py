@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, Thread
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -19,10 +20,11 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient
 
-from runtime.kafka import consumer
+from runtime.kafka import admin, consumer, topic_id
 from runtime.settings import KafkaSettings
-from schemas.errors import Fatal
+from schemas.errors import Fatal, Retriable
 from streams.stretches import Stretches
 
 log = structlog.stdlib.get_logger(__name__)
@@ -35,6 +37,8 @@ _FLOW: Final = 100
 """A batch larger than this says that more is on its way: the next one is then waited for, to be worth its overhead."""
 _GATHER_S: Final = 0.05
 _RETRY_S: Final = 1.0
+_LOOK_EVERY_S: Final = 5.0
+"""How often it is asked whether the topic is still the one that is read."""
 _ASK_TIMEOUT_S: Final = 10.0
 # Kafka away is no reason to stop reading: the client reconnects by itself, and the data's age tells readers.
 _PASSING: Final = frozenset(
@@ -75,6 +79,9 @@ class Tail:
         self._caught_up = Event()
         self._stop = Event()
         self._failure: BaseException | None = None
+        self._admin: AdminClient | None = None
+        self._topic_id: str | None = None
+        self._next_look = 0.0
         self._thread = Thread(target=self._run, name=f"tail-{topic}", daemon=True)
 
     def start(self) -> None:
@@ -188,6 +195,24 @@ class Tail:
                 [TopicPartition(self._topic, slot, self._positions[slot]) for slot in back]
             )
         self._left = set(skips)
+
+    def _refuse_another_topic(self) -> None:
+        if monotonic() < self._next_look:
+            return
+        self._next_look = monotonic() + _LOOK_EVERY_S
+        present = self._ask_topic_id()
+        self._topic_id = self._topic_id or present
+        if present is not None and present != self._topic_id:
+            raise Fatal(f"{self._topic} was created anew while it was read; start again to read the new one")
+
+    def _ask_topic_id(self) -> str | None:
+        """The topic's id; none while Kafka, or the topic, is away."""
+        self._admin = self._admin or admin(self._kafka)
+        try:
+            return topic_id(self._admin, self._topic)
+        except (Retriable, KafkaException) as error:
+            log.warning("tail.topic_away", topic=self._topic, error=str(error))
+            return None
 
     def _hand_over(self, batch: list[Message]) -> None:
         messages = [message for message in batch if message.error() is None]

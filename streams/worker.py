@@ -41,6 +41,8 @@ from streams.records import canonical, content_of, priced_as
 log = structlog.stdlib.get_logger(__name__)
 
 STAGE_LIMIT_S: Final = 1.0
+CREATES_FOR_MS: Final = 30 * 24 * 3_600_000
+"""A fact granted longer ago never brings a stone into being: the null of a retired one is kept for 35 days only."""
 
 _decode_complete: Final = msgspec.json.Decoder(Complete).decode
 _decode_retire: Final = msgspec.json.Decoder(Retire).decode
@@ -175,7 +177,7 @@ class Worker:
             raw,
             headers,
             FEEDS[headers.feed].slot,
-            Fact(headers.seq, mapper, book.number, raw.offset, run),
+            Fact(headers.seq, mapper, book.number, raw.offset, run, _may_create(headers, now_ms)),
             msgspec.json.encode(headers.run),
             Source(
                 *(headers.feed, raw.partition, raw.offset, raw.key, headers.seq, headers.run),
@@ -421,6 +423,11 @@ class Worker:
             held = out.overlay.get(stone)
             if held is None or (held.body is not None and held.seq < retire.below):
                 out.add(raw.partition, retired(stone, retire.below))
+
+
+def _may_create(headers: FactHeaders, now_ms: int) -> bool:
+    # The raw log keeps 14 days, and whoever writes an older fact again tells when it was granted.
+    return headers.granted_at is None or now_ms - headers.granted_at <= CREATES_FOR_MS
 
 
 def _attempt(stage: str, work: Callable[[Any], Any], given: Any) -> Any:

@@ -1,5 +1,1 @@
 """Ingest: reads the vendors' feeds within the one budget and appends what they say to the raw log."""
-
-from connectors.ingest.service import run
-
-__all__ = ["run"]

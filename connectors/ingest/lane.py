@@ -145,7 +145,8 @@ class Lane:
 
     async def _read(self, run: Run) -> int | None:
         progress = await self._progress(run)
-        metrics.EXPECTED.labels(self._feed.name).set(progress.plan.counted)
+        if self._kind is RunKind.FULL:
+            metrics.EXPECTED.labels(self._feed.name).set(progress.plan.counted)
         self._sweep = Sweep(
             self._writer,
             progress,

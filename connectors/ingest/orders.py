@@ -73,6 +73,8 @@ class Orders:
         return bool(due)
 
     async def _do(self, asked: Asked) -> None:
+        if asked.feed is not None and asked.feed not in self._writers:
+            raise Invalid("feed", f"{asked.feed} is not read here (ADAMAS_FEEDS_READ)", "unknown")
         if asked.action is Action.START and asked.feed:
             await self._start(asked.feed, RunKind(asked.value["kind"]), asked.actor)
         elif asked.action is Action.SET_WATERMARK and asked.feed:

@@ -51,6 +51,7 @@ class Door:
             Route("/_sim/life", self._guarded(self._get_life), methods=["GET"]),
             Route("/_sim/life", self._guarded(self._set_life), methods=["POST"]),
             Route("/_sim/sell-off", self._guarded(self._sell_off), methods=["POST"]),
+            Route("/_sim/restock", self._guarded(self._restock), methods=["POST"]),
             Route("/_sim/clock", self._guarded(self._get_clock), methods=["GET"]),
             Route("/_sim/clock", self._guarded(self._set_clock), methods=["POST"]),
             Route("/_sim/scenario", self._guarded(self._play), methods=["POST"]),
@@ -177,6 +178,12 @@ class Door:
         asked = SellOff.model_validate(await _body(request))
         return _json(
             {"sold": self._vendor.life.sell_share(asked.share, asked.seed, self._vendor.clock.now_ms())}
+        )
+
+    async def _restock(self, request: Request) -> Response:
+        asked = SellOff.model_validate(await _body(request))
+        return _json(
+            {"back": self._vendor.life.restock(asked.share, asked.seed, self._vendor.clock.now_ms())}
         )
 
     async def _get_clock(self, _request: Request) -> Response:

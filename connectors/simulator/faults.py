@@ -60,6 +60,7 @@ KINDS: Final[dict[str, Kind]] = {
     "hold_taken": Kind("another buyer takes the stone between search and hold"),
     "limit_error": Kind("a limit above 50 is an error instead of being cut to 50"),
     "offset_uncapped": Kind("offsets above 50 000 are served"),
+    "gone_hidden": Kind("a search for what is not available finds nothing: sales never show in increments"),
     "labgrown_omitted_both": Kind("labgrown left out means both feeds, not natural only"),
     "demo_drift": Kind("the demo vendor renames `purity` to `clarity` and sends `weight_ct` as an object"),
     "money_in_cents": Kind("money ranges are read as dollars × 100"),

@@ -95,6 +95,15 @@ class Life:
         self.done["sales"] += len(sold)
         return len(sold)
 
+    def restock(self, share: float, seed: int, now_ms: int) -> int:
+        """Bring a share of what was sold back at once; returns how many came."""
+        random = Random(seed)
+        sold = (self._inventory["availability"] == words.SOLD).nonzero()[0].tolist()
+        back = random.sample(sold, round(len(sold) * share))
+        for row in back:
+            self._inventory.set_availability(row, words.AVAILABLE, now_ms)
+        return len(back)
+
     def _move_price(self, row: int, at_ms: int) -> None:
         """Lab-grown prices mostly fall; natural ones wander."""
         low, high = (-0.08, 0.02) if self._inventory["lab"][row] else (-0.04, 0.04)

@@ -87,7 +87,9 @@ class Vendor:
         """What `diamonds_by_query` gives. Raises Refused for an offset or limit the vendor does not serve."""
         offset, limit = self._window(offset, limit)
         compiled = self._compiled(query)
-        if compiled.inverted:
+        if self._hides(query):
+            rows = np.array([], dtype=np.int64)
+        elif compiled.inverted:
             rows = self._arbitrary(compiled)[:limit]
         else:
             sorting = order or {"type": "createdAt", "direction": "ASC"}
@@ -99,6 +101,8 @@ class Vendor:
     def count(self, query: Mapping[str, Any] | None) -> int:
         """What `diamonds_by_query_count` gives; right unless a switch makes it drift."""
         compiled = self._compiled(query)
+        if self._hides(query):
+            return 0
         if compiled.inverted:
             return len(self._arbitrary(compiled))
         count = self.index.count(compiled)
@@ -170,6 +174,10 @@ class Vendor:
             return compile_query(query, money, self.faults.on("labgrown_omitted_both"))
         except ValueError as error:
             raise Refused(str(error)) from error
+
+    def _hides(self, query: Mapping[str, Any] | None) -> bool:
+        wanted = (query or {}).get("availability") or ["AVAILABLE"]
+        return "AVAILABLE" not in wanted and self.faults.on("gone_hidden")
 
     def _window(self, offset: int | None, limit: int | None) -> tuple[int, int]:
         offset, limit = offset or 0, LIMIT if limit is None else limit
