@@ -174,7 +174,9 @@ class Tail:
 
     def _follow(self, reader: Consumer) -> None:
         gather_s = 0.0
+        self._topic_id = self._ask_topic_id()
         while not self._stop.is_set():
+            self._refuse_another_topic()
             self._leave_and_return(reader)
             # The first message is waited for, the rest is what lies ready: `consume` with a time-out would hold
             # back a lone message for all of it.
