@@ -159,7 +159,7 @@ class PricingSettings(Group):
     model_config = SettingsConfigDict(env_prefix="ADAMAS_PRICING_")
     min_margin_bps: int = Field(default=0, ge=-9_999, le=1_000_000)
     max_move_bps: int = Field(default=5_000, ge=0)
-    max_changed_bps: int = Field(default=9_000, ge=0, le=10_000)
+    max_changed_bps: int = Field(default=10_000, ge=0, le=10_000)
     rates_url: HttpUrl | None = None
 
 
