@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -81,6 +81,13 @@ def history_row(stone: Stone) -> bytes | None:
         return None
     values = _values(_history_values(stone), map(_TYPES.__getitem__, _SOURCES))
     return struct.pack(">h", len(HISTORY_COLUMNS)) + values
+
+
+def months_of(history: Sequence[bytes]) -> set[date]:
+    """The first days of the months (UTC) in which these price-history rows changed; that is their last value."""
+    moments = np.frombuffer(b"".join(row[-8:] for row in history), ">i8").astype("m8[us]")
+    months = np.unique((np.datetime64(_EPOCH.date(), "us") + moments).astype("M8[M]"))
+    return set(months.astype("M8[D]").tolist())
 
 
 def with_topic(rows: Sequence[bytes], topic_id: bytes) -> bytes:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from connectors.postgres.fold import Batch, Retired, Version
-from connectors.postgres.rows import COPIED, HEADER, HISTORY_COLUMNS, TRAILER, with_topic
+from connectors.postgres.rows import COPIED, HEADER, HISTORY_COLUMNS, TRAILER, months_of, with_topic
 from schemas.errors import Retriable
 from schemas.stone import Position
 
@@ -59,6 +59,8 @@ FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) AS gone (id, canonical_
 WHERE d.id = gone.id AND (gone.canonical_offset > d.canonical_offset OR d.topic_id <> $4)"""
 
 _HISTORY: Final = "INSERT INTO price_history SELECT * FROM staged_history ON CONFLICT DO NOTHING"
+
+_MAKE_MONTH: Final = "SELECT make_price_history_month($1)"
 
 _FEED_POSITION: Final = """
 INSERT INTO feed_positions AS p (feed, as_of, run, raw_offset, seq, canonical_offset, topic_id)
@@ -124,6 +126,7 @@ class Store:
         self._dsn = dsn
         self._topic_id = asyncpg.pgproto.pgproto.UUID(topic_id.bytes)
         self._connection: asyncpg.Connection | None = None
+        self._months: set[date] = set()
 
     async def standings(self) -> dict[int, Standing]:
         """By partition, how far the present topic was written; a partition never written is missing."""
@@ -180,6 +183,7 @@ class Store:
                 server_settings=_SETTINGS,
             )
             await self._connection.execute(_STAGE)
+            self._months.clear()
         return self._connection
 
     def _drop(self) -> None:
@@ -190,7 +194,7 @@ class Store:
     async def _write(self, link: asyncpg.Connection, batch: Batch) -> int:
         written = await self._write_versions(link, batch.versions)
         written += await self._retire(link, batch.retired)
-        await _write_history(link, batch.history)
+        await self._write_history(link, batch.history)
         await self._write_feed_positions(link, batch.positions)
         await self._write_sink_positions(link, batch.next_offsets)
         return written
@@ -223,6 +227,21 @@ class Store:
         )
         return _affected(status)
 
+    async def _write_history(self, link: asyncpg.Connection, history: list[bytes]) -> None:
+        """Nearly always every row is new and goes straight in; only a batch written before needs the staging table."""
+        if not history:
+            return
+        for month in months_of(history) - self._months:
+            await link.execute(_MAKE_MONTH, month)
+            self._months.add(month)
+        rows = b"".join(history)
+        try:
+            async with link.transaction():
+                await _copy(link, "price_history", HISTORY_COLUMNS, rows)
+        except asyncpg.UniqueViolationError:
+            await _copy(link, "staged_history", HISTORY_COLUMNS, rows)
+            await link.execute(_HISTORY)
+
     async def _write_feed_positions(
         self, link: asyncpg.Connection, positions: list[tuple[Position, int]]
     ) -> None:
@@ -252,19 +271,6 @@ class Store:
         for statement in _REWIND:
             await link.execute(statement, self._topic_id, feeds)
         await link.execute(_REWIND_POSITION, self._topic_id, slot)
-
-
-async def _write_history(link: asyncpg.Connection, history: list[bytes]) -> None:
-    """Nearly always every row is new and goes straight in; only a batch written before needs the staging table."""
-    if not history:
-        return
-    rows = b"".join(history)
-    try:
-        async with link.transaction():
-            await _copy(link, "price_history", HISTORY_COLUMNS, rows)
-    except asyncpg.UniqueViolationError:
-        await _copy(link, "staged_history", HISTORY_COLUMNS, rows)
-        await link.execute(_HISTORY)
 
 
 async def _copy(link: asyncpg.Connection, table: str, columns: Sequence[str], rows: bytes) -> None:

@@ -35,7 +35,7 @@ def empty_database(postgres: str) -> Iterator[str]:
 def relations(dsn: str) -> set[str]:
     rows = execute(
         dsn,
-        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')",
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')",
     )
     return {row[0] for row in rows} - {"alembic_version"}
 
@@ -57,6 +57,35 @@ def test_processes_that_start_at_once_do_not_trip_over_each_other(empty_database
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(runner.upgrade, [empty_database] * 4))
     assert runner.current(empty_database) == runner.head()
+
+
+def test_the_history_moves_into_months_and_back(empty_database: str) -> None:
+    runner.upgrade(empty_database, "0009")
+    for month, day in enumerate(("2026-01-31 23:59:59.999+00", "2026-02-01 00:00+00", "2025-07-04 12:00+02")):
+        execute(
+            empty_database,
+            "INSERT INTO price_history (stone_id, seq, mapper_version, rules_version, price_cents, currency, cost_cents,"
+            f" margin_bps, rule, cause, changed_at) VALUES ('f:s', {month}, 1, 1, 5, 'USD', 4, 1, 'r', 'new', '{day}')",
+        )
+    rows = execute(empty_database, "SELECT * FROM price_history ORDER BY seq")
+    runner.upgrade(empty_database, "0010")
+    assert execute(empty_database, "SELECT * FROM price_history ORDER BY seq") == rows
+    months = execute(empty_database, "SELECT tableoid::regclass::text FROM price_history ORDER BY seq")
+    assert [month[0][-7:] for month in months] == ["2026_01", "2026_02", "2025_07"]
+    runner.downgrade(empty_database, "0009")
+    assert execute(empty_database, "SELECT * FROM price_history ORDER BY seq") == rows
+
+
+def test_the_history_is_append_only(empty_database: str) -> None:
+    runner.upgrade(empty_database)
+    execute(
+        empty_database,
+        "INSERT INTO price_history (stone_id, seq, mapper_version, rules_version, price_cents, currency, cost_cents,"
+        " margin_bps, rule, cause, changed_at) VALUES ('f:s', 1, 1, 1, 5, 'USD', 4, 1, 'r', 'new', now())",
+    )
+    for change in ("UPDATE price_history SET price_cents = 6", "DELETE FROM price_history"):
+        with pytest.raises(asyncpg.RaiseError, match="append-only"):
+            execute(empty_database, change)
 
 
 def test_the_table_has_the_records_fields_and_no_others(database: str) -> None:

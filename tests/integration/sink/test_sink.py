@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from time import monotonic, sleep
 from typing import Any
@@ -130,6 +131,24 @@ def test_rows_history_and_positions_come_from_the_log(
     assert age["as_of"].timestamp() * 1000 == position.as_of
     committed = consumer(settings.kafka, f"sink-{topic.name}").committed([TopicPartition(topic.name, 0)])
     assert committed[0].offset == 6
+
+
+def test_the_history_of_each_month_is_a_table(settings: Settings, topic: Topic, database: str) -> None:
+    moments = [datetime(2031, 12, 31, 23, 59, 59, 999_000, UTC), datetime(2032, 1, 1, tzinfo=UTC)]
+    stones = [make_stone(id=f"nivoda-natural:{n}", updated_at=moment) for n, moment in enumerate(moments)]
+    # An owner that was killed before its acknowledgement writes the same version again, a moment later.
+    twice = make_stone(id=stones[1].id, updated_at=moments[1] + timedelta(seconds=9))
+    send(settings, topic, map(of, stones))
+    sink_to_end(settings, topic)
+    send(settings, topic, [of(twice)])
+    sink_to_end(settings, topic)
+    rows = query(
+        database, "SELECT tableoid::regclass::text AS month, changed_at FROM price_history ORDER BY 2"
+    )
+    assert [(row["month"], row["changed_at"]) for row in rows] == [
+        ("price_history_2031_12", moments[0]),
+        ("price_history_2032_01", moments[1]),
+    ]
 
 
 def test_a_retired_row_stays_marked_and_revives(settings: Settings, topic: Topic, database: str) -> None:
