@@ -1,6 +1,6 @@
 """Replay: what a preview says is what happens, the same code changes nothing, and an undo brings everything back.
 
-    make drill-replay SEED=7        # python -m drills.replay --seed 7 --stones 40000 --sweeps 5
+    make drill-replay SEED=7        # python -m drills.replay --seed 7 --stones 40000 --sweeps 10
 
 A stock is swept several times. Then the whole log is replayed by the owner behind its fresh facts and by the group's
 offsets, under the code that wrote it: Postgres must not change by a bit, and a shadow must report no difference. Then a
@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--stones", type=int, default=40_000)
-    parser.add_argument("--sweeps", type=int, default=5)
+    parser.add_argument("--sweeps", type=int, default=10)
     options = parser.parse_args()
     draw = random.Random(options.seed)
     print_environment("faust-streaming", "confluent-kafka")

@@ -25,18 +25,20 @@ from runtime.jobs import Job, State
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
 from schemas.errors import Fatal, Retriable
+from schemas.feeds import SLOTS
 from schemas.receipt import Receipt
 from schemas.stone import Cause, is_position
 from schemas.topics import CANONICAL, PROCESS_GROUP, RAW, RECEIPTS, SINK_GROUP
 from streams.ranges import Range
 from streams.rereading import KIND as REREAD
+from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 
 KIND: Final = "replay"
 By = Literal["offsets", "background"]
 
-_LOOK_EVERY_S: Final = 0.5
+_LOOK_EVERY_S: Final = 0.25
 _LEAVE_S: Final = 90.0
 _SINK_S: Final = 300.0
 _BATCH: Final = 2000
@@ -184,13 +186,32 @@ class Replay:
                 await pauses.resume_group(link, PROCESS_GROUP, actor=job.actor, job=job.id)
 
     async def _until(self, end: int) -> None:
-        while True:
-            committed = await asyncio.to_thread(self._groups.committed, PROCESS_GROUP, RAW.name)
-            at = min(max(committed.get(self._span.slot, 0), self._span.start), end)
-            self._progress(at - self._span.start)
-            if at >= end:
-                return
-            await asyncio.sleep(_LOOK_EVERY_S)
+        """Wait until the group has acknowledged the range; its receipts tell how far it is, in finer steps."""
+        reached = self._span.start
+
+        def take(messages: list[Message]) -> None:
+            nonlocal reached
+            for message in messages:
+                receipt = _decode_receipt(message.value() or b"{}")
+                if message.partition() == self._span.slot and receipt.replayed and receipt.raw_offset < end:
+                    reached = max(reached, receipt.raw_offset + 1)
+
+        bounds = await asyncio.to_thread(self._groups.bounds, RECEIPTS.name, list(range(SLOTS)))
+        start = {slot: behind for slot, (_, behind) in bounds.items()}
+        receipts = Tail(
+            self._kafka, RECEIPTS.name, take, start={**start, self._span.slot: self._kept["receipts_from"]}
+        )
+        receipts.start()
+        try:
+            while True:
+                committed = await asyncio.to_thread(self._groups.committed, PROCESS_GROUP, RAW.name)
+                acknowledged = min(committed.get(self._span.slot, 0), end)
+                self._progress(max(acknowledged, reached) - self._span.start)
+                if acknowledged >= end:
+                    return
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            await asyncio.to_thread(receipts.stop)
 
     def _progress(self, done: int) -> None:
         if done and self._pace is None:

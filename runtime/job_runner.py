@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
@@ -19,6 +20,9 @@ from schemas.errors import AdamasError, Retriable
 log = structlog.stdlib.get_logger(__name__)
 
 BEAT_EVERY_S: Final = 1.0
+BEAT_AT_FIRST_S: Final = 0.25
+"""Between beats of a job's first half minute: a short job's end can only be foretold from fine steps."""
+_FIRST_BEATS: Final = 120
 LOOK_EVERY_S: Final = 1.0
 
 
@@ -160,8 +164,8 @@ async def _write_end(
 
 
 async def _beat(database: Database, task: Task) -> None:
-    while True:
-        await asyncio.sleep(BEAT_EVERY_S)
+    for number in count():
+        await asyncio.sleep(BEAT_AT_FIRST_S if number < _FIRST_BEATS else BEAT_EVERY_S)
         await task.beat(database)
 
 
