@@ -38,8 +38,8 @@ class Message(Protocol):
         """The record's place in the partition."""
 
 
-ContentOf = Callable[[str], bytes | None]
-"""A stone's record as it is held, up to its provenance; None of a stone that is not held."""
+Contents = Callable[[Sequence[str]], Sequence[bytes | None]]
+"""Stones' records as they are held, up to their provenance; None of a stone that is not held."""
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Folded:
     changed: dict[int, int] = field(default_factory=dict)
 
 
-def fold(messages: Sequence[Message], held: ContentOf | None = None) -> Folded:
+def fold(messages: Sequence[Message], held: Contents | None = None) -> Folded:
     """Fold messages by key.
 
     Args:
@@ -70,16 +70,18 @@ def fold(messages: Sequence[Message], held: ContentOf | None = None) -> Folded:
     folded = Folded(Batch([], [], [], {}))
     for message in {message.partition(): message for message in messages}.values():
         folded.next_offsets[message.partition() or 0] = (message.offset() or 0) + 1
-    for message in last.values():
-        _take_readable(message, messages, folded, held)
+    keys = [(key or b"").decode(errors="replace") for key in last]
+    contents = held(keys) if held is not None and keys else [None] * len(keys)
+    for message, content in zip(last.values(), contents, strict=True):
+        _take_readable(message, messages, folded, content)
     return folded
 
 
 def _take_readable(
-    message: Message, messages: Sequence[Message], folded: Folded, held: ContentOf | None
+    message: Message, messages: Sequence[Message], folded: Folded, content: bytes | None
 ) -> None:
     try:
-        _take(message, folded, held)
+        _take(message, folded, content)
         return
     except (msgspec.MsgspecError, ValueError, Invalid) as error:
         folded.unreadable += 1
@@ -87,10 +89,10 @@ def _take_readable(
     key, offset = message.key(), message.offset() or 0
     before = [m for m in messages if m.key() == key and (m.offset() or 0) < offset]
     if before:
-        _take_readable(before[-1], messages, folded, held)
+        _take_readable(before[-1], messages, folded, content)
 
 
-def _take(message: Message, folded: Folded, held: ContentOf | None) -> None:
+def _take(message: Message, folded: Folded, content: bytes | None) -> None:
     key, value, batch = message.key() or b"", message.value(), folded.batch
     if is_position(key):
         if value is not None:
@@ -100,7 +102,7 @@ def _take(message: Message, folded: Folded, held: ContentOf | None) -> None:
     stone_id = key.decode()
     if value is None:
         batch.removed.append(stone_id)
-    elif held is not None and _says_nothing_new(value, held(stone_id)):
+    elif _says_nothing_new(value, content):
         return
     else:
         stone, framed = decode_searchable(value), frame(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from threading import Thread
 from time import monotonic, perf_counter
@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from api.awaited import Awaited
 from api.folding import Folded, fold
 from api.freshness import Freshness, version_of
-from api.index import Batch, Index
+from api.index import Index
 from api.snapshot import Manifest, Snapshots
 from runtime.health import Check
 from runtime.kafka import REQUEST_TIMEOUT_S, admin, topic_id
@@ -188,11 +188,13 @@ class Follower:
             self._failure = task.exception()
 
     def _apply(self, messages: list[Message]) -> None:
-        folded = fold(messages, self._content_of if self._settled else None)
+        folded = fold(messages, self._contents if self._settled else None)
         UNREADABLE.inc(folded.unreadable)
-        slices = self._prepare(folded.batch)
+        # Encoded here, so that it costs the loop less.
+        size = self._slice if self.caught_up else _LOADING
+        slices = self._index.prepare(folded.batch, size)
         try:
-            asyncio.run_coroutine_threadsafe(self._apply_in_slices(slices, folded), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._apply_in_slices(slices, size, folded), self._loop).result()
         except CancelledError:
             log.info("api.batch_cancelled")
             return
@@ -201,42 +203,26 @@ class Follower:
         if monotonic() > self._snapshot_due:
             self._write_snapshot()
 
-    def _content_of(self, stone_id: str) -> bytes | None:
+    def _contents(self, ids: Sequence[str]) -> list[bytes | None]:
         # In the tail's thread: only its own batches ever change the index, and none is being applied now.
-        row = self._index.row(stone_id)
-        return None if row is None else self._index.fragments.content(row)
+        content = self._index.fragments.content
+        return [None if row < 0 else content(row) for row in self._index.find(ids)]
 
-    def _prepare(self, batch: Batch) -> list[Callable[[], None]]:
-        """The batch in slices, encoded here so that it costs the loop less."""
-        size, slices = self._slice if self.caught_up else _LOADING, list[Callable[[], None]]()
-        for start in range(0, len(batch.stones), size):
-            end = start + size
-            part = Batch(batch.stones[start:end], batch.records[start:end], [], {})
-            slices.append(self._index.prepare(part))
-        for start in range(0, len(batch.removed), _FIRST_SLICE):
-            part = Batch([], [], batch.removed[start : start + _FIRST_SLICE], {})
-            slices.append(self._index.prepare(part))
-        # Positions last: they promise that everything before them is in.
-        if batch.positions:
-            slices.append(self._index.prepare(Batch([], [], [], batch.positions)))
-        return slices
-
-    async def _apply_in_slices(self, slices: list[Callable[[], None]], folded: Folded) -> None:
+    async def _apply_in_slices(self, slices: list[Callable[[], None]], size: int, folded: Folded) -> None:
         version = self._private_version()
-        whole = len(folded.batch.stones) // self._slice if self.caught_up else 0
+        whole = len(folded.batch.stones) // size if self.caught_up else 0
         for number, take in enumerate(slices):
             started = perf_counter()
             self._freshness.note(version, self._index.positions)
             take()
             if number < whole:
-                self._note_pace(perf_counter() - started)
+                self._note_pace(size, perf_counter() - started)
             await asyncio.sleep(0)
         if folded.changed or folded.batch.positions:
             self._note_state(folded.changed)
 
-    def _note_pace(self, taken_s: float) -> None:
+    def _note_pace(self, size: int, taken_s: float) -> None:
         low, high = _SLICES
-        size = self._slice
         self._slice = min(max(int(size * _SLICE_S / taken_s), low, size // 2), high, 2 * size)
 
     def _note_state(self, changed: dict[int, int]) -> None:

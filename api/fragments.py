@@ -198,21 +198,23 @@ class Fragments:
         (length, _, _) = _HEADER.unpack_from(data, offset)
         return data[offset : offset + _HEADER.size + length]
 
-    def _append(self, framed: Sequence[bytes]) -> list[int]:
-        places: list[int] = []
-        while len(places) < len(framed):
+    def _append(self, framed: Sequence[bytes]) -> NDArray[np.int64]:
+        lengths = np.fromiter(map(len, framed), np.int64, len(framed))
+        ends = np.cumsum(lengths)
+        places = np.empty(len(framed), dtype=np.int64)
+        begin = 0
+        while begin < len(framed):
             if self._head is None:
-                self._head = self._open(max(self._segment_bytes, len(framed[len(places)])))
-            start, head = len(places), self._segments[self._head]
-            end = head.size
-            for record in framed[start:]:
-                if end + len(record) > len(head.map):
-                    break
-                places.append(self._head << _SHIFT | end)
-                end += len(record)
-            _write(head, b"".join(framed[start : len(places)]))
-            if len(places) < len(framed):
+                self._head = self._open(max(self._segment_bytes, len(framed[begin])))
+            head = self._segments[self._head]
+            # From a place among these records to one in the segment.
+            shift = head.size - int(ends[begin] - lengths[begin])
+            end = int(np.searchsorted(ends, len(head.map) - shift, side="right"))
+            places[begin:end] = (self._head << _SHIFT) + shift + ends[begin:end] - lengths[begin:end]
+            _write(head, b"".join(framed[begin:end]))
+            if end < len(framed):
                 self._head = None
+            begin = end
         return places
 
     def _drop(self, rows: Rows) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -95,6 +95,8 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
         return self.video_url is not None
 
 
+_REMOVED_AT_ONCE: Final = 200
+
 decode_searchable = msgspec.json.Decoder(Searchable).decode
 
 
@@ -172,8 +174,11 @@ class Index(Protocol):
     def __len__(self) -> int:
         """Stones held, available or not."""
 
-    def prepare(self, batch: Batch) -> Callable[[], None]:
-        """Encode a batch, in any thread (one at a time); call the result in the owner's thread, in order."""
+    def prepare(self, batch: Batch, at_once: int) -> list[Callable[[], None]]:
+        """Encode a batch, in any thread (one at a time); call the results in the owner's thread, in order.
+
+        Each takes over one of its `parts`.
+        """
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch: `prepare` and call the result. The next search sees all of it."""
@@ -186,6 +191,9 @@ class Index(Protocol):
 
     def row(self, stone_id: str) -> int | None:
         """Where a stone is in `fragments`, or None if there is none."""
+
+    def find(self, ids: Sequence[str]) -> list[int]:
+        """Where stones are in `fragments`, -1 for those that are not held; in the thread that prepares."""
 
     @property
     def fragments(self) -> Fragments:
@@ -213,6 +221,22 @@ class Index(Protocol):
     @property
     def positions(self) -> Mapping[str, int]:
         """Per feed the last position, epoch ms by the vendor's clock."""
+
+
+def parts(batch: Batch, at_once: int) -> list[Batch]:
+    """A batch cut up, at most so many stones each."""
+    cut = [
+        Batch(batch.stones[begin : begin + at_once], batch.records[begin : begin + at_once], [], {})
+        for begin in range(0, len(batch.stones), at_once)
+    ]
+    cut += [
+        Batch([], [], batch.removed[begin : begin + _REMOVED_AT_ONCE], {})
+        for begin in range(0, len(batch.removed), _REMOVED_AT_ONCE)
+    ]
+    if batch.positions:
+        # Positions last: they promise that everything before them is in.
+        cut.append(Batch([], [], [], batch.positions))
+    return cut
 
 
 def as_of(positions: Mapping[str, int], feeds: Sequence[str]) -> int | None:

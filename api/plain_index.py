@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from api.fields import FIELDS, Kind
 from api.fragments import Fragments
-from api.index import Batch, Counted, Numbers, Page, Searchable, decode_searchable
+from api.index import Batch, Counted, Numbers, Page, Searchable, decode_searchable, parts
 from api.query import After, Facets, Number, Query, Range, SortKey
 from api.ranks import Ranker, Ranks
 from schemas.columns import NULL_BOOL, NULL_INT, Columns
@@ -71,9 +72,13 @@ class PlainIndex:
         """Where a stone is in `fragments`, or None if there is none."""
         return self._columns.rows.get(stone_id)
 
-    def prepare(self, batch: Batch) -> Callable[[], None]:
-        """Nothing is encoded beforehand: the result does all the work."""
-        return lambda: self.apply(batch)
+    def find(self, ids: Sequence[str]) -> list[int]:
+        """Where stones are in `fragments`, -1 for those that are not held."""
+        return [self._columns.rows.get(stone_id, -1) for stone_id in ids]
+
+    def prepare(self, batch: Batch, at_once: int) -> list[Callable[[], None]]:
+        """Nothing is encoded beforehand: the results do all the work."""
+        return [partial(self.apply, part) for part in parts(batch, at_once)]
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""

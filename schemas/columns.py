@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -57,12 +57,12 @@ class Codes:
             self.texts.append(text)
         return code
 
-    def add_all(self, texts: Iterable[str | None]) -> list[int]:
+    def add_all(self, texts: Sequence[str | None]) -> NDArray[np.int32]:
         """The codes of many texts, in order."""
-        found = list(map(self._codes.get, wanted := list(texts)))
-        if None in found:
-            return [self.add(text) for text in wanted]
-        return cast(list[int], found)
+        try:
+            return np.fromiter(map(self._codes.__getitem__, texts), np.int32, len(texts))
+        except KeyError:
+            return np.fromiter(map(self.add, texts), np.int32, len(texts))
 
     def find(self, text: str) -> int | None:
         """The text's code, or None if no stone ever had it."""

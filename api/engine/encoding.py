@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from api.engine import texts
-from api.engine.ids import IdForms, Packed
+from api.engine.ids import IdForms, Packed, part_of
 from api.engine.limits import GREATEST
 from api.engine.numbers import as_given, fit
 from api.engine.signature import FRONT, REAR, Bits
@@ -30,7 +30,7 @@ TRUTHS: Final = (None, False, True)
 """What the codes of a flag stand for."""
 
 _CODE_TYPES: Final = (np.uint8, np.int32)
-_READ: Final = tuple((name, attrgetter(name)) for name in Searchable.__struct_fields__)
+_TRUTH_CODES: Final = {truth: code for code, truth in enumerate(TRUTHS)}
 _PRICE: Final = "price_cents"
 _CARAT: Final = "carat"
 CARAT_UNITS: Final = 10_000
@@ -66,6 +66,26 @@ class Encoded:
     carat: NDArray[np.int32]
     grades: NDArray[np.uint16]
 
+    def part(self, begin: int, end: int) -> Encoded:
+        """Some of the stones, as views."""
+
+        def cut(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            return {name: array[begin:end] for name, array in arrays.items()}
+
+        return Encoded(
+            ids=self.ids.part(begin, end),
+            coded=cut(self.coded),
+            numbers=cut(self.numbers),
+            levels=self.levels,
+            packed=cut(self.packed),
+            odd={name: part_of(odd, begin, end) for name, odd in self.odd.items()},
+            front=self.front[begin:end],
+            rear=self.rear[begin:end],
+            price=self.price[begin:end],
+            carat=self.carat[begin:end],
+            grades=self.grades[begin:end],
+        )
+
 
 class Encoder:
     """Makes arrays of stones.
@@ -86,14 +106,17 @@ class Encoder:
 
     def encode(self, stones: Sequence[Searchable]) -> Encoded:
         """The arrays of some stones."""
-        given: dict[str, Sequence[Any]] = {name: list(map(read, stones)) for name, read in _READ}
+        values = zip(*map(msgspec.structs.astuple, stones), strict=True)
+        given: dict[str, Sequence[Any]] = dict(zip(Searchable.__struct_fields__, values, strict=True))
         given["has_image"] = [url is not None for url in given["image_url"]]
         given["has_video"] = [url is not None for url in given["video_url"]]
         coded = {name: self._code(name, given[name]) for name in CODED}
         numbers = {
             name: as_given(name, given[name]) for name in NUMBERS if name in given and name != "updated_at"
         }
-        numbers["updated_at"] = np.array(list(map(epoch_ms, given["updated_at"])), dtype=np.int64)
+        # Many stones were updated in the same moment.
+        moments = {moment: epoch_ms(moment) for moment in set(given["updated_at"])}
+        numbers["updated_at"] = np.array([moments[moment] for moment in given["updated_at"]], dtype=np.int64)
         thousandths = np.maximum(1, np.rint(numbers[_CARAT] * 1000).astype(np.int64))
         numbers["price_per_carat_cents"] = (2000 * numbers[_PRICE] + thousandths) // (2 * thousandths)
         numbers["ratio"] = _ratios(given["length_mm"], given["width_mm"])
@@ -117,11 +140,9 @@ class Encoder:
 
     def _code(self, name: str, values: Sequence[Any]) -> NDArray[Any]:
         if name in FLAGS:
-            # None, False, True: 0, 1, 2.
-            found = [0 if value is None else 1 + value for value in values]
-            return np.array(found, dtype=np.uint8)
-        found = self.codes[name].add_all(values)
-        return np.array(found, dtype=code_type(len(self.codes[name])))
+            return np.fromiter(map(_TRUTH_CODES.__getitem__, values), np.uint8, len(values))
+        codes = self.codes[name].add_all(values)
+        return codes.astype(code_type(len(self.codes[name])))
 
     def _fit(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         stored, self.levels[name] = fit(name, values, self.levels[name])

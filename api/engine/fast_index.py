@@ -25,7 +25,7 @@ from api.engine.signature import CLUSTER
 from api.engine.sorting import Sorter
 from api.engine.stock import Stock
 from api.fragments import Fragments
-from api.index import Batch, Page
+from api.index import Batch, Page, parts
 from api.query import After, Query
 
 _TAIL_SERVING: Final = 4_096
@@ -89,9 +89,29 @@ class FastIndex:
         """The values that stones ever had of a listed attribute."""
         return [text for text in self._stock.codes(name).texts if text is not None]
 
-    def prepare(self, batch: Batch) -> Callable[[], None]:
-        """Encode a batch, in any thread (one at a time); call the result in the owner's thread, in order."""
+    def find(self, ids: Sequence[str]) -> list[int]:
+        """Where stones are in `fragments`, -1 for those that are not held; in the thread that prepares."""
+        forms = self._stock.encoder.ids
+        # Asking for a feed that was never seen must not settle the form of its ids.
+        if all(forms.feeds.find(feed) for feed in {stone_id.partition(":")[0] for stone_id in ids}):
+            found: list[int] = self._stock.find(forms.pack(ids)).tolist()
+            return found
+        rows = map(self._stock.row, ids)
+        return [-1 if row is None else row for row in rows]
+
+    def prepare(self, batch: Batch, at_once: int) -> list[Callable[[], None]]:
+        """Encode a batch, in any thread (one at a time); call the results in the owner's thread, in order."""
+        # All stones in one go: what it costs beside the stones would else be paid for each part.
         encoded = self._stock.encoder.encode(batch.stones) if batch.stones else None
+        steps: list[Callable[[], None]] = []
+        begin = 0
+        for part in parts(batch, at_once):
+            end = begin + len(part.stones)
+            steps.append(self._step(part, encoded.part(begin, end) if encoded and part.stones else None))
+            begin = end
+        return steps
+
+    def _step(self, batch: Batch, encoded: Encoded | None) -> Callable[[], None]:
         removed = self._stock.encoder.ids.pack(batch.removed) if batch.removed else None
 
         def take() -> None:
@@ -109,7 +129,8 @@ class FastIndex:
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
-        self.prepare(batch)()
+        for take in self.prepare(batch, max(1, len(batch.stones))):
+            take()
 
     def search(self, query: Query) -> Page:
         """One page, the exact total, and facets."""

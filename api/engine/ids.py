@@ -39,6 +39,16 @@ class Packed:
     low: Words
     odd: dict[int, str]
 
+    def part(self, begin: int, end: int) -> Packed:
+        """Some of the ids, as views."""
+        cut = slice(begin, end)
+        return Packed(self.feed[cut], self.high[cut], self.low[cut], part_of(self.odd, begin, end))
+
+
+def part_of(odd: dict[int, str], begin: int, end: int) -> dict[int, str]:
+    """The texts of some places, which are counted anew."""
+    return {place - begin: text for place, text in odd.items() if begin <= place < end} if odd else {}
+
 
 class IdForms:
     """Knows which form the ids of each feed have. Used by whoever prepares batches.

@@ -63,7 +63,10 @@ def change(searches: Searches, stock: dict[str, Stone], index: FastIndex, at_mos
     if stock and random.random() < 0.8:
         some = random.sample([*stock], min(len(stock), random.randrange(6)))
         gone = tuple({*gone, *some} - changed.keys())
-    index.apply(batch_of(*changed.values(), removed=gone))
+    for take in index.prepare(batch_of(*changed.values(), removed=gone), random.randrange(1, 1 + at_most)):
+        take()
+    known = [*stock, *gone]
+    assert index.find(known) == [-1 if (row := index.row(stone_id)) is None else row for stone_id in known]
     stock |= changed
     for stone_id in gone:
         stock.pop(stone_id, None)

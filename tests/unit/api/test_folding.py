@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -76,9 +77,11 @@ def test_a_null_retires_and_a_position_is_no_stone() -> None:
 
 
 def test_a_record_that_says_nothing_new_is_left_out() -> None:
-    held = {STONE.id: content_of(STONE)}
-    folded = fold([of(SEEN, 3)], held.get)
+    def held(ids: Sequence[str]) -> list[bytes | None]:
+        return [content_of(STONE) if stone_id == STONE.id else None for stone_id in ids]
+
+    folded = fold([of(SEEN, 3)], held)
     assert (folded.batch.stones, folded.changed, folded.next_offsets) == ([], {}, {0: 4})
-    assert len(fold([of(DEARER, 3)], held.get).batch.stones) == 1
-    assert len(fold([of(SEEN, 3)], lambda _: None).batch.stones) == 1
-    assert fold([Record(STONE.id.encode(), None, 3)], held.get).batch.removed == [STONE.id]
+    assert len(fold([of(DEARER, 3)], held).batch.stones) == 1
+    assert len(fold([of(SEEN, 3)], lambda ids: [None] * len(ids)).batch.stones) == 1
+    assert fold([Record(STONE.id.encode(), None, 3)], held).batch.removed == [STONE.id]
