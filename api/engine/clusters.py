@@ -2,9 +2,8 @@
 a few spans, and most of the rest is one test of the signature.
 
 New stones, and those that change cluster, stand behind the clusters (the tail) until the clusters are made anew. Prices
-change in place; the order of prices is that of some moment, and the positions that have moved since are in `dirty`.
-Both are mended by a job on copies (`Clustering`, `Reordering`) that another thread may run; the owner takes the result
-over. Nothing but the owner's thread ever touches the live arrays.
+change in place. Clusters are made by a job on copies (`Clustering`) that another thread may run; the owner takes the
+result over. Nothing but the owner's thread ever touches the live arrays.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ _FIELDS: Final = (
     ("carat", np.int32),
     ("grades", np.uint16),
     ("row_at", np.int32),
-    ("moved", np.uint8),
 )
 _NOWHERE: Final = -1
 
@@ -49,11 +47,9 @@ class Clusters:
         carat: ten-thousandths of a carat.
         grades: see `Encoded.grades`.
         row_at: row by position; position_of: the other way round.
-        moved: 1 where the price has changed since `order` was made, 2 where a running job takes care of it.
         end: positions in use.
         ordered_end: those in clusters; the tail is behind.
         starts: where each cluster begins, and the end of the last.
-        order, ordered_price: positions by price, and these prices.
     """
 
     front: NDArray[np.uint32]
@@ -62,7 +58,6 @@ class Clusters:
     carat: NDArray[np.int32]
     grades: NDArray[np.uint16]
     row_at: NDArray[np.int32]
-    moved: NDArray[np.uint8]
 
     def __init__(self) -> None:
         for name, dtype in _FIELDS:
@@ -71,29 +66,18 @@ class Clusters:
         self.end = 0
         self.ordered_end = 0
         self.starts: NDArray[np.int64] = np.zeros(CLUSTERS + 1, dtype=np.int64)
-        self.order: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
-        self.ordered_price: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
-        self._dirty: NDArray[np.int32] = np.zeros(_ROOM, dtype=np.int32)
-        self._dirty_count = 0
-        self._merging: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
         self._touched: list[NDArray[np.int32]] | None = None
-        self._others: NDArray[np.int32] | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
-        own = (getattr(self, name) for name, _ in _FIELDS)
-        return sum(a.nbytes for a in (*own, self.position_of, self.order, self.ordered_price, self._dirty))
+        own = sum(getattr(self, name).nbytes for name, _ in _FIELDS)
+        return int(own + self.position_of.nbytes)
 
     @property
     def tail(self) -> int:
         """Positions behind the clusters."""
         return self.end - self.ordered_end
-
-    @property
-    def dirty(self) -> int:
-        """Positions whose price is not where `order` says."""
-        return self._dirty_count + len(self._merging)
 
     def settle(self, rows: NDArray[np.int32], encoded: Encoded) -> None:
         """Put stones into their places, or what has changed into the places they have."""
@@ -120,14 +104,6 @@ class Clusters:
         """The arrays of which clusters are made, as far as they are used."""
         return {name: getattr(self, name)[: self.end] for name in HELD}
 
-    def others(self) -> NDArray[np.int32]:
-        """Positions that `order` says nothing right about: those that moved, and the tail."""
-        if self._others is None:
-            merging = self._merging[self.moved[self._merging] == 2]
-            tail = np.arange(self.ordered_end, self.end, dtype=np.int32)
-            self._others = np.concatenate([self._dirty[: self._dirty_count], merging, tail])
-        return self._others
-
     def spans(self, no_rear: int, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the stones are whose cluster is not forbidden and whose weight is in [low, high], and their clusters.
 
@@ -151,12 +127,10 @@ class Clusters:
 
     def _settle(self, rows: NDArray[np.int32], fields: Sequence[Array]) -> None:
         self._reserve(len(rows), int(rows.max()) + 1 if len(rows) else 0)
-        self.end, self._dirty_count = places.settle(
+        self.end = places.settle(
             *(rows, *fields, self.position_of, self.front, self.rear, self.price, self.carat, self.grades),
-            *(self.row_at, self.moved, self._dirty, self._dirty_count, self.ordered_end, self.end),
-            *(np.uint32(CLUSTER), np.uint32(GONE)),
+            *(self.row_at, self.ordered_end, self.end, np.uint32(CLUSTER), np.uint32(GONE)),
         )
-        self._others = None
         if self._touched is not None:
             self._touched.append(rows)
 
@@ -169,10 +143,6 @@ class Clusters:
         if rows > len(self.position_of):
             wanted = max(rows, len(self.position_of) * 9 // 8)
             self.position_of = _grown(self.position_of, wanted, _NOWHERE)
-        if self._dirty_count + more > len(self._dirty):
-            self._dirty = _grown(self._dirty, 2 * (self._dirty_count + more), 0)
-
-    # Making the clusters anew.
 
     def begin_clustering(self) -> Clustering:
         """A job on copies; its result goes to `end_clustering`."""
@@ -193,26 +163,6 @@ class Clusters:
             fields = (self.front, self.rear, self.price, self.carat, self.grades)
             made._settle(there, [field[at] for field in fields])
         return made
-
-    # Making the order of prices anew.
-
-    def begin_reordering(self) -> Reordering:
-        """A job on copies; its result goes to `end_reordering`."""
-        dirty = self._dirty[: self._dirty_count].copy()
-        self._dirty_count = 0
-        self._merging = dirty
-        self.moved[dirty] = 2
-        self._others = None
-        end = self.ordered_end
-        return Reordering(self.order, self.price[:end].copy(), self.moved[:end].copy(), dirty)
-
-    def end_reordering(self, made: tuple[NDArray[np.int32], NDArray[np.int32]]) -> None:
-        """Take over the new order."""
-        self.order, self.ordered_price = made
-        settled = self._merging[self.moved[self._merging] == 2]
-        self.moved[settled] = 0
-        self._merging = self._merging[:0]
-        self._others = None
 
 
 class Clustering:
@@ -236,29 +186,10 @@ class Clustering:
             array = np.zeros(room, dtype=dtype)
             array[: len(taken)] = held[name][taken]
             setattr(made, name, array)
-        made.moved[:] = 0
         made.position_of = np.full(self._rows, _NOWHERE, dtype=np.int32)
         made.position_of[made.row_at[: len(taken)]] = np.arange(len(taken), dtype=np.int32)
         made.starts = np.searchsorted(clusters[by_key], np.arange(CLUSTERS + 1))
-        prices = made.price[: len(taken)]
-        made.order = np.argsort(prices).astype(np.int32)
-        made.ordered_price = prices[made.order]
         return made
-
-
-class Reordering:
-    """Makes the order of prices of copies, in any thread."""
-
-    def __init__(self, order: Array, price: Array, moved: Array, dirty: Array) -> None:
-        self._order, self._price, self._moved, self._dirty = order, price, moved, dirty
-
-    def run(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """The new order, and the prices in it."""
-        dirty = self._dirty[np.argsort(self._price[self._dirty])]
-        order, ordered_price = np.empty_like(self._order), np.empty_like(self._order)
-        done = places.merge_order(self._order, self._price, self._moved, dirty, order, ordered_price)
-        assert done == len(order)
-        return order, ordered_price
 
 
 def carat_units(bound: float, *, up: bool) -> int:

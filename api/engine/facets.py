@@ -46,7 +46,7 @@ class Matching:
 
 
 Match = Callable[[str], Matching]
-"""The stones that match when the filter on one attribute is left out."""
+"""The stones that match when the filter on one attribute is left out, good until the next call."""
 
 
 class Counter:
@@ -56,7 +56,7 @@ class Counter:
         self._stock = stock
 
     def count(self, query: Query, facets: Facets, clusters: Clusters, match: Match) -> Counted:
-        """The facets of a query. `match` is asked once for each attribute whose own filter is left out, last for none."""
+        """The facets of a query. `match` is asked once for each attribute whose own filter is left out, last of all for none."""
         counts: dict[str, Any] = {}
         numbers: dict[str, Numbers] = {}
         filtered = {*query.lists, *query.ranges, *query.flags} if facets.exclude_own else set()
@@ -64,8 +64,7 @@ class Counter:
             if name in filtered:
                 self._tell([name], facets, clusters, match(name), counts, numbers)
         together = [name for name in (*facets.counts, *facets.numbers) if name not in filtered]
-        if together:
-            self._tell(together, facets, clusters, match(""), counts, numbers)
+        self._tell(together, facets, clusters, match(""), counts, numbers)
         return Counted(
             {name: counts[name] for name in facets.counts}, {name: numbers[name] for name in facets.numbers}
         )

@@ -1,7 +1,7 @@
 """The search index that serves: `api.index.Index` over clusters, signatures and compiled kernels.
 
-A search makes a plan, marks the candidates that match, which counts them, and takes the first of them: by walking the
-order of prices where many match, by looking at each where few do. The plain index (`api.plain_index`) gives the same
+A search makes a plan, marks the candidates that match, which counts them, and takes the first of them: where many
+match, a sample tells about how far the page can reach, and what is beyond is left out at once. The plain index (`api.plain_index`) gives the same
 answers, a hundred times slower.
 """
 
@@ -32,9 +32,6 @@ _TAIL_SERVING: Final = 4_096
 """A tail longer than this has the clusters made anew when somebody searches."""
 _TAIL_SHARE: Final = 4
 """While stones are loaded, so does a tail of one part in so many."""
-_DIRTY: Final = 1_024
-"""So many moved prices have the order made anew."""
-
 _ROWS_IN_ORDER: Final = 0.8
 """The share of rows that follow their neighbour's at which new numbers are not worth their while."""
 _NO_CLUSTERS: Final = np.zeros(0, dtype=np.int64)
@@ -58,7 +55,6 @@ class FastIndex:
         self._positions: dict[str, int] = {}
         self._run: Run = run or ThreadPoolExecutor(1, "clustering").submit
         self._job: Future[Any] | None = None
-        self._take_over: Callable[[Any], None] = self._take_clusters
         self._mask: NDArray[np.uint8] = np.zeros(8192, dtype=np.uint8)
         self._words: NDArray[np.uint64] = self._mask.view(np.uint64)
 
@@ -135,16 +131,19 @@ class FastIndex:
     def search(self, query: Query) -> Page:
         """One page, the exact total, and facets."""
         self._mend(_TAIL_SERVING)
+        asked: list[tuple[Plan, Matching, int]] = []
+
+        def match(leave_out: str = "") -> Matching:
+            plan = self._planner.plan(query, leave_out)
+            asked[:] = [(plan, *self._match(plan))]
+            return asked[0][1]
+
         counted = None
-        if query.facets is not None:
-            counted = self._counter.count(
-                query,
-                query.facets,
-                self._clusters,
-                lambda name: self._match(self._planner.plan(query, name))[0],
-            )
-        plan = self._planner.plan(query)
-        matching, total = self._match(plan)
+        if query.facets is None:
+            match()
+        else:
+            counted = self._counter.count(query, query.facets, self._clusters, match)
+        [(plan, matching, total)] = asked
         if query.limit == 0 or total == 0:
             return Page([], total, None, counted)
         end = query.offset + query.limit
@@ -249,28 +248,20 @@ class FastIndex:
             self._mask = np.zeros((size + size // 4 + 7) & ~7, dtype=np.uint8)
             self._words = self._mask.view(np.uint64)
 
-    # Jobs on copies: the owner begins them and takes their results over; at most one at a time.
+    # A job on copies: the owner begins it and takes its result over; at most one at a time.
 
     def _mend(self, tail: int) -> None:
         if self._job is not None:
             if not self._job.done():
                 return
             self._finish_job()
-        clusters = self._clusters
-        if clusters.tail > tail:
-            self._take_over = self._take_clusters
-            self._job = self._run(clusters.begin_clustering().run)
-        elif clusters.dirty > _DIRTY:
-            self._take_over = self._take_order
-            self._job = self._run(clusters.begin_reordering().run)
+        if self._clusters.tail > tail:
+            self._job = self._run(self._clusters.begin_clustering().run)
 
     def _finish_job(self) -> None:
         job, self._job = self._job, None
         if job is not None:
-            self._take_over(job.result())
+            self._take_clusters(job.result())
 
     def _take_clusters(self, made: Clusters) -> None:
         self._clusters = self._clusters.end_clustering(made)
-
-    def _take_order(self, made: Any) -> None:
-        self._clusters.end_reordering(made)

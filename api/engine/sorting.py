@@ -28,16 +28,20 @@ _NO_RANKS: Final = np.zeros(0, dtype=np.int64)
 _NO_SECOND: Final = (False, 0)
 _KEY_BITS: Final = 63
 _EQUALS: Final = 256
-_ROOM: Final = 768
+_ROOM: Final = 96
 """Candidates held beyond twice those that are wanted."""
+_ROOM_FOR_EQUALS: Final = 768
+"""The same, where keys do not tell all stones apart."""
+_SAMPLED: Final = 2_000
+_PAGES_SAMPLED: Final = 8
+"""So many candidates, and so many times those that are wanted, are worth a look at some of them first."""
+_SAMPLE: Final = 1_500
+_SPARE: Final = 4.0
 _CODE_BITS: Final = 21
 _CARAT_BITS: Final = 24
 _PRICE_BITS: Final = 32
 _BITS: Final = MappingProxyType({np.int8: 9, np.int16: 17, np.int32: 33, np.int64: 42})
 """Bits that the numbers of a column take, unknown ones included; of 64-bit ones, those that a moment takes."""
-_WALK_MANY: Final = 4_000
-_OTHERS: Final = 20_000
-_SLACK_STEPS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Sorter:
         self._stock = stock
         self._orders: dict[str, tuple[int, TextOrder]] = {}
         self._ranks: tuple[int, NDArray[np.int64]] = (-1, _NO_RANKS)
+        self._sample: NDArray[np.int64] = np.empty(8 * _SAMPLE, dtype=np.int64)
+        self._narrow: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 
     def first(
         self, query: Query, plan: Plan, clusters: Clusters, matching: Any, total: int, most: int
@@ -86,36 +92,37 @@ class Sorter:
         after = self._after(query, key, second_bits, room) if query.after else (-1, -1)
         if after is None:
             return None
-        held = 2 * most + _ROOM
+        held = 2 * most + (_ROOM if room else _ROOM_FOR_EQUALS)
         keys, places = np.empty(held, dtype=np.int64), np.empty(held, dtype=np.int32)
         equals = np.empty(_EQUALS, dtype=np.int32)
-        ids = (self._feed_ranks(), stock.id_feed, stock.id_high)
-        count = -2
-        if (
-            key.column is clusters.price
-            and not second_bits
-            and self._worth_a_walk(plan, clusters, total, most)
-        ):
-            low, high = plan.low, plan.high
-            value = query.after.values[0] if query.after else None
-            if isinstance(value, int):
-                # Whatever is before the page's beginning need not be walked past.
-                low, high = (low, min(high, value)) if sort.descending else (max(low, value), high)
-            steps = 4 * most * max(1, clusters.ordered_end // max(1, total)) + _SLACK_STEPS
-            count, distinct, same = order.walk(
-                *(clusters.order, clusters.ordered_price, clusters.moved, clusters.others(), clusters.front),
-                *(clusters.rear, clusters.price, clusters.carat, clusters.row_at),
-                *(np.uint32(plan.no_front), np.uint32(plan.no_rear), low, high, plan.carat_low),
-                *(plan.carat_high, sort.descending, key.offset, key.bits, room, *ids, *after, most, steps),
-                *(keys, places, equals),
-            )
-        if count == -2:
-            monotone = key.column is clusters.carat and plan.rows is None
+        last = (1 << key.bits) - 1
+        floor = 0 if after[0] < 0 else after[0] >> second_bits + room
+        monotone = key.column is clusters.carat and plan.rows is None
+        ceiling = (
+            last if monotone else self._ceiling(key, sort.descending, floor, clusters, matching, total, most)
+        )
+        while True:
+            words = matching.words
+            if not key.by_row and not monotone and ceiling < last:
+                words = self._narrowed(key, sort.descending, floor, ceiling, matching)
             count, distinct, same = order.smallest(
-                *(matching.spans, matching.words, monotone and sort.descending, monotone, clusters.row_at),
+                *(matching.spans, words, sort.descending and not key.by_row, monotone, clusters.row_at),
                 *(key.column, key.by_row, key.ranks, key.null, sort.descending, key.offset, key.bits),
-                *(second, second_descending, second_bits, room, *ids, *after, most, keys, places, equals),
+                *(
+                    second,
+                    second_descending,
+                    second_bits,
+                    room,
+                    self._feed_ranks(),
+                    stock.id_feed,
+                    stock.id_high,
+                ),
+                *(*after, ceiling, most, keys, places, equals),
             )
+            if ceiling == last or count < 0 or count >= most:
+                break
+            # The sample was unlike the whole.
+            ceiling = last
         if count < 0:
             return None
         rows = clusters.row_at[places[:count]]
@@ -123,6 +130,43 @@ class Sorter:
             found: list[int] = rows[:most].tolist()
             return found
         return self.whole(query, np.concatenate([clusters.row_at[equals[:same]], rows]), most)
+
+    def _ceiling(
+        self, key: Key, descending: bool, floor: int, clusters: Clusters, matching: Any, total: int, most: int
+    ) -> int:
+        """What in the attribute's bits of a key is very probably enough for the first `most`."""
+        if total < max(_SAMPLED, _PAGES_SAMPLED * most):
+            return (1 << key.bits) - 1
+        found: int = order.find_ceiling(
+            *(matching.spans, matching.words, clusters.row_at, key.column, key.by_row, key.ranks, key.null),
+            *(
+                descending,
+                key.offset,
+                key.bits,
+                floor,
+                total,
+                most,
+                max(1, total // _SAMPLE),
+                _SPARE,
+                self._sample,
+            ),
+        )
+        return found
+
+    def _narrowed(
+        self, key: Key, descending: bool, floor: int, ceiling: int, matching: Any
+    ) -> NDArray[np.uint64]:
+        if len(self._narrow) < len(matching.words):
+            self._narrow = np.empty(len(matching.words), dtype=np.uint64)
+        if descending:
+            top = (1 << key.bits) - 2 + key.offset
+            low, high = top - ceiling, top - floor
+        else:
+            low, high = floor + key.offset, ceiling + key.offset
+        order.narrow(
+            matching.spans, matching.words.view(np.uint8), key.column, low, high, self._narrow.view(np.uint8)
+        )
+        return self._narrow
 
     def _second(
         self, sort: tuple[SortKey, ...], key: Key, clusters: Clusters
@@ -156,11 +200,6 @@ class Sorter:
     def end_of(self, query: Query, row: int) -> After:
         """Where the page behind this row begins."""
         return After(tuple(self._value(key.name, row) for key in query.sort), self._stock.id_text(row))
-
-    def _worth_a_walk(self, plan: Plan, clusters: Clusters, total: int, most: int) -> bool:
-        if plan.by_row or plan.rows is not None or total < _WALK_MANY or len(clusters.others()) > _OTHERS:
-            return False
-        return 4 * most * clusters.ordered_end < total * total
 
     def _key(self, name: str, clusters: Clusters) -> Key | None:
         stock = self._stock

@@ -1,4 +1,4 @@
-"""Changes: where stones stand, and the order of their prices. Only the owner calls these on live arrays."""
+"""Where stones stand. Only the owner calls these on live arrays."""
 
 from __future__ import annotations
 
@@ -51,21 +51,20 @@ def find_spans(starts, cluster_bits, carat, no_rear, low, high, last_begin, last
 @njit(cache=True)
 def settle(
     rows, new_front, new_rear, new_price, new_carat, new_grades, position_of, front, rear, price, carat, grades,
-    row_at, moved, dirty, dirty_count, ordered_end, end, cluster_bits, gone,
+    row_at, ordered_end, end, cluster_bits, gone,
 ):  # fmt: skip
     """Give stones their places: where they are, or behind the end when they belong to another cluster.
 
     Args:
         rows: of the stones, each once; `new_…` is what stands there from now on.
         position_of: position by row, -1 for none.
-        dirty, dirty_count: positions whose price has moved, with room for all of these.
-        ordered_end: positions below are in clusters and in the order of prices.
+        ordered_end: positions below are in clusters.
         end: the first free position; there is room behind it for all of these.
         cluster_bits: bits of `rear` that make the cluster.
         gone: the bit of `front` that says so.
 
     Returns:
-        The new end, and the new count of dirty positions.
+        The new end.
     """
     for i in range(len(rows)):
         row = rows[i]
@@ -80,19 +79,12 @@ def settle(
             end += 1
             row_at[position] = row
             position_of[row] = position
-            moved[position] = 0
-            price[position] = new_price[i]
-        elif price[position] != new_price[i]:
-            price[position] = new_price[i]
-            if position < ordered_end and moved[position] != 1:
-                moved[position] = 1
-                dirty[dirty_count] = position
-                dirty_count += 1
+        price[position] = new_price[i]
         front[position] = new_front[i]
         rear[position] = new_rear[i]
         carat[position] = new_carat[i]
         grades[position] = new_grades[i]
-    return end, dirty_count
+    return end
 
 
 @njit(cache=True)
@@ -103,36 +95,3 @@ def leave(rows, position_of, front, gone):
         if position >= 0:
             front[position] = gone
             position_of[rows[i]] = -1
-
-
-@njit(cache=True, nogil=True)
-def merge_order(order, price, moved, dirty, new_order, new_price):
-    """The order of prices with the moved positions in their new places.
-
-    Args:
-        order: positions by price as they once were.
-        price: prices now.
-        moved: not 0 for the positions in `dirty`.
-        dirty: positions that moved, by their prices now.
-    """
-    taken = 0
-    out = 0
-    for i in range(len(order)):
-        position = order[i]
-        if moved[position] != 0:
-            continue
-        p = price[position]
-        while taken < len(dirty) and price[dirty[taken]] < p:
-            new_order[out] = dirty[taken]
-            new_price[out] = price[dirty[taken]]
-            out += 1
-            taken += 1
-        new_order[out] = position
-        new_price[out] = p
-        out += 1
-    while taken < len(dirty):
-        new_order[out] = dirty[taken]
-        new_price[out] = price[dirty[taken]]
-        out += 1
-        taken += 1
-    return out

@@ -10,7 +10,6 @@ import numpy as np
 from numba import njit
 
 from api.engine.kernels.bits import trailing_zeros
-from api.engine.limits import LEAST
 
 
 @njit(cache=True)
@@ -32,6 +31,14 @@ def _with_id(key, room, feed_rank, id_high):
         return key
     rest = (np.uint64(feed_rank) << np.uint64(59)) | (id_high >> np.uint64(5))
     return (key << room) | np.int64(rest >> np.uint64(64 - room))
+
+
+@njit(cache=True)
+def _add_ids(keys, places, count, room, row_at, feed_rank, id_feed, id_high):
+    """Complete keys whose bits for feed and id are 0."""
+    for i in range(count):
+        row = row_at[places[i]]
+        keys[i] = _with_id(keys[i] >> room, room, feed_rank[id_feed[row]], id_high[row])
 
 
 @njit(cache=True)
@@ -101,9 +108,110 @@ def _put_in_order(keys, places, count, most):
 
 
 @njit(cache=True)
+def _values_up_to(bound, least, most, descending, offset, last):
+    """The least and greatest known value whose part of a key is at most this."""
+    if descending:
+        return last - 1 - bound + offset, most
+    return least, bound + offset
+
+
+@njit(cache=True)
+def find_ceiling(
+    spans, words, row_at, column, by_row, ranks, null, descending, offset, bits, floor, total, most, every, spare, sample,
+):  # fmt: skip
+    """About how great the attribute's part of a key can be among the first `most`, judged by a sample.
+
+    Args:
+        floor: smaller ones are before the page.
+        total: marked candidates.
+        every: of so many stretches of 64 candidates one is looked at.
+        spare: standard deviations, about, that the answer is on the safe side.
+        sample: room for the sample.
+
+    Returns:
+        What very probably is enough; the greatest there is, when the sample says nothing.
+    """
+    last = (np.int64(1) << bits) - 1
+    coded = len(ranks) > 0
+    begin = 0
+    seen = 0
+    count = 0
+    turn = 0
+    for span in range(len(spans)):
+        first = spans[span, 0]
+        size = (spans[span, 1] - first + 7) >> 3
+        i = turn << 3
+        while i < size:
+            for at in range(i, min(i + 8, size)):
+                word = words[begin + at]
+                while word != 0:
+                    position = first + (at << 3) + np.int64(trailing_zeros(word) >> np.uint64(3))
+                    word &= word - np.uint64(1)
+                    value = np.int64(column[row_at[position]] if by_row else column[position])
+                    if coded:
+                        value = ranks[value]
+                    component = _component(value, null, descending, offset, bits)
+                    seen += 1
+                    if component >= floor:
+                        if count == len(sample):
+                            return last
+                        sample[count] = component
+                        count += 1
+            i += every << 3
+        # The stretches of the next span that are passed over.
+        turn = (i - size + 7) >> 3
+        begin += size
+    share = most * seen / max(1, total)
+    wanted = np.int64(share + spare * (np.sqrt(share) + 1))
+    if wanted >= count:
+        return last
+    return _select(sample, count, wanted)
+
+
+@njit(cache=True)
+def _select(numbers, count, wanted):
+    """The number that has `wanted` smaller ones before it in order."""
+    low, high = 0, count - 1
+    while low < high:
+        pivot = numbers[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while numbers[i] < pivot:
+                i += 1
+            while numbers[j] > pivot:
+                j -= 1
+            if i <= j:
+                numbers[i], numbers[j] = numbers[j], numbers[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    return numbers[wanted]
+
+
+@njit(cache=True)
+def narrow(spans, mask, column, low, high, out):
+    """Copy a mask, of candidates whose value by position is in [low, high]."""
+    begin = 0
+    for span in range(len(spans)):
+        first, end = spans[span, 0], spans[span, 1]
+        length = end - first
+        values, marked, kept = column[first:end], mask[begin : begin + length], out[begin : begin + length]
+        for i in range(length):
+            kept[i] = marked[i] & (values[i] >= low) & (values[i] <= high)
+        for i in range(begin + length, begin + ((length + 7) & ~7)):
+            out[i] = 0
+        begin += (length + 7) & ~7
+
+
+@njit(cache=True)
 def smallest(
     spans, words, backward, monotone, row_at, column, by_row, ranks, null, descending, offset, bits,
-    second, second_descending, second_bits, room, feed_rank, id_feed, id_high, after, after_row, most,
+    second, second_descending, second_bits, room, feed_rank, id_feed, id_high, after, after_row, ceiling, most,
     keys, places, equals,
 ):  # fmt: skip
     """The marked candidates with the smallest keys above `after`, in order.
@@ -124,6 +232,7 @@ def smallest(
         id_feed, id_high: of each row the feed's code and the id's first 64 bits.
         after: keys up to this are left out.
         after_row: the row whose key `after` is; -1 when it is no row's.
+        ceiling: what is above this in the attribute's bits of the key is left out.
         most: how many are wanted.
         keys, places: room for the answer and what is held meanwhile; at least `2 * most`.
         equals: room for positions whose key is `after`.
@@ -137,9 +246,14 @@ def smallest(
     same = 0
     begin = 0
     coded = len(ranks) > 0
+    # Ids are looked up where attributes are equal only: each is a wait for memory.
+    full = room == 0
     below = second_bits + room
     last = (np.int64(1) << bits) - 1
     least_value, most_value = np.int64(-(2**63)), np.int64(2**63 - 1)
+    if ceiling < last:
+        limit = ((ceiling + 1) << below) - 1
+        least_value, most_value = _values_up_to(ceiling, least_value, most_value, descending, offset, last)
     for span in range(len(spans)):
         first = spans[span, 0]
         size = (spans[span, 1] - first + 7) >> 3
@@ -174,129 +288,47 @@ def smallest(
                     if other < 0:
                         return -1, False, 0
                     key = (key << second_bits) | other
-                row = row_at[position]
-                key = _with_id(key, room, feed_rank[id_feed[row]], id_high[row])
-                if key <= after:
-                    if key == after and row != after_row:
-                        if same == len(equals):
-                            return -1, False, 0
-                        equals[same] = position
-                        same += 1
-                    continue
+                if full or key <= after >> room:
+                    row = row_at[position]
+                    key = _with_id(key, room, feed_rank[id_feed[row]], id_high[row])
+                    if key <= after:
+                        if key == after and row != after_row:
+                            if same == len(equals):
+                                return -1, False, 0
+                            equals[same] = position
+                            same += 1
+                        continue
+                    if not full:
+                        key = (key >> room) << room
+                else:
+                    key <<= room
                 if key > limit:
                     continue
                 if count == len(keys):
                     count, limit = _shrink(keys, places, count, most)
+                    if count == len(keys) and not full:
+                        # Too many are equal in the attributes: from now on ids decide at once.
+                        _add_ids(keys, places, count, room, row_at, feed_rank, id_feed, id_high)
+                        count, limit = _shrink(keys, places, count, most)
+                        full = True
+                        row = row_at[position]
+                        key = _with_id(key >> room, room, feed_rank[id_feed[row]], id_high[row])
                     if count == len(keys):
                         return -1, False, 0
                     bound = limit >> below
                     if bound < last:
-                        if descending:
-                            least_value = last - 1 - bound + offset
-                        else:
-                            most_value = bound + offset
+                        least_value, most_value = _values_up_to(
+                            bound, least_value, most_value, descending, offset, last
+                        )
                     if key > limit:
                         continue
                 keys[count] = key
                 places[count] = position
                 count += 1
         begin += size
-    count, distinct = _put_in_order(keys, places, count, most)
-    return count, distinct, same
-
-
-@njit(cache=True)
-def _below(ordered, value):
-    """How many of ascending numbers are less than a value."""
-    low, high = 0, len(ordered)
-    while low < high:
-        middle = (low + high) >> 1
-        if ordered[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True)
-def walk(
-    order, ordered_price, moved, others, front, rear, price, carat, row_at, no_front, no_rear, low, high,
-    carat_low, carat_high, descending, offset, bits, room, feed_rank, id_feed, id_high, after, after_row, most,
-    budget, keys, places, equals,
-):  # fmt: skip
-    """What `smallest` gives for the price, by walking the stones in the order of their prices.
-
-    Args:
-        order, ordered_price: positions by price as they once were, and those prices.
-        moved: of each position whether its price has changed since.
-        others: positions that are not in `order` or have moved.
-        budget: steps after which it gives up with -2.
-    """
-    limit = np.int64(2**63 - 1)
-    count = 0
-    same = 0
-    found = 0
-    steps = 0
-    if descending:
-        i, step = _below(ordered_price, high + 1) - 1, -1
-    else:
-        i, step = _below(ordered_price, low), 1
-    turn = 0
-    while True:
-        # First the others, all of them; then along the order until what follows is behind the answer.
-        if turn < len(others):
-            position = others[turn]
-            turn += 1
-            p = np.int64(price[position])
-            if p < low or p > high:
-                continue
-            walking = False
-        else:
-            if i < 0 or i >= len(order):
-                break
-            p = np.int64(ordered_price[i])
-            if p < low or p > high:
-                break
-            steps += 1
-            if steps > budget:
-                return -2, False, 0
-            position = order[i]
-            i += step
-            walking = True
-        component = _component(p, np.int64(LEAST), descending, offset, bits)
-        if walking and component > (limit >> room):
-            break
-        if walking and moved[position] != 0:
-            continue
-        if ((front[position] & no_front) | (rear[position] & no_rear)) != 0:
-            continue
-        if carat[position] < carat_low or carat[position] > carat_high:
-            continue
-        row = row_at[position]
-        key = _with_id(component, room, feed_rank[id_feed[row]], id_high[row])
-        if key <= after:
-            if key == after and row != after_row:
-                if same == len(equals):
-                    return -1, False, 0
-                equals[same] = position
-                same += 1
-            continue
-        if key > limit:
-            continue
-        if count == len(keys):
-            count, border = _shrink(keys, places, count, most)
-            limit = min(limit, border)
-            if count == len(keys):
-                return -1, False, 0
-            if key > limit:
-                continue
-        keys[count] = key
-        places[count] = position
-        count += 1
-        if walking:
-            found += 1
-            if found == most:
-                # Whatever follows at another price is behind these.
-                limit = min(limit, (component << room) | ((np.int64(1) << room) - 1))
+    if not full:
+        if count > most:
+            count, _ = _shrink(keys, places, count, most)
+        _add_ids(keys, places, count, room, row_at, feed_rank, id_feed, id_high)
     count, distinct = _put_in_order(keys, places, count, most)
     return count, distinct, same

@@ -100,15 +100,18 @@ def test_every_answer_equals_a_naive_scan(turn: int, wild: bool, monkeypatch: py
 
 
 def hold_to_a_naive_scan(turn: int, wild: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Small enough that clusters and orders are made anew all the time, and that both ways to a page are taken.
+    # Small enough that clusters are made anew all the time, and that samples are taken, some of them misleading.
     for name, most in (
         ("fast_index._TAIL_SERVING", 12),
-        ("fast_index._DIRTY", 5),
         ("fast_index.FEW_ROWS", 3),
+        ("sorting._SAMPLED", 20 * (turn % 2)),
+        ("sorting._PAGES_SAMPLED", 1),
+        ("sorting._SAMPLE", 10),
+        ("sorting._SPARE", float(turn % 3)),
+        ("sorting._ROOM", turn % 3),
+        ("sorting._ROOM_FOR_EQUALS", turn % 3),
     ):
         monkeypatch.setattr(f"api.engine.{name}", most)
-    monkeypatch.setattr("api.engine.sorting._WALK_MANY", 20 * (turn % 2))
-    monkeypatch.setattr("api.engine.sorting._ROOM", turn % 3)
     searches, jobs = Searches(1000 * turn + wild, wild=wild), Jobs()
     index, stock = FastIndex(run=jobs.submit), dict[str, Stone]()
     for batch in range(BATCHES):
