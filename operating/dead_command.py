@@ -42,6 +42,8 @@ def list_(
             typer.echo(f"STOPPED {pause.subject} since {pause.since:%Y-%m-%d %H:%M:%S}: {pause.reason}")
     for group in found:
         typer.echo(line(group))
+    if not found:
+        typer.echo("there is no letter" if every else "no letter waits; --all shows settled groups", err=True)
 
 
 @app.command()

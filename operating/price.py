@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -99,19 +99,21 @@ class Explanation:
 
     def shown(self) -> dict[str, Any]:
         """For people and programs."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
         return plain
 
 
 async def explain(
     database: Database, kafka: KafkaSettings, stone: str, at: datetime | None = None
 ) -> Explanation:
-    """Explain a stone's price now, or at a time.
+    """Explain a stone's price now, or at a time (UTC unless it says otherwise).
 
     Raises:
         Invalid: there is no such stone, or it had no price at that time.
         Retriable: Kafka or Postgres does not answer.
     """
+    if at is not None and at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
     async with database.link() as link:
         now = await link.fetchrow(_NOW, stone)
         if now is None:

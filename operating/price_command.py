@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
 
@@ -23,8 +23,7 @@ def price(
 ) -> None:
     """Why a stone costs what it costs, now or at a past time."""
     kafka = load_settings(KafkaSettings).kafka
-    moment = at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
-    found: Explanation = with_database(lambda database: explain(database, kafka, stone, moment))
+    found: Explanation = with_database(lambda database: explain(database, kafka, stone, at))
     if as_json:
         typer.echo(json.dumps(found.shown(), indent=2))
         return
@@ -39,7 +38,7 @@ def price(
         f" sha256 {source.sha256 or '(not kept any more)'}"
     )
     if source.query is not None:
-        typer.echo(f"  asked for {json.dumps(source.query, default=str)}")
+        typer.echo(f"  asked for {_plain(source.query)}")
     for later in found.since:
         typer.echo(f"  since: {line(later)}")
 
@@ -50,3 +49,10 @@ def line(price: Price) -> str:
         f"{price.price_cents} {price.currency} cents = {price.cost_cents} + {price.margin_bps} bps by {price.rule!r}"
         f" of rule set {price.rules_version}, mapper {price.mapper_version}, {price.cause} at {price.changed_at:%Y-%m-%d %H:%M:%S}"
     )
+
+
+def _plain(query: dict[str, Any]) -> str:
+    """What was asked of the vendor, without what was left open."""
+    said = {**query, **(query["slice"] or {})}
+    del said["slice"]
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value is not None)

@@ -89,12 +89,14 @@ class Replay:
         self._groups = Groups(kafka)
         self._span = Span(task.job.subject, task.job.request["from"], task.job.request["to"])
         self._kept: dict[str, Any] = dict(task.job.checkpoint or {})
+        self._began = time.monotonic()
         self._pace: tuple[float, int] | None = None
 
     async def run(self) -> Mapping[str, Any]:
         """Do it; the result says what was read, what it came to and whether that is all of it."""
         if not self._kept:
             await self._prepare()
+        self._began = time.monotonic()
         if self._task.job.request["by"] == "background":
             await self._behind()
         else:
@@ -235,8 +237,9 @@ class Replay:
             "written": dict(written),
             "verified": items == self._task.job.request["items"],
         }
-        if self._pace is not None and (took_s := time.monotonic() - self._pace[0]) > 0:
-            result["records_per_s"] = round((records - self._pace[1]) / took_s, 2) or None
+        # One that was over before its first progress is measured as a whole.
+        since, before = self._pace if self._pace and self._pace[1] < records else (self._began, 0)
+        result["records_per_s"] = round((records - before) / (time.monotonic() - since), 2)
         return result
 
     def _receipts(self) -> tuple[Counter[str], int]:

@@ -147,7 +147,11 @@ async def _group(
 
 
 def _say(found: Preview) -> None:
-    eta = "no replay yet to tell by" if found.eta_s is None else f"about {found.eta_s:g} s"
+    eta = (
+        "an unknown time: there was no replay yet to tell by"
+        if found.eta_s is None
+        else f"about {found.eta_s:g} s"
+    )
     wait = (
         ""
         if found.fresh_wait_s is None

@@ -99,7 +99,9 @@ async def promote(link: Link, shadow: Job, preview: Preview, actor: str) -> Job:
 
 
 def span_of(shadow: Job) -> Span:
-    """The range that a shadow was made of."""
+    """The range that a shadow was made of. Raises `Invalid` where the job is none."""
+    if shadow.kind != KIND:
+        raise Invalid("job", f"job {shadow.id} is no shadow but a {shadow.kind}")
     return Span(shadow.subject, shadow.request["from"], shadow.request["to"])
 
 

@@ -240,8 +240,8 @@ def vendor(context: typer.Context) -> None:
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
     """A package's own typer app, imported only when it is asked for."""
     command = typer.main.get_command(import_module(module).app)
-    # What a command prints may be read by a program: log lines go elsewhere.
-    _prepared(name.replace(" ", "-"), ())
+    # What a command prints may be read by a program: log lines go elsewhere, and only those that tell of trouble.
+    _prepared(name.replace(" ", "-"), (), "WARNING")
     _to_exit_code(lambda: _answer(lambda: command(list(arguments), prog_name=name)))
 
 
@@ -265,7 +265,8 @@ def _serve(name: str, entry: Entry) -> None:
     _to_exit_code(lambda: module.run(settings))
 
 
-def _prepared(name: str, groups: Sequence[type[Group]]) -> Settings:
+def _prepared(name: str, groups: Sequence[type[Group]], level: str = "INFO") -> Settings:
+    """The settings, with logs and telemetry set up by them; `level` holds where they do not name one."""
     try:
         settings = load_settings(*dict.fromkeys((*COMMON, *groups)))
     except BadSettings as error:
@@ -274,7 +275,12 @@ def _prepared(name: str, groups: Sequence[type[Group]]) -> Settings:
     from runtime.telemetry import configure_telemetry
     from runtime.version import VERSION
 
-    configure_logs(settings.log, name)
+    log = (
+        settings.log
+        if "level" in settings.log.model_fields_set
+        else settings.log.model_copy(update={"level": level})
+    )
+    configure_logs(log, name)
     configure_telemetry(settings.telemetry, name, VERSION)
     return settings
 

@@ -109,7 +109,9 @@ def _link_checkout(folder: Path) -> None:
     site = folder / "lib" / f"python{_version_of(folder)}" / "site-packages"
     (site / "adamas-checkout.pth").write_text(f"{checkout}\n")
     command = folder / "bin" / "adamas"
-    command.write_text(f"#!{folder.absolute()}/bin/python\nfrom runtime.cli import main\n\nmain()\n")
+    # A process that the command spawns imports this file under another name.
+    start = 'from runtime.cli import main\n\nif __name__ == "__main__":\n    main()\n'
+    command.write_text(f"#!{folder.absolute()}/bin/python\n{start}")
     command.chmod(0o755)
 
 

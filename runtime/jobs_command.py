@@ -21,8 +21,11 @@ Id = Annotated[int, typer.Argument(help="The job's number.")]
 @app.command("list")
 def list_(every: Annotated[bool, typer.Option("--all", help="Ended ones too.")] = False) -> None:
     """The jobs, newest first."""
-    for job in with_database(lambda database: _recent(database, open_only=not every)):
+    found = with_database(lambda database: _recent(database, open_only=not every))
+    for job in found:
         typer.echo(line(job))
+    if not found:
+        typer.echo("there is no job" if every else "no job is open; --all shows ended ones", err=True)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The lock file is dealt out whole, and what pip says becomes advice."""
 
+import runpy
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_an_old_python_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(install, "MINIMUM", (99, 0))
     with pytest.raises(install.InstallFailed, match=r"too old: 3\.11 or newer is needed"):
         install.install(tmp_path / "x.lock", tmp_path / "venv")
+
+
+def test_a_process_that_the_command_spawns_does_not_run_it_again(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib/python3.11/site-packages").mkdir(parents=True)
+    (tmp_path / "pyvenv.cfg").write_text("version = 3.11.0\n")
+    install._link_checkout(tmp_path)
+    # As `multiprocessing` does in the child; the command would end it (SystemExit).
+    runpy.run_path(str(tmp_path / "bin" / "adamas"), run_name="__mp_main__")
