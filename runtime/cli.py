@@ -227,8 +227,11 @@ def replay(context: typer.Context) -> None:
 
 @app.command(context_settings=PASS_ON)
 def price(context: typer.Context) -> None:
-    """Say why a stone costs what it costs, now or at a past time."""
-    _sub_command("operating.price_command", "adamas price", context.args)
+    """Say why a stone costs what it costs, now or at a past time; `price export` writes the history as CSV."""
+    if context.args[:1] == ["export"]:
+        _sub_command("operating.price_export_command", "adamas price export", context.args[1:])
+    else:
+        _sub_command("operating.price_command", "adamas price", context.args)
 
 
 @app.command(context_settings=PASS_ON)
