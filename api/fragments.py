@@ -29,6 +29,7 @@ NOWHERE: Final = -1
 _SHIFT: Final = 32
 _OFFSET: Final = (1 << _SHIFT) - 1
 _HEADER: Final = struct.Struct("<III")
+_LENGTH_BYTES: Final = np.arange(4)
 _MOVED_AT_ONCE: Final = 400
 _NAME: Final = "records-{:06}"
 _PATTERN: Final = "records-*"
@@ -199,29 +200,33 @@ class Fragments:
         return data[offset : offset + _HEADER.size + length]
 
     def _append(self, framed: Sequence[bytes]) -> NDArray[np.int64]:
-        lengths = np.fromiter(map(len, framed), np.int64, len(framed))
-        ends = np.cumsum(lengths)
         places = np.empty(len(framed), dtype=np.int64)
-        begin = 0
-        while begin < len(framed):
+        lengths = np.fromiter(map(len, framed), dtype=np.int64, count=len(framed))
+        start = 0
+        while start < len(framed):
             if self._head is None:
-                self._head = self._open(max(self._segment_bytes, len(framed[begin])))
+                self._head = self._open(max(self._segment_bytes, len(framed[start])))
             head = self._segments[self._head]
-            # From a place among these records to one in the segment.
-            shift = head.size - int(ends[begin] - lengths[begin])
-            end = int(np.searchsorted(ends, len(head.map) - shift, side="right"))
-            places[begin:end] = (self._head << _SHIFT) + shift + ends[begin:end] - lengths[begin:end]
-            _write(head, b"".join(framed[begin:end]))
-            if end < len(framed):
+            ends = head.size + np.cumsum(lengths[start:])
+            stop = start + int(np.searchsorted(ends, len(head.map), side="right"))
+            places[start:stop] = self._head << _SHIFT | (ends - lengths[start:])[: stop - start]
+            _write(head, b"".join(framed[start:stop]))
+            start = stop
+            if start < len(framed):
                 self._head = None
-            begin = end
         return places
 
     def _drop(self, rows: Rows) -> None:
         places = self._places[rows[rows < len(self._places)]]
-        for place in places[places != NOWHERE].tolist():
-            segment = self._segments[place >> _SHIFT]
-            segment.stale += _HEADER.size + _HEADER.unpack_from(segment.map, place & _OFFSET)[0]
+        places = places[places != NOWHERE]
+        numbers = places >> _SHIFT
+        for number in np.unique(numbers).tolist():
+            segment = self._segments[number]
+            offsets = places[numbers == number] & _OFFSET
+            data = np.frombuffer(segment.map, dtype=np.uint8)
+            # The length stands first in the header.
+            lengths = data[offsets[:, None] + _LENGTH_BYTES].view("<u4")
+            segment.stale += _HEADER.size * len(offsets) + int(lengths.sum(dtype=np.int64))
 
     def _reach(self, rows: int) -> None:
         if rows > len(self._places):
