@@ -23,11 +23,11 @@ from api.fields import FIELDS
 from api.query import Query
 from bench.stock import Stock
 
-_TEXTS: Final = (
+TEXTS: Final = (
     *("shape", "color", "clarity", "cut", "polish", "symmetry", "fluorescence", "lab", "availability"),
 )
-_NUMBERS: Final = ("carat", "ratio", "price_cents", "price_per_carat_cents", "updated_at")
-_ALL: Final = (*_TEXTS, "lab_grown", *_NUMBERS, "id_rank")
+NUMBERS: Final = ("carat", "ratio", "price_cents", "price_per_carat_cents", "updated_at")
+_ALL: Final = (*TEXTS, "lab_grown", *NUMBERS, "id_rank")
 _UNKNOWN: Final = -1
 
 
@@ -49,7 +49,7 @@ class Columns:
         self.texts = stock.texts
         self.codes: dict[str, dict[Any, int]] = {}
         self.arrays: dict[str, NDArray[Any]] = {}
-        for name in _TEXTS:
+        for name in TEXTS:
             values = dict.fromkeys([*FIELDS[name].values, *filter(None, set(stock.texts[name].tolist()))])
             self.codes[name] = {value: code for code, value in enumerate(values)} | {None: _UNKNOWN}
             self.arrays[name] = np.array(
@@ -150,8 +150,8 @@ class InPostgres:
     def fill(self) -> None:
         """Make, fill and index both tables."""
         columns = self._columns
-        texts = ", ".join(f"{name} text" for name in _TEXTS)
-        codes = ", ".join(f"{name} smallint" for name in _TEXTS)
+        texts = ", ".join(f"{name} text" for name in TEXTS)
+        codes = ", ".join(f"{name} smallint" for name in TEXTS)
         rest = (
             "lab_grown boolean, carat double precision, ratio double precision, price_cents integer, "
             "price_per_carat_cents integer, updated_at bigint, id_rank integer"
@@ -165,9 +165,9 @@ class InPostgres:
         every = np.arange(len(columns.ranks))
         self._copy("former", every, columns.texts)
         self._copy("best", columns.layout, columns.arrays)
-        for name in _TEXTS:
+        for name in TEXTS:
             self._run(self._connection.execute(f"CREATE INDEX ON former (UPPER({name}))"))
-        for name in _NUMBERS:
+        for name in NUMBERS:
             self._run(self._connection.execute(f"CREATE INDEX ON former ({name})"))
         for statement in (
             "CREATE INDEX ON former (UPPER(shape), carat, price_cents)",
@@ -192,8 +192,8 @@ class InPostgres:
         arrays = self._columns.arrays
         for start in range(0, len(rows), 100_000):
             part = rows[start : start + 100_000]
-            values = [*(texts[name][part].tolist() for name in _TEXTS)]
-            values += [arrays[name][part].tolist() for name in ("lab_grown", *_NUMBERS, "id_rank")]
+            values = [*(texts[name][part].tolist() for name in TEXTS)]
+            values += [arrays[name][part].tolist() for name in ("lab_grown", *NUMBERS, "id_rank")]
             lines = (
                 "\t".join("\\N" if v is None else str(v) for v in row) for row in zip(*values, strict=True)
             )
