@@ -10,11 +10,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
+from opentelemetry import trace
+from opentelemetry.trace import Span, Status, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.answer import Direct
 from api.freshness import Freshness
 from api.problems import Problem, internal_error, refusal
+from runtime import tracing
 from runtime.logs import FrequentLines
 from runtime.metrics import counter, histogram
 
@@ -54,8 +57,18 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if tracing.on() and not scope["path"].startswith(_QUIET):
+            named = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            with tracing.request_span(scope["method"], named) as span:
+                await self._answer(
+                    scope, receive, send, trace.format_trace_id(span.get_span_context().trace_id)
+                )
+                _tell(span, scope)
+        else:
+            await self._answer(scope, receive, send, trace_id_of(scope))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, trace_id: str) -> None:
         started = perf_counter()
-        trace_id = trace_id_of(scope)
         access: dict[str, Any] = {}
         scope["trace_id"], scope["access"] = trace_id, access
 
@@ -106,6 +119,14 @@ async def _answer(direct: Direct, scope: Scope, receive: Receive, send: Send) ->
         await refusal(problem, scope["path"], scope["trace_id"])(scope, receive, send)
     else:
         await answer.send(send)
+
+
+def _tell(span: Span, scope: Scope) -> None:
+    status = int(scope["access"].get("status") or 500)
+    span.update_name(f"{scope['method']} {getattr(scope.get('route'), 'path', None) or '(none)'}")
+    span.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        span.set_status(Status(StatusCode.ERROR))
 
 
 def trace_id_of(scope: Scope) -> str:

@@ -43,7 +43,13 @@ _SUMMARY: Final = "Diamonds, priced and searchable within seconds of the vendor'
 def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     """An application that answers from `service`; it starts and stops nothing but what `lifespan` does."""
     app = FastAPI(
-        title=_TITLE, summary=_SUMMARY, version=service.health.version, lifespan=lifespan, redoc_url=None
+        title=_TITLE,
+        summary=_SUMMARY,
+        version=service.health.version,
+        lifespan=lifespan,
+        redoc_url=None,
+        # `Access` makes the one span of a request, also of those that do not pass the router.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     search = Search(service)
     app.include_router(diamonds_router(service, search))

@@ -23,6 +23,7 @@ from api.folding import Folded, fold
 from api.freshness import Freshness, version_of
 from api.index import Index
 from api.snapshot import Manifest, Snapshots
+from runtime import tracing
 from runtime.health import Check
 from runtime.kafka import REQUEST_TIMEOUT_S, admin, topic_id
 from runtime.metrics import counter, gauge
@@ -193,8 +194,13 @@ class Follower:
         # Encoded here, so that it costs the loop less.
         size = self._slice if self.caught_up else _LOADING
         slices = self._index.prepare(folded.batch, size)
+        # What was there at the start is old news, and its traces have long ended.
+        traces = tracing.traceparents(message.headers() for message in messages) if self._settled else ()
         try:
-            asyncio.run_coroutine_threadsafe(self._apply_in_slices(slices, size, folded), self._loop).result()
+            with tracing.batch_span("api.apply", traces, records=len(messages)):
+                asyncio.run_coroutine_threadsafe(
+                    self._apply_in_slices(slices, size, folded), self._loop
+                ).result()
         except CancelledError:
             log.info("api.batch_cancelled")
             return

@@ -30,6 +30,7 @@ from runtime.heap import give_back, limit_arenas
 from runtime.postgres import Database
 from runtime.settings import FeedsSettings, GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
+from runtime.telemetry import instrument_clients
 from schemas.errors import Fatal
 from streams.rules_desk import RuleDesk
 from streams.rules_keeper import FetchRates, Keeper
@@ -50,6 +51,7 @@ def run(settings: Settings) -> None:
     # The tail decodes in a thread of its own; requests must not wait five milliseconds for it to yield.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     limit_arenas()
+    instrument_clients(http=True)
     with Shutdown() as shutdown, _bound(settings.api.host, settings.api.port) as listener:
         server = _Server(_config(settings, shutdown, listener.getsockname()[1]))
         shutdown.on_request(server.stop)

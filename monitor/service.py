@@ -90,7 +90,14 @@ def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
             log.info("monitor.started", members=sorted(own.member_urls))
             yield
 
-    app = FastAPI(title="Adamas monitor", version=VERSION, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="Adamas monitor",
+        version=VERSION,
+        lifespan=lifespan,
+        redoc_url=None,
+        # Nobody but probes and the board asks here.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     app.include_router(router(health, watch.database, lambda: board(watch, own.cluster, feeds), shutdown))
     return app
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from runtime import tracing
 from schemas.errors import Fatal
 from schemas.topics import CANONICAL, DEAD, RAW, RECEIPTS, RULESETS
 from streams.memory import Memory, Version
@@ -63,6 +64,7 @@ class Delivery:
         self._failure: KafkaError | None = None
         self._offsets: defaultdict[int, deque[int]] = defaultdict(deque)
         self._reports: dict[int, Report] = {}
+        self._traces: dict[str, bytes] = {}
 
     async def feed(self, out: Outbox) -> None:
         """Produce what was added since the last call and remember what has been delivered meanwhile.
@@ -71,6 +73,7 @@ class Delivery:
         beginning travels; and what has been remembered is let go, which keeps the work within the processor's caches.
         """
         self._memory.expect(out.overlay)
+        self._traces = out.traces
         await self._produce_stones(out.stones[out.fed :])
         out.fed = len(out.stones)
         self._producer.poll(0)
@@ -94,13 +97,15 @@ class Delivery:
         await self._delivered()
 
     async def _produce_stones(self, stones: list[tuple[int, Version]]) -> None:
-        produce, topic = self._producer.produce, self._topics.canonical
+        produce, topic, traces = self._producer.produce, self._topics.canonical, self._traces
         for number, (slot, version) in enumerate(stones):
             if number % _CHUNK == 0:
                 self._producer.poll(0)
                 await asyncio.sleep(0)
             report = self._reports.get(slot) or self._report_of(slot)
             headers = None if version.body is not None else _null_headers(version)
+            if traces and (told := traces.get(version.id)):
+                headers = [*(headers or ()), (tracing.HEADER, told)]
             while True:
                 try:
                     produce(topic, version.body, version.id.encode(), slot, report, headers=headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from runtime.tracing import HEADER
 from schemas.headers import Headers
 from schemas.receipt import Outcome
 from streams.memory import Version
@@ -30,6 +31,7 @@ class Outbox:
         fed: how many of `stones` have been produced already.
         outcomes: by feed and outcome, for the metrics.
         last: feed and outcomes of the record that was taken last, where it had items; whoever wants it clears it.
+        traces: the `traceparent` that a stone's record carries on, by stone; only sampled ones.
     """
 
     stones: list[tuple[int, Version]] = field(default_factory=list)
@@ -40,11 +42,20 @@ class Outbox:
     fed: int = 0
     outcomes: dict[tuple[str, Outcome], int] = field(default_factory=dict)
     last: tuple[str, list[Outcome]] | None = None
+    traces: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, slot: int, version: Version) -> None:
         """Write a version of a stone."""
         self.stones.append((slot, version))
         self.overlay[version.id] = version
+
+    def carry(self, told: bytes, stones: int, letters: int) -> None:
+        """Let what was added after so many stones and dead letters carry this `traceparent`."""
+        self.traces.update((version.id, told) for _, version in self.stones[stones:])
+        self.dead[letters:] = [
+            letter._replace(headers=[*(letter.headers or ()), (HEADER, told)])
+            for letter in self.dead[letters:]
+        ]
 
     def let_go(self, delivered: int) -> None:
         """Drop the first stones: they were delivered, and the memory knows them now."""

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 import structlog
 from confluent_kafka import TopicPartition
 
+from runtime import tracing
 from runtime.health import Aspect, Check, Health, serve_health
 from runtime.job_runner import JobRunner
 from runtime.kafka import consumer, producer
@@ -253,22 +254,27 @@ class Process:
         async with self._one_at_a_time:
             if self._assigned_anew:
                 await self._catch_up()
-            out = Outbox()
-            await self._decide([event.message for event in events], out)
-            await self.delivery.send(out)
+            out, messages = Outbox(), [event.message for event in events]
+            told = tracing.traceparents(message.headers for message in messages)
+            with tracing.batch_span("process.batch", told, pages=len(messages)) as traces:
+                await self._decide(messages, out, traces)
+                await self.delivery.send(out)
         self._busy_at = time.monotonic()
         self._motion.moved()
         for (feed, outcome), count in out.outcomes.items():
             figures.ITEMS.labels(feed, outcome).inc(count)
 
-    async def _decide(self, messages: list[Any], out: Outbox) -> None:
+    async def _decide(self, messages: list[Any], out: Outbox, traces: dict[bytes, bytes]) -> None:
         book = self._book()
         now_ms = int(time.time() * 1000)
         for message in messages:
             if not self.gate.lets_pass(message.partition):
                 leave_unread(self._app, message)
                 continue
+            before = len(out.stones), len(out.dead)
             self.worker.take(_raw_record(message), book, now_ms, out)
+            if traces and (told := traces.get(tracing.traceparent(message.headers) or b"")):
+                out.carry(told, *before)
             self._next_offsets[message.partition] = message.offset + 1
             if out.last is not None:
                 self.gate.count(*out.last, message.offset)

@@ -20,6 +20,7 @@ from connectors.budget import Priority
 from connectors.feeds.protocol import NO_UPPER_END, Ambiguous, Slice
 from connectors.gateway.deadline import Deadline, Passed
 from connectors.gateway.operations import Call, Gateway, Line
+from runtime import tracing
 from schemas.errors import Invalid, Retriable, SlowDown
 from schemas.gateway import (
     DEADLINE_HEADER,
@@ -77,17 +78,21 @@ class _Door:
                 return _refused(
                     HTTPStatus.UNAUTHORIZED, "unauthorized", "the service token is missing or wrong"
                 )
-            call = Call(Deadline.within(DEFAULT_DEADLINE_S))
-            try:
-                call.deadline = _deadline(request)
-                line = self._gateway.line(request.path_params["feed"])
-                answer = await operation(request, line, call)
-            except (Invalid, Retriable) as error:
-                return _refusal(error, call)
-            body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
-            return Response(body, headers=_wait(call), media_type=_JSON)
+            with tracing.request_span(f"gateway.{operation.__name__}", request.headers):
+                return await self._answer(operation, request)
 
         return opened
+
+    async def _answer(self, operation: Operation, request: Request) -> Response:
+        call = Call(Deadline.within(DEFAULT_DEADLINE_S))
+        try:
+            call.deadline = _deadline(request)
+            line = self._gateway.line(request.path_params["feed"])
+            answer = await operation(request, line, call)
+        except (Invalid, Retriable) as error:
+            return _refusal(error, call)
+        body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
+        return Response(body, headers=_wait(call), media_type=_JSON)
 
     def _is_known(self, authorization: str) -> bool:
         scheme, _, token = authorization.partition(" ")

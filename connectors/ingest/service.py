@@ -32,6 +32,7 @@ from runtime.health import Aspect, Health, serve_health
 from runtime.postgres import Database
 from runtime.settings import GatewaySettings, Settings
 from runtime.shutdown import Shutdown
+from runtime.telemetry import instrument_clients
 from schemas.errors import Fatal, Retriable
 from schemas.facts import FactHeaders, Kind, Lease, RunKind
 from schemas.feeds import FEEDS
@@ -59,6 +60,7 @@ def serve(settings: Settings, raw: str) -> None:
     """`run` on a raw log of another name."""
     # Its own log line a retry would only repeat ours.
     stamina.instrumentation.set_on_retry_hooks([])
+    instrument_clients(http=True)
     activity, health = Activity(), Health()
     health.add("ingest", activity.live, on=(Aspect.STARTUP, Aspect.LIVE, Aspect.READY))
     with Shutdown() as shutdown, serve_health(settings.health, health):

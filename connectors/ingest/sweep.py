@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span
 
 from connectors.budget import Grant
 from connectors.feeds.protocol import Feed, Page, Slice
@@ -24,6 +28,8 @@ from schemas.facts import Complete, FactHeaders, Kind, Plan, PlanPartition, RunK
 from schemas.seq import Seq, epoch_of
 
 log = structlog.stdlib.get_logger(__name__)
+
+_TRACER: Final = trace.get_tracer(__name__)
 
 IN_FLIGHT: Final = 200
 """Pages of a feed under way at once: the budget's rate times a slow vendor's latency. When a vendor hangs, asking ends here."""
@@ -175,6 +181,10 @@ class Sweep:
         Raises:
             ExceptionGroup: of `Invalid` or `Fatal`, as the feed's calls raise them.
         """
+        with _TRACER.start_as_current_span("ingest.run", attributes={"run": self._plan.run}):
+            return await self._run()
+
+    async def _run(self) -> int | None:
         self._progress.abandon()
         await self._read_all()
         if await self._reopen_where_short():
@@ -223,6 +233,22 @@ class Sweep:
         self._changed.set()
 
     async def _read_page(self, partition: PartitionProgress, read: Read, grant: Grant) -> None:
+        with self._page_span(read):
+            await self._fetch_and_write(partition, read, grant)
+
+    def _page_span(self, read: Read) -> AbstractContextManager[Span]:
+        """A page of an incremental run belongs to the run's trace; the thousands of a full sweep each begin their own."""
+        attributes: dict[str, str | int] = {
+            "run": self._plan.run,
+            "partition": read.partition,
+            "page": read.page,
+        }
+        if self._plan.kind is RunKind.INCREMENTAL:
+            return _TRACER.start_as_current_span("ingest.page", attributes=attributes)
+        links = [Link(trace.get_current_span().get_span_context())]
+        return _TRACER.start_as_current_span("ingest.page", Context(), attributes=attributes, links=links)
+
+    async def _fetch_and_write(self, partition: PartitionProgress, read: Read, grant: Grant) -> None:
         part = Slice.of(partition.plan, self._plan)
         page, seq = await self._search(part, read.page, grant)
         if page.rows:

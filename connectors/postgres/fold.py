@@ -96,7 +96,7 @@ class Refused:
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes, and the offsets (partition to next offset) it brings the sink to."""
+    """What one transaction writes, the offsets (partition to next offset) it brings the sink to, and its sampled traces."""
 
     versions: list[Version] = field(default_factory=list)
     retired: list[Retired] = field(default_factory=list)
@@ -105,6 +105,7 @@ class Batch:
     refused: list[Refused] = field(default_factory=list)
     next_offsets: dict[int, int] = field(default_factory=dict)
     records: int = 0
+    traces: tuple[bytes, ...] = ()
 
 
 _decode = msgspec.json.Decoder(_StoneRow).decode

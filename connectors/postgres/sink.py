@@ -35,10 +35,12 @@ from connectors.postgres.rows import compile_ahead
 from connectors.postgres.store import Standing, Store
 from connectors.postgres.writer import Writer
 from connectors.runs.receipts import ReceiptKeeper
+from runtime import tracing
 from runtime.health import Aspect, Health, serve_health
 from runtime.kafka import admin, consumer, producer, topic_id
 from runtime.settings import KafkaSettings, Settings
 from runtime.shutdown import Shutdown
+from runtime.telemetry import instrument_clients
 from schemas.errors import Fatal, Retriable
 from schemas.feeds import feeds_of
 from schemas.topics import CANONICAL, SINK_GROUP
@@ -69,6 +71,7 @@ def run(settings: Settings) -> None:
     """
     compile_ahead()
     _spare_the_collector()
+    instrument_clients(postgres=True)
     progress, health = Progress(), Health()
     health.add("sink", progress.check_startup, on=[Aspect.STARTUP])
     health.add("sink", progress.check_live, on=[Aspect.LIVE])
@@ -162,6 +165,7 @@ class Sink:
             read += self._reader.consume(_BATCH - 1, _FILL_S)
         messages = [message for message in read if message.error() is None]
         batch = fold(messages)
+        batch.traces = tracing.traceparents(message.headers() for message in messages)
         for message in read:
             if message.error() is not None:
                 self._look_at_error(message, batch.next_offsets)

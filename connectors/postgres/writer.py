@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from functools import partial
 from queue import Empty, Full, Queue
 from threading import Thread
@@ -19,6 +20,7 @@ from connectors.postgres.patience import Stopped, patiently
 from connectors.postgres.progress import REFUSED, ROWS, Progress
 from connectors.postgres.rejects import send_refused
 from connectors.postgres.store import Store
+from runtime import tracing
 from runtime.shutdown import Shutdown
 from schemas.feeds import feeds_of
 
@@ -114,7 +116,8 @@ class Writer:
         started = monotonic()
         if batch.refused:
             self._refuse(batch)
-        written = self._patiently(lambda: loop.run(self._store.write(batch)))
+        with tracing.batch_span("sink.batch", batch.traces, records=batch.records):
+            written = self._patiently(lambda: loop.run(self._store.write(batch), context=copy_context()))
         self._progress.written(batch.next_offsets)
         self._note_written(batch.next_offsets)
         ROWS.inc(written)
