@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from schemas.errors import Invalid, SlowDown
 
@@ -161,7 +162,19 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     kind = status.phrase.lower().replace(" ", "-")
     body = document(kind, status, str(error.detail), request.url.path, request.scope.get("trace_id"))
-    return _response(body, error.headers or {})
+    headers = {"Allow": _methods_here(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return _response(body, headers or {})
+
+
+def _methods_here(request: Request) -> str:
+    """What the path takes: the framework's own answer knows only the first of its routes."""
+    found = {
+        method
+        for route in request.app.routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in getattr(route, "methods", None) or ()
+    }
+    return ", ".join(sorted(found))
 
 
 def internal_error(path: str, trace_id: str) -> Response:

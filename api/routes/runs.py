@@ -95,7 +95,10 @@ def runs_router(service: Service) -> APIRouter:
             return _shown(await work(link, caller.name))
 
     @router.post(
-        "/runs", summary="Read a feed now, or at a time", responses=answers(ASKED, 422), openapi_extra=secured
+        "/runs",
+        summary="Read a feed now, or at a time",
+        responses=answers(ASKED, 400, 422),
+        openapi_extra=secured,
     )
     async def start(
         request: Request,
@@ -108,7 +111,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.post(
         "/runs/{run}/{action}",
         summary="Cancel, retry, force, delete, approve or refuse",
-        responses=answers(ASKED, 404, 409, 422),
+        responses=answers(ASKED, 400, 404, 409, 422),
         openapi_extra=secured,
     )
     async def to_run(
@@ -140,7 +143,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.post(
         "/feeds/{feed}/watermark",
         summary="Let a feed's next incremental run begin elsewhere",
-        responses=answers(ASKED, 422),
+        responses=answers(ASKED, 400, 422),
         openapi_extra=secured,
     )
     async def set_watermark(
