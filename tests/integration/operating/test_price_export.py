@@ -25,7 +25,7 @@ async def db(database: str) -> AsyncIterator[Database]:
             )
             await link.execute(
                 "INSERT INTO price_history SELECT 'f:' || n, n, 1, 1, 100 + n, NULL, 'USD', 100, 4000,"
-                " CASE WHEN n % 2 = 0 THEN 'a, \"b\"' ELSE 'c' END, 'new', $1 + n * interval '2 s', NULL"
+                " CASE WHEN n % 2 = 0 THEN 'a, \"b\"' ELSE 'c' END, 'new', $1::timestamptz + n * interval '2 s', NULL"
                 " FROM generate_series(0, $2::int - 1) AS n",
                 FIRST,
                 STONES,
