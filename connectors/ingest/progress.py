@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from connectors.publisher import PART_STEP
 from schemas.facts import FactHeaders, Kind, Plan, PlanPartition, Split
 
 MOST_READS: Final = 5
@@ -221,18 +222,20 @@ class RunProgress:
 
     def replay(self, facts: Iterable[FactHeaders]) -> None:
         """Take over what the log already holds of this run."""
-        seen: set[tuple[int | None, int | None, int]] = set()
+        parts: dict[tuple[int, int, int], dict[int, int]] = {}
         for fact in facts:
-            read = (fact.partition, fact.page, fact.reread)
             partition = self.partitions.get(fact.partition) if fact.partition is not None else None
             if fact.run != self.plan.run or partition is None:
                 continue
             if fact.kind is Kind.EMPTY:
                 partition.closed = True
-            elif fact.kind is Kind.PAGE and fact.page is not None and read not in seen:
-                # A delivery that was repeated is one read.
-                seen.add(read)
-                self.logged(partition, fact.page, fact.reread, fact.rows or 0)
+            elif fact.kind is Kind.PAGE and fact.page is not None:
+                # A delivery that was repeated is one read, and so are the parts of a large page.
+                part, reread = divmod(fact.reread, PART_STEP)
+                read = (partition.plan.number, fact.page, reread)
+                parts.setdefault(read, {}).setdefault(part, fact.rows or 0)
+        for (number, page, reread), rows in parts.items():
+            self.logged(self.partitions[number], page, reread, sum(rows.values()))
 
     def logged(
         self,

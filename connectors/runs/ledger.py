@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from connectors.publisher import PART_STEP
 from connectors.runs.receipts import CODES
 from runtime.postgres import Link
 from schemas.receipt import Outcome
@@ -117,7 +118,7 @@ SELECT 'page', (r.value->>0)::int, (r.value->>1)::int, (r.value->>2)::int, ARRAY
 FROM runs, jsonb_array_elements(rereads) AS r
 WHERE run = $1 AND NOT EXISTS (
     SELECT FROM logged l
-    WHERE (l.partition, l.page, l.reread) = ((r.value->>0)::int, (r.value->>1)::int, (r.value->>2)::int))
+    WHERE (l.partition, l.page, l.reread % {PART_STEP}) = ((r.value->>0)::int, (r.value->>1)::int, (r.value->>2)::int))
 UNION ALL
 SELECT 'receipt', l.partition, l.page, l.reread, l.copies
 FROM logged l WHERE NOT EXISTS (SELECT FROM receipts r WHERE r.run = $1 AND r.raw_offset = l.raw_offset)

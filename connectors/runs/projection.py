@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
+from connectors.publisher import PART_STEP
 from connectors.runs.states import State
 from connectors.runs.transitions import BY_INGEST, born, told
 from runtime.postgres import Database, Link
@@ -50,10 +51,14 @@ WHERE $3::text IS NULL OR (excluded.watermark > w.watermark
     AND w.watermark >= coalesce((SELECT updated_from FROM runs WHERE run = $3), '-infinity'))"""
 """A run moves it forwards, and only where it read on from no later than there: a watermark that an operator set back
 while the run was under way stays. An operator sets it to anything."""
-_ACTUAL: Final = """
+_ACTUAL: Final = f"""
 UPDATE run_partitions AS p SET actual = found.rows
 FROM (SELECT partition, sum(rows) AS rows FROM (
-        SELECT partition, page, max(rows) AS rows FROM run_pages WHERE run = $1 GROUP BY partition, page) AS fullest
+        SELECT DISTINCT ON (partition, page) partition, page, sum(rows) AS rows FROM (
+            SELECT partition, page, reread, max(rows) AS rows FROM run_pages WHERE run = $1
+            GROUP BY partition, page, reread) AS part
+        GROUP BY partition, page, reread % {PART_STEP}
+        ORDER BY partition, page, sum(rows) DESC) AS fullest
       GROUP BY partition) AS found
 WHERE p.run = $1 AND p.number = found.partition"""
 
@@ -137,6 +142,10 @@ class Projection:
             if fact.headers.kind is Kind.PAGE:
                 pages.append(fact)
             else:
+                if fact.headers.kind is Kind.COMPLETE:
+                    # What each partition brought is summed then: its pages may be of this very batch.
+                    await _add_pages(link, pages)
+                    pages = []
                 await _apply(link, fact)
         await _add_pages(link, pages)
         return Position(next_offset, highest)

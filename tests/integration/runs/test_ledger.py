@@ -158,3 +158,20 @@ async def test_a_raw_log_made_anew_ends_the_runs_of_the_former_one(pool: Databas
     await project(pool, RawLog(), topic_id="log-2")
     async with pool.link() as link:
         assert (await store.get(link, RUN)).state == "failed"
+
+
+async def test_a_page_in_parts_is_one_read_of_all_its_items(pool: Database) -> None:
+    log = RawLog()
+    log.plan()
+    for reread in (0, 100, 201, 301):
+        log.add(Kind.PAGE, partition=0, page=0, reread=reread, rows=50)
+    for partition in range(2):
+        log.add(Kind.EMPTY, partition=partition, page=1 - partition, rows=0)
+    log.complete(((0, 0, 1),))
+    await project(pool, log)
+    await write_receipts(pool, log)
+    ledger = await read(pool)
+    assert (ledger.missing, ledger.items, ledger.receipted) == (0, 200, 200)
+    async with pool.link() as link:
+        actual = "SELECT actual FROM run_partitions WHERE run = $1 AND number = 0"
+        assert await link.fetchval(actual, RUN) == 100

@@ -175,3 +175,13 @@ def test_whatever_the_vendor_does_once_every_page_comes_whole(seed: int) -> None
     answers = {page: [chance.choice([rows, rows, 0, max(0, rows - 5)]), rows] for page, rows in true.items()}
     read_all(run, answers)
     assert run.rows == stones
+
+
+def test_a_page_found_in_parts_is_one_read() -> None:
+    run = progress(100)
+    run.replay(
+        [page_fact(0, 20), page_fact(0, 30, reread=100), page_fact(0, 30, reread=100), page_fact(1, 50)]
+    )
+    assert (run.rows, run.pages, run.rereads) == (100, 2, set())
+    run.replay([page_fact(1, 20, reread=1), page_fact(1, 10, reread=101)])
+    assert (run.rows, run.rereads) == (100, {(0, 1, 1)})
