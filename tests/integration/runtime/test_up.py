@@ -135,6 +135,8 @@ def test_two_stacks_do_not_share_a_folder_and_a_killed_one_leaves_nothing(data: 
 
 def test_a_taken_port_is_named_with_what_to_do(data: Path, port_base: int) -> None:
     with socket.socket() as taken:
+        # Connections of the stacks before may linger on the port.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port_base))
         taken.listen()
         with _up(data, port_base) as stack:
