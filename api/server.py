@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
@@ -25,20 +23,19 @@ from api.snapshot import Snapshots, own_folder
 from api.standing import replica_group, tell_standing
 from api.vendor import Vendor
 from connectors import rates
+from runtime.asgi import bound, in_background, serve
 from runtime.health import Aspect, Health
 from runtime.heap import give_back, limit_arenas
 from runtime.postgres import Database
 from runtime.settings import FeedsSettings, GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
 from runtime.telemetry import instrument_clients
-from schemas.errors import Fatal
 from streams.rules_desk import RuleDesk
 from streams.rules_keeper import FetchRates, Keeper
 
 log = structlog.stdlib.get_logger(__name__)
 
 _SWITCH_INTERVAL_S: Final = 0.001
-_DRAIN_S: Final = 5
 _LOOK_EVERY_S: Final = 1.0
 
 
@@ -52,27 +49,11 @@ def run(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     limit_arenas()
     instrument_clients(http=True)
-    with Shutdown() as shutdown, _bound(settings.api.host, settings.api.port) as listener:
-        server = _Server(_config(settings, shutdown, listener.getsockname()[1]))
-        shutdown.on_request(server.stop)
-        server.run(sockets=[listener])
-        if not server.started:
-            shutdown.fail(Fatal("the API did not start; the lines above say why"))
+    with Shutdown() as shutdown, bound(settings.api.host, settings.api.port) as listener:
+        serve(_app(settings, shutdown, listener.getsockname()[1]), listener, shutdown)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: `Shutdown` is told of signals, once for the whole process."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def stop(self) -> None:
-        """Finish the requests in flight and end."""
-        self.should_exit = True
-
-
-def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config:
+def _app(settings: Settings, shutdown: Shutdown, port: int) -> FastAPI:
     folder = settings.data.dir / f"api-{port}"
     mine = own_folder(folder)
     if not mine:
@@ -106,7 +87,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
                 tell_standing(settings.kafka, follower, replica_group(port)),
                 _watch(follower, shutdown),
             ):
-                await stack.enter_async_context(_in_background(work, shutdown))
+                await stack.enter_async_context(in_background(work, shutdown))
             await warming
             log.info("api.started", port=port)
             yield
@@ -115,15 +96,7 @@ def _config(settings: Settings, shutdown: Shutdown, port: int) -> uvicorn.Config
         *(index, keys, health, freshness, database, vendor, awaited, settings.kafka, desk),
         ingest=settings.ingest,
     )
-    app = create_app(service, lifespan)
-    return uvicorn.Config(
-        app,
-        loop="uvloop",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=_DRAIN_S,
-    )
+    return create_app(service, lifespan)
 
 
 def _rates_source(settings: Settings) -> FetchRates | None:
@@ -145,36 +118,3 @@ async def _watch(follower: Follower, shutdown: Shutdown) -> None:
         if follower.failure is not None:
             shutdown.fail(follower.failure)
             return
-
-
-@asynccontextmanager
-async def _in_background(work: Coroutine[Any, Any, None], shutdown: Shutdown) -> AsyncIterator[None]:
-    """Run a side task; when it dies the process stops."""
-    task = asyncio.create_task(work)
-
-    def _look(done: asyncio.Task[None]) -> None:
-        error = None if done.cancelled() else done.exception()
-        if error is not None:
-            shutdown.fail(error)
-
-    task.add_done_callback(_look)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-@contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise Fatal(f"the API cannot listen on {host}:{port}: {error.strerror}") from error
-    try:
-        yield listener
-    finally:
-        listener.close()
