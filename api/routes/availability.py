@@ -12,8 +12,9 @@ from fastapi.responses import Response
 from msgspec import Meta
 
 from api.keys import Scope
-from api.problems import NotFound, NotReady, answers
+from api.problems import NotFound, NotReady
 from api.routes.diamonds import ID_PARAMETER, JSON
+from api.routes.secured import secured
 from api.service import Service
 from schemas.feeds import FEEDS
 from schemas.gateway import Seen
@@ -49,8 +50,7 @@ def availability_router(service: Service) -> APIRouter:
         "/{id}/availability",
         summary="Whether a stone can be sold now, from the vendor",
         response_class=Response,
-        responses=answers(_schema(), 404, 502, 504),
-        openapi_extra={"parameters": [ID_PARAMETER], "security": [{"key": []}]},
+        **secured(_schema(), 404, 502, 504, parameters=[ID_PARAMETER]),
     )
     async def check(request: Request) -> Response:
         await service.authorise(request, Scope.READ_DIAMONDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any, Final
 
@@ -11,8 +10,8 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from api.keys import Scope
-from api.problems import answers
 from api.routes.jobs import JOB
+from api.routes.secured import secured
 from api.service import Service
 from connectors.postgres import pauses
 from operating import letters, redrive
@@ -41,21 +40,8 @@ class Resume(BaseModel):
 def dead_router(service: Service) -> APIRouter:
     """The routes under `/v1/dead` and `/v1/feeds`."""
     router = APIRouter(prefix="/v1", tags=["operating"])
-    secured: dict[str, Any] = {"security": [{"key": []}]}
 
-    def route(
-        method: str, path: str, summary: str, schema: dict[str, Any], *problems: int
-    ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Awaitable[Any]]]:
-        return router.api_route(
-            path,
-            methods=[method],
-            summary=summary,
-            responses=answers(schema, 422, *problems),
-            openapi_extra=secured,
-            response_model=None,
-        )
-
-    @route("GET", "/dead", "Groups of dead letters", OBJECT)
+    @router.get("/dead", summary="Groups of dead letters", response_model=None, **secured(OBJECT, 422))
     async def listed(
         request: Request,
         feed: Annotated[str | None, Query(max_length=60, pattern="^[a-z0-9-]+$")] = None,
@@ -70,7 +56,12 @@ def dead_router(service: Service) -> APIRouter:
             "stopped": [asdict(pause) for pause in stopped if pause.what is pauses.What.FEED],
         }
 
-    @route("GET", "/dead/{group}", "A group with its latest letters", OBJECT, 404)
+    @router.get(
+        "/dead/{group}",
+        summary="A group with its latest letters",
+        response_model=None,
+        **secured(OBJECT, 422, 404),
+    )
     async def show(
         request: Request, group: Fingerprint, limit: Annotated[int, Query(ge=1, le=100)] = 3
     ) -> dict[str, Any]:
@@ -80,8 +71,11 @@ def dead_router(service: Service) -> APIRouter:
             latest = await letters.examples(link, found.fingerprint, limit)
         return {**asdict(found), "examples": [letters.shown(letter) for letter in latest]}
 
-    @route(
-        "POST", "/dead/{group}/fix", "Try a group with the installed code; nothing is changed", OBJECT, 404
+    @router.post(
+        "/dead/{group}/fix",
+        summary="Try a group with the installed code; nothing is changed",
+        response_model=None,
+        **secured(OBJECT, 422, 404),
     )
     async def fix(request: Request, group: Fingerprint) -> dict[str, Any]:
         await service.authorise(request, Scope.OPERATE)
@@ -89,27 +83,34 @@ def dead_router(service: Service) -> APIRouter:
             raise Retriable("this service has no Postgres")
         return (await redrive.fix(service.database, _kafka(service), group)).shown()
 
-    @route("POST", "/dead/{group}/redrive", "Send what passes the sandbox again: a job", JOB, 404, 409)
+    @router.post(
+        "/dead/{group}/redrive",
+        summary="Send what passes the sandbox again: a job",
+        response_model=None,
+        **secured(JOB, 422, 404, 409),
+    )
     async def redrive_(request: Request, group: Fingerprint) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)
         async with service.postgres() as link:
             return jobs.shown(await redrive.request(link, group, caller.name))
 
-    @route("POST", "/dead/{group}/drop", "Give a group's letters up", OBJECT, 400, 404)
+    @router.post(
+        "/dead/{group}/drop",
+        summary="Give a group's letters up",
+        response_model=None,
+        **secured(OBJECT, 422, 400, 404),
+    )
     async def drop(request: Request, group: Fingerprint, body: Drop) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)
         async with service.postgres() as link, link.transaction():
             dropped = await letters.drop(link, group, actor=caller.name, reason=body.reason)
         return {"discarded": dropped}
 
-    @route(
-        "POST",
+    @router.post(
         "/feeds/{feed}/resume",
-        "Process a stopped feed on from where it stopped",
-        OBJECT,
-        400,
-        404,
-        409,
+        summary="Process a stopped feed on from where it stopped",
+        response_model=None,
+        **secured(OBJECT, 422, 400, 404, 409),
     )
     async def resume(request: Request, feed: Feed, body: Resume) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)

@@ -17,6 +17,7 @@ from api.parameter_docs import parameter_docs
 from api.parameters import split
 from api.problems import BadParameter, NotFound, Problem, answers, document
 from api.related import MAX_RELATED, related
+from api.routes.secured import SECURED, secured
 from api.search import AS_OF_HEADER, PATH, Search
 from api.service import Service
 from api.vocabulary import shown, texts_in
@@ -26,7 +27,6 @@ MAX_SEARCHES: Final = 20
 MAX_COMPARED: Final = 20
 
 _AS_OF: Final = {"type": ["string", "null"], "format": "date-time"}
-_SECURED: Final[dict[str, Any]] = {"security": [{"key": []}]}
 _PAGING: Final = ("sort", "limit", "offset", "cursor", "fields")
 ID_PARAMETER: Final = {
     "name": "id",
@@ -130,7 +130,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         summary="Search stones",
         response_class=Response,
         responses={**answers({"$ref": "#/components/schemas/Page"}, 412, 422), 304: _UNCHANGED},
-        openapi_extra={"parameters": parameter_docs(), **_SECURED},
+        openapi_extra={"parameters": parameter_docs(), **SECURED},
     )
     async def find(request: Request) -> Response:
         # Documented here, answered before the router (`api.access`); a path in other letters comes this way.
@@ -142,8 +142,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         "/count",
         summary="How many stones match, with facets",
         response_class=Response,
-        responses=answers(_COUNT, 412, 422),
-        openapi_extra={"parameters": parameter_docs(without=_PAGING), **_SECURED},
+        **secured(_COUNT, 412, 422, parameters=parameter_docs(without=_PAGING)),
     )
     async def count(request: Request) -> Response:
         caller = await service.authorise(request, Scope.READ_DIAMONDS)
@@ -162,8 +161,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         "/batch",
         summary="Several searches in one call",
         response_class=Response,
-        responses=answers(_BATCH, 422),
-        openapi_extra={**_SEARCHES, **_SECURED},
+        **secured(_BATCH, 422, **_SEARCHES),
     )
     async def batch(request: Request) -> Response:
         caller = await service.authorise(request, Scope.READ_DIAMONDS)
@@ -181,8 +179,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         "/compare",
         summary="Several stones side by side",
         response_class=Response,
-        responses=answers(_COMPARISON, 422),
-        openapi_extra=_SECURED,
+        **secured(_COMPARISON, 422),
     )
     async def compare(
         request: Request, ids: Annotated[str, Query(description=f"at most {MAX_COMPARED} ids, with commas")]
@@ -207,8 +204,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         "/{id}",
         summary="One stone",
         response_class=Response,
-        responses=answers({"$ref": "#/components/schemas/Item"}, 404),
-        openapi_extra={"parameters": [ID_PARAMETER], **_SECURED},
+        **secured({"$ref": "#/components/schemas/Item"}, 404, parameters=[ID_PARAMETER]),
     )
     async def get(request: Request) -> Response:
         caller = await service.authorise(request, Scope.READ_DIAMONDS)
@@ -219,8 +215,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         "/{id}/related",
         summary="Stones like this one",
         response_class=Response,
-        responses=answers(_RELATED, 404, 422),
-        openapi_extra={"parameters": [ID_PARAMETER], **_SECURED},
+        **secured(_RELATED, 404, 422, parameters=[ID_PARAMETER]),
     )
     async def like_this(
         request: Request,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 
 from api.keys import Scope
-from api.problems import answers
+from api.routes.secured import secured
 from api.service import Service
 from runtime import jobs
 
@@ -20,13 +20,11 @@ Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="the job's number")]
 def jobs_router(service: Service) -> APIRouter:
     """The routes under `/v1/jobs`."""
     router = APIRouter(prefix="/v1/jobs", tags=["operating"])
-    secured: dict[str, Any] = {"security": [{"key": []}]}
 
     @router.get(
         "",
         summary="Jobs, newest first",
-        responses=answers({"type": "object", "properties": {"jobs": {"items": JOB}}}, 422),
-        openapi_extra=secured,
+        **secured({"type": "object", "properties": {"jobs": {"items": JOB}}}, 422),
     )
     async def recent(
         request: Request,
@@ -38,7 +36,7 @@ def jobs_router(service: Service) -> APIRouter:
             found = await jobs.recent(link, open_only=open, limit=limit)
         return {"jobs": [jobs.shown(job) for job in found]}
 
-    @router.get("/{id}", summary="One job", responses=answers(JOB, 404, 422), openapi_extra=secured)
+    @router.get("/{id}", summary="One job", **secured(JOB, 404, 422))
     async def get(request: Request, id: Id) -> dict[str, Any]:
         await service.authorise(request, Scope.OPERATE)
         async with service.postgres() as link:
@@ -47,8 +45,7 @@ def jobs_router(service: Service) -> APIRouter:
     @router.post(
         "/{id}/cancel",
         summary="Ask a job to stop",
-        responses=answers(JOB, 404, 409, 422),
-        openapi_extra=secured,
+        **secured(JOB, 404, 409, 422),
     )
     async def cancel(request: Request, id: Id) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)

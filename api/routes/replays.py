@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -10,8 +9,8 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from api.keys import Scope
-from api.problems import answers
 from api.routes.jobs import JOB, Id
+from api.routes.secured import secured
 from api.service import Service
 from operating import replay, shadow, undo
 from operating.price import explain
@@ -42,21 +41,13 @@ class Replay(Range):
 def replays_router(service: Service) -> APIRouter:
     """The routes under `/v1/replays`, and `/v1/diamonds/{id}/price`."""
     router = APIRouter(prefix="/v1", tags=["operating"])
-    secured: dict[str, Any] = {"security": [{"key": []}]}
 
-    def route(
-        method: str, path: str, summary: str, schema: dict[str, Any], *problems: int
-    ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Awaitable[Any]]]:
-        return router.api_route(
-            path,
-            methods=[method],
-            summary=summary,
-            responses=answers(schema, 422, *problems),
-            openapi_extra=secured,
-            response_model=None,
-        )
-
-    @route("POST", "/replays/preview", "What a replay of a range means", OBJECT, 400, 404)
+    @router.post(
+        "/replays/preview",
+        summary="What a replay of a range means",
+        response_model=None,
+        **secured(OBJECT, 422, 400, 404),
+    )
     async def look(request: Request, body: Range) -> dict[str, Any]:
         await service.authorise(request, Scope.OPERATE)
         _, kafka = _behind(service)
@@ -64,7 +55,12 @@ def replays_router(service: Service) -> APIRouter:
         async with service.postgres() as link:
             return (await preview(kafka, link, span)).shown()
 
-    @route("POST", "/replays", "Replay a range, or make a shadow of it: a job", JOB, 400, 404, 409)
+    @router.post(
+        "/replays",
+        summary="Replay a range, or make a shadow of it: a job",
+        response_model=None,
+        **secured(JOB, 422, 400, 404, 409),
+    )
     async def begin(request: Request, body: Replay) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)
         _, kafka = _behind(service)
@@ -75,20 +71,23 @@ def replays_router(service: Service) -> APIRouter:
             found = await preview(kafka, link, span)
             return jobs.shown(await replay.request(link, found, body.by, caller.name))
 
-    @route(
-        "POST",
+    @router.post(
         "/replays/{id}/undo",
-        "Give stones their content of before a replay back: a job",
-        JOB,
-        404,
-        409,
+        summary="Give stones their content of before a replay back: a job",
+        response_model=None,
+        **secured(JOB, 422, 404, 409),
     )
     async def undo_(request: Request, id: Id) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)
         async with service.postgres() as link, link.transaction():
             return jobs.shown(await undo.request(link, id, caller.name))
 
-    @route("POST", "/replays/{id}/promote", "Make a shadow the truth: a job", JOB, 404, 409)
+    @router.post(
+        "/replays/{id}/promote",
+        summary="Make a shadow the truth: a job",
+        response_model=None,
+        **secured(JOB, 422, 404, 409),
+    )
     async def promote(request: Request, id: Id) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.OPERATE)
         _, kafka = _behind(service)
@@ -97,7 +96,12 @@ def replays_router(service: Service) -> APIRouter:
             found = await preview(kafka, link, shadow.span_of(made))
             return jobs.shown(await shadow.promote(link, made, found, caller.name))
 
-    @route("GET", "/diamonds/{stone}/price", "Why a stone costs what it costs", OBJECT, 404)
+    @router.get(
+        "/diamonds/{stone}/price",
+        summary="Why a stone costs what it costs",
+        response_model=None,
+        **secured(OBJECT, 422, 404),
+    )
     async def price(
         request: Request,
         stone: Annotated[str, Path(max_length=200, description="feed:vendor's stone id")],

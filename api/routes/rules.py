@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.keys import Scope
 from api.problems import answers
+from api.routes.secured import SECURED, secured
 from api.service import Service
 from schemas.rule_file import parse_rule_file, read_rule_set
 from schemas.ruleset import WHOLE_BPS, Rate, RuleSet, TrialLimits
@@ -27,9 +28,8 @@ _FILE: Final = {
         "required": True,
         "content": {kind: {"schema": _OBJECT} for kind in ("application/json", "application/yaml")},
     },
-    "security": [{"key": []}],
+    **SECURED,
 }
-_SECURED: Final[dict[str, Any]] = {"security": [{"key": []}]}
 
 Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="number of a published rule set")]
 DraftId = Annotated[int, Path(ge=1, le=2**63 - 1, description="the draft's number")]
@@ -94,9 +94,7 @@ def rules_router(service: Service) -> APIRouter:
 
 
 def _add_reading(router: APIRouter, service: Service) -> None:
-    @router.get(
-        "/rules", summary="Published numbers", responses=answers(_OBJECT, 422), openapi_extra=_SECURED
-    )
+    @router.get("/rules", summary="Published numbers", **secured(_OBJECT, 422))
     async def listed(
         request: Request,
         before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
@@ -109,8 +107,7 @@ def _add_reading(router: APIRouter, service: Service) -> None:
     @router.get(
         "/rules/{number:int}",
         summary="One number: content, diff, preview, who and why",
-        responses=answers(_OBJECT, 404, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 404, 422),
     )
     async def one(request: Request, number: Number) -> dict[str, Any]:
         await service.authorise(request, Scope.READ_RULES)
@@ -161,7 +158,7 @@ def _add_reading(router: APIRouter, service: Service) -> None:
 
 
 def _add_drafts(router: APIRouter, service: Service) -> None:
-    @router.get("/rules/drafts", summary="Drafts", responses=answers(_OBJECT, 422), openapi_extra=_SECURED)
+    @router.get("/rules/drafts", summary="Drafts", **secured(_OBJECT, 422))
     async def listed(request: Request, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
         await service.authorise(request, Scope.READ_RULES)
         async with service.postgres() as link:
@@ -170,8 +167,7 @@ def _add_drafts(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/draft",
         summary="Keep a draft",
-        responses=answers(_OBJECT, 400, 404, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 400, 404, 422),
     )
     async def keep(request: Request, body: Drafting) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
@@ -182,8 +178,7 @@ def _add_drafts(router: APIRouter, service: Service) -> None:
     @router.get(
         "/rules/drafts/{id:int}",
         summary="One draft",
-        responses=answers(_OBJECT, 404, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 404, 422),
     )
     async def one(request: Request, id: DraftId) -> dict[str, Any]:
         await service.authorise(request, Scope.READ_RULES)
@@ -192,8 +187,7 @@ def _add_drafts(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/drafts/{id:int}/preview",
         summary="Preview a draft",
-        responses=answers(_OBJECT, 404, 409, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 404, 409, 422),
     )
     async def preview(request: Request, id: DraftId) -> dict[str, Any]:
         await service.authorise(request, Scope.WRITE_RULES)
@@ -203,8 +197,7 @@ def _add_drafts(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/drafts/{id:int}/publish",
         summary="Publish a draft",
-        responses=answers(_OBJECT, 400, 404, 409, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 400, 404, 409, 422),
     )
     async def publish(request: Request, id: DraftId, body: Publishing) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
@@ -213,8 +206,7 @@ def _add_drafts(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/drafts/{id:int}/discard",
         summary="Put a draft away",
-        responses=answers(_OBJECT, 404, 409, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 404, 409, 422),
     )
     async def discard(request: Request, id: DraftId) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
@@ -226,8 +218,7 @@ def _add_publishing(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/publish",
         summary="Publish a rule set",
-        responses=answers(_OBJECT, 400, 409, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 400, 409, 422),
     )
     async def publish(request: Request, body: PublishingRules) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
@@ -237,8 +228,7 @@ def _add_publishing(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/share",
         summary="Give the number on trial to another share of the stones",
-        responses=answers(_OBJECT, 400, 409, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 400, 409, 422),
     )
     async def widen(request: Request, body: Publishing) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
@@ -247,8 +237,7 @@ def _add_publishing(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/take-back",
         summary="End a gradual publish: all stones as before it",
-        responses=answers(_OBJECT, 400, 409, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 400, 409, 422),
     )
     async def take_back(request: Request, body: Why) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
@@ -257,8 +246,7 @@ def _add_publishing(router: APIRouter, service: Service) -> None:
     @router.post(
         "/rules/{number:int}/rollback",
         summary="Publish a former number's content anew",
-        responses=answers(_OBJECT, 400, 404, 409, 422),
-        openapi_extra=_SECURED,
+        **secured(_OBJECT, 400, 404, 409, 422),
     )
     async def rollback(request: Request, number: Number, body: Why) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
@@ -266,17 +254,13 @@ def _add_publishing(router: APIRouter, service: Service) -> None:
 
 
 def _add_rates(router: APIRouter, service: Service) -> None:
-    @router.get(
-        "/rates", summary="The last known exchange rates", responses=answers(_OBJECT), openapi_extra=_SECURED
-    )
+    @router.get("/rates", summary="The last known exchange rates", **secured(_OBJECT))
     async def listed(request: Request) -> dict[str, Any]:
         await service.authorise(request, Scope.READ_RULES)
         async with service.postgres() as link:
             return {"rates": [rates.shown(rate) for rate in (await rates.latest(link)).values()]}
 
-    @router.post(
-        "/rates/record", summary="Record a rate", responses=answers(_OBJECT, 400, 422), openapi_extra=_SECURED
-    )
+    @router.post("/rates/record", summary="Record a rate", **secured(_OBJECT, 400, 422))
     async def record(request: Request, body: Recording) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
         rate = Rate(**body.model_dump(), at=int(time.time() * 1000), source=caller.name)

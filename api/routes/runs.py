@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Body, Path, Query, Request
 
 from api.keys import Scope
-from api.problems import answers
+from api.routes.secured import secured
 from api.service import Service
 from connectors.runs import actions, store
 from connectors.runs.actions import Action, Asked
@@ -30,13 +30,11 @@ Name = Annotated[str, Path(max_length=200, description="the run's name")]
 def runs_router(service: Service) -> APIRouter:
     """The routes under `/v1/runs`, and a feed's watermark."""
     router = APIRouter(prefix="/v1", tags=["operating"])
-    secured: dict[str, Any] = {"security": [{"key": []}]}
 
     @router.get(
         "/runs",
         summary="Runs, newest first",
-        responses=answers({"type": "object", "properties": {"runs": {"items": RUN}}}, 422),
-        openapi_extra=secured,
+        **secured({"type": "object", "properties": {"runs": {"items": RUN}}}, 422),
     )
     async def recent(
         request: Request,
@@ -56,8 +54,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.get(
         "/runs/stuck",
         summary="Runs that are due or under way and do not move",
-        responses=answers({"type": "object", "properties": {"runs": {"items": RUN}}}, 422),
-        openapi_extra=secured,
+        **secured({"type": "object", "properties": {"runs": {"items": RUN}}}, 422),
     )
     async def stuck(
         request: Request, after_s: Annotated[float | None, Query(ge=0, le=1e9)] = None
@@ -70,8 +67,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.get(
         "/runs/actions",
         summary="What was asked for, by whom, and what came of it",
-        responses=answers({"type": "object", "properties": {"actions": {"items": ASKED}}}, 422),
-        openapi_extra=secured,
+        **secured({"type": "object", "properties": {"actions": {"items": ASKED}}}, 422),
     )
     async def asked(request: Request, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> dict[str, Any]:
         await service.authorise(request, Scope.OPERATE)
@@ -81,8 +77,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.get(
         "/runs/{run}",
         summary="One run: ledger, partitions, history",
-        responses=answers(RUN, 404, 422),
-        openapi_extra=secured,
+        **secured(RUN, 404, 422),
     )
     async def show(request: Request, run: Name) -> dict[str, Any]:
         await service.authorise(request, Scope.OPERATE)
@@ -97,8 +92,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.post(
         "/runs",
         summary="Read a feed now, or at a time",
-        responses=answers(ASKED, 400, 422),
-        openapi_extra=secured,
+        **secured(ASKED, 400, 422),
     )
     async def start(
         request: Request,
@@ -111,8 +105,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.post(
         "/runs/{run}/{action}",
         summary="Cancel, retry, force, delete, approve or refuse",
-        responses=answers(ASKED, 400, 404, 409, 422),
-        openapi_extra=secured,
+        **secured(ASKED, 400, 404, 409, 422),
     )
     async def to_run(
         request: Request,
@@ -143,8 +136,7 @@ def runs_router(service: Service) -> APIRouter:
     @router.post(
         "/feeds/{feed}/watermark",
         summary="Let a feed's next incremental run begin elsewhere",
-        responses=answers(ASKED, 400, 422),
-        openapi_extra=secured,
+        **secured(ASKED, 400, 422),
     )
     async def set_watermark(
         request: Request,
