@@ -22,7 +22,7 @@ from runtime.metrics import counter
 from runtime.settings import KafkaSettings
 from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.errors import AdamasError, Fatal, Retriable
-from schemas.facts import FactHeaders, Kind, fact_key
+from schemas.facts import PART_STEP, FactHeaders, Kind, fact_key
 from schemas.feeds import FEEDS
 from schemas.headers import to_headers
 from schemas.topics import DEAD, MAX_RECORD_BYTES, RAW
@@ -33,8 +33,6 @@ TOO_LARGE: Final = counter("adamas_ingest_pages_too_large_total")
 FLUSH_S: Final = 8.0
 PART_BYTES: Final = MAX_RECORD_BYTES - 64 * 1024
 """Of a page that is written in parts: the limit, less what headers and the record's frame take."""
-PART_STEP: Final = 100
-"""Added to `reread` for each further part: more than a page is ever read."""
 
 
 class Log(Protocol):

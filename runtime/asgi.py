@@ -17,14 +17,16 @@ from schemas.errors import Fatal
 DRAIN_S: Final = 5
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own signal handlers: `Shutdown` is told of signals, once for the whole process."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `Shutdown`."""
         yield
 
     def stop(self) -> None:
+        """Ask it to end, requests in flight first; safe from any thread."""
         self.should_exit = True
 
 
@@ -34,15 +36,7 @@ def serve(app: ASGIApp, listener: socket.socket, shutdown: Shutdown) -> None:
     Raises:
         Fatal: the application's lifespan failed.
     """
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    server = _Server(config)
+    server = Server(_config(app, loop="uvloop"))
     shutdown.on_request(server.stop)
     server.run(sockets=[listener])
     if not server.started:
@@ -51,22 +45,24 @@ def serve(app: ASGIApp, listener: socket.socket, shutdown: Shutdown) -> None:
 
 async def serve_beside(app: ASGIApp, listener: socket.socket) -> None:
     """Answer on `listener` in the running loop, beside other work, until cancelled; requests in flight are answered."""
-    server = _Server(
-        uvicorn.Config(
-            app,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN_S,
-        )
-    )
+    server = Server(_config(app, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await asyncio.shield(serving)
     finally:
         server.stop()
         await asyncio.wait([serving])
+
+
+def _config(app: ASGIApp, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
+        **more,
+    )
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from schemas.stone import Content
 FACT_VERSION: Final = 2
 """Version of the structs in this module."""
 
+PART_STEP: Final = 100
+"""A page over the record limit is written in parts: added to `reread` for each further one, more than a page is ever read."""
+
 EpochMs = Annotated[int, Meta(description="UTC, milliseconds since 1970", ge=0)]
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from connectors.budget import Budget, Grant, Priority
 from connectors.feeds.form import Form
-from connectors.feeds.http import TROUBLE, clock_ms, refuse_trouble, reporter
+from connectors.feeds.http import clock_ms, refuse_trouble, send
 from connectors.feeds.nivoda.vocabulary import (
     CLARITY_GRADES,
     COLOR_GRADES,
@@ -286,20 +286,8 @@ class DemoFeed:
     async def _send(
         self, grant: Grant, operation: str, method: str, path: str, **parts: Any
     ) -> httpx.Response:
-        try:
-            reply = await self._http.request(
-                method,
-                f"{self._base}{path}",
-                headers=self._headers,
-                extensions={"trace": reporter(grant, operation)},
-                **parts,
-            )
-        except httpx.HTTPError as error:
-            TROUBLE.labels(type(error).__name__).inc()
-            cause = f"the vendor does not answer ({type(error).__name__})"
-            grant.failed(cause)
-            raise Retriable(cause) from error
-        grant.answered()
+        url = f"{self._base}{path}"
+        reply = await send(self._http, grant, operation, method, url, headers=self._headers, **parts)
         if reply.status_code != HTTPStatus.NO_CONTENT:
             refuse_trouble(reply, grant)
         grant.succeeded()

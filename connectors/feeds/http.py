@@ -24,7 +24,7 @@ TIMEOUT: Final = httpx.Timeout(connect=10, read=60, write=10, pool=60)
 LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4)
 
 
-def reporter(grant: Grant, operation: str) -> Callable[[str, Any], Awaitable[None]]:
+def _reporter(grant: Grant, operation: str) -> Callable[[str, Any], Awaitable[None]]:
     """Tell the grant what becomes of its request, from the HTTP client's own trace points."""
 
     async def report(event: str, _info: Any) -> None:
@@ -37,6 +37,27 @@ def reporter(grant: Grant, operation: str) -> Callable[[str, Any], Awaitable[Non
             grant.answered()
 
     return report
+
+
+async def send(
+    client: httpx.AsyncClient, grant: Grant, operation: str, method: str, url: str, **parts: Any
+) -> httpx.Response:
+    """One request under its grant, which learns how it went.
+
+    Raises:
+        Retriable: no answer came.
+    """
+    try:
+        response = await client.request(
+            method, url, extensions={"trace": _reporter(grant, operation)}, **parts
+        )
+    except httpx.HTTPError as error:
+        TROUBLE.labels(type(error).__name__).inc()
+        cause = f"the vendor does not answer ({type(error).__name__})"
+        grant.failed(cause)
+        raise Retriable(cause) from error
+    grant.answered()
+    return response
 
 
 def refuse_trouble(response: httpx.Response, grant: Grant) -> None:

@@ -17,8 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from connectors.publisher import PART_STEP
-from schemas.facts import FactHeaders, Kind, Plan, PlanPartition, Split
+from schemas.facts import PART_STEP, FactHeaders, Kind, Plan, PlanPartition, Split
 
 MOST_READS: Final = 5
 """Reads of a page that brings something else each time, or stays empty although a later one has items."""

@@ -21,6 +21,7 @@ import asyncpg
 
 from connectors.postgres.fold import Batch, Retired, Version
 from connectors.postgres.rows import COPIED, HEADER, HISTORY_COLUMNS, TRAILER, months_of, with_topic
+from runtime.postgres import AWAY
 from schemas.errors import Retriable
 from schemas.stone import Position
 
@@ -161,12 +162,7 @@ class Store:
             async with link.transaction():
                 return await work(link)
         except (
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresConnectionError,
-            asyncpg.InterfaceError,
-            asyncpg.OperatorInterventionError,
-            asyncpg.InsufficientResourcesError,
+            *AWAY,
             asyncpg.TransactionRollbackError,
             asyncpg.UniqueViolationError,
             asyncpg.QueryCanceledError,

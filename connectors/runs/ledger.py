@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from connectors.publisher import PART_STEP
 from connectors.runs.receipts import CODES
 from runtime.postgres import Link
+from schemas.facts import PART_STEP
 from schemas.receipt import Outcome
 
 MOST_NAMED: Final = 100

@@ -15,12 +15,22 @@ import msgspec
 import structlog
 from confluent_kafka import Message
 
-from connectors.publisher import PART_STEP
 from connectors.runs.states import State
 from connectors.runs.transitions import BY_INGEST, born, told
 from runtime.postgres import Database, Link
 from schemas.errors import Invalid
-from schemas.facts import Cancel, Complete, FactHeaders, Kind, Plan, PlanPartition, Retire, Split, Watermark
+from schemas.facts import (
+    PART_STEP,
+    Cancel,
+    Complete,
+    FactHeaders,
+    Kind,
+    Plan,
+    PlanPartition,
+    Retire,
+    Split,
+    Watermark,
+)
 from schemas.feeds import feeds_of
 from schemas.headers import Headers, from_headers
 

@@ -13,8 +13,6 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runtime.asgi import Server
 from runtime.shutdown import Shutdown
 
 from .demo import DemoVendor
@@ -128,7 +127,7 @@ def run(settings: SimulatorSettings) -> None:
         shutdown.on_close(listener.close)
         started_s = time.monotonic()
         app = create_app(settings)
-        server = _Server(_config(app))
+        server = Server(_config(app))
         logging.getLogger("uvicorn.error").addFilter(_not_cancelled)
         shutdown.on_request(server.stop)
         log.info(
@@ -161,19 +160,6 @@ def _config(app: Starlette) -> uvicorn.Config:
 def _not_cancelled(record: logging.LogRecord) -> bool:
     """Answers that still slept at the end (latency, hang) are cancelled; that is no error worth a traceback."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
-
-
-class _Server(uvicorn.Server):
-    """A server whose process handles its own signals."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to `Shutdown`."""
-        yield
-
-    def stop(self) -> None:
-        """Ask the server to end; safe from any thread."""
-        self.should_exit = True
 
 
 def _token(request: Request, raw: bytes) -> str | None:

@@ -17,7 +17,7 @@ import structlog
 
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.budget.pauses import GrowingPause
-from connectors.feeds.http import TROUBLE, clock_ms, refuse_trouble, reporter
+from connectors.feeds.http import TROUBLE, clock_ms, refuse_trouble, send
 from connectors.feeds.protocol import Ambiguous, NotLoggedIn
 from runtime.settings import VendorSettings
 from schemas.errors import Fatal, Invalid, Retriable, SlowDown
@@ -212,19 +212,8 @@ class Session:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        try:
-            response = await self._http.post(
-                self.settings.url,
-                content=content,
-                headers=headers,
-                extensions={"trace": reporter(grant, operation)},
-            )
-        except httpx.HTTPError as error:
-            TROUBLE.labels(type(error).__name__).inc()
-            cause = f"the vendor does not answer ({type(error).__name__})"
-            grant.failed(cause)
-            raise Retriable(cause) from error
-        grant.answered()
+        url = self.settings.url
+        response = await send(self._http, grant, operation, "POST", url, content=content, headers=headers)
         reply = self._read(response, grant)
         self._login_pause.over()
         return reply
