@@ -1,7 +1,7 @@
 """The `adamas` command. Every command imports what it needs when it runs, so that `adamas --help` answers at once."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -176,53 +176,32 @@ def docs() -> None:
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
-
-@app.command(context_settings=PASS_ON)
-def rules(context: typer.Context) -> None:
-    """Publish and list rule sets."""
-    _sub_command("streams.rules_command", "adamas rules", context.args)
-
-
-@app.command(context_settings=PASS_ON)
-def runs(context: typer.Context) -> None:
-    """Show runs and their ledgers; start, cancel, retry, approve."""
-    _sub_command("connectors.runs.command", "adamas runs", context.args)
-
-
-@app.command(context_settings=PASS_ON)
-def keys(context: typer.Context) -> None:
-    """Create, list and revoke API keys."""
-    _sub_command("api.keys_command", "adamas keys", context.args)
+SUB_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "rules": ("streams.rules_command", "Publish and list rule sets."),
+    "runs": ("connectors.runs.command", "Show runs and their ledgers; start, cancel, retry, approve."),
+    "keys": ("api.keys_command", "Create, list and revoke API keys."),
+    "jobs": ("runtime.jobs_command", "Show and cancel long actions."),
+    "alerts": ("monitor.alerts_command", "List events, and try whether people can be reached."),
+    "lag": ("monitor.lag_command", "Show where every reader of Kafka stands, live."),
+    "dead": ("operating.dead_command", "Show, fix, redrive and drop what was refused."),
+    "replay": (
+        "operating.replay_command",
+        "Read the log again, undo that, or see beforehand what it would change.",
+    ),
+    "vendor": ("connectors.feeds.vendor_command", "Ask the vendor by way of ingest."),
+}
+"""Name to the module of a package's own typer app, and what it does."""
 
 
-@app.command(context_settings=PASS_ON)
-def jobs(context: typer.Context) -> None:
-    """Show and cancel long actions."""
-    _sub_command("runtime.jobs_command", "adamas jobs", context.args)
+def _passing_on(name: str, module: str) -> Callable[[typer.Context], None]:
+    def pass_on(context: typer.Context) -> None:
+        _sub_command(module, f"adamas {name}", context.args)
+
+    return pass_on
 
 
-@app.command(context_settings=PASS_ON)
-def alerts(context: typer.Context) -> None:
-    """List events, and try whether people can be reached."""
-    _sub_command("monitor.alerts_command", "adamas alerts", context.args)
-
-
-@app.command(context_settings=PASS_ON)
-def lag(context: typer.Context) -> None:
-    """Show where every reader of Kafka stands, live."""
-    _sub_command("monitor.lag_command", "adamas lag", context.args)
-
-
-@app.command(context_settings=PASS_ON)
-def dead(context: typer.Context) -> None:
-    """Show, fix, redrive and drop what was refused."""
-    _sub_command("operating.dead_command", "adamas dead", context.args)
-
-
-@app.command(context_settings=PASS_ON)
-def replay(context: typer.Context) -> None:
-    """Read the log again, undo that, or see beforehand what it would change."""
-    _sub_command("operating.replay_command", "adamas replay", context.args)
+for _name, (_module, _help) in SUB_COMMANDS.items():
+    app.command(_name, help=_help, context_settings=PASS_ON)(_passing_on(_name, _module))
 
 
 @app.command(context_settings=PASS_ON)
@@ -232,12 +211,6 @@ def price(context: typer.Context) -> None:
         _sub_command("operating.price_export_command", "adamas price export", context.args[1:])
     else:
         _sub_command("operating.price_command", "adamas price", context.args)
-
-
-@app.command(context_settings=PASS_ON)
-def vendor(context: typer.Context) -> None:
-    """Ask the vendor by way of ingest."""
-    _sub_command("connectors.feeds.vendor_command", "adamas vendor", context.args)
 
 
 def _sub_command(module: str, name: str, arguments: Sequence[str]) -> None:
