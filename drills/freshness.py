@@ -12,6 +12,7 @@ import httpx
 import msgspec
 from confluent_kafka import Message
 
+from drills.replies import Item, Reply
 from drills.stage import Stage
 from drills.vendor import DrillVendor
 from schemas.facts import FactHeaders, Kind
@@ -23,27 +24,6 @@ LOOK_S: Final = 1.5
 """How often the vendor's truth about the watched stones is read."""
 ASK_S: Final = 0.05
 """How often a change that is in the raw log is asked for; others once a second."""
-
-
-class _Stone(msgspec.Struct):
-    id: str | None = None
-
-
-class _Item(msgspec.Struct):
-    diamond: _Stone | None = None
-    price: int | None = None
-
-
-class _List(msgspec.Struct):
-    items: list[_Item | None]
-
-
-class _Data(msgspec.Struct):
-    diamonds_by_query: _List
-
-
-class _Reply(msgspec.Struct):
-    data: _Data
 
 
 @dataclass(slots=True)
@@ -142,12 +122,12 @@ class Watch:
             headers = from_headers(cast(Headers, message.headers()), FactHeaders)
             if headers.kind is not Kind.PAGE or headers.feed != self._feed or not self._waiting:
                 continue
-            reply = msgspec.json.decode(message.value() or b"", type=_Reply)
+            reply = msgspec.json.decode(message.value() or b"", type=Reply)
             for item in reply.data.diamonds_by_query.items:
                 if item is not None:
                     self._note_fetched(item, message.timestamp()[1] / 1000)
 
-    def _note_fetched(self, item: _Item, at_s: float) -> None:
+    def _note_fetched(self, item: Item, at_s: float) -> None:
         change = self._waiting.get(item.diamond.id) if item.diamond and item.diamond.id else None
         if change is None or change.fetched_at is not None:
             return

@@ -20,6 +20,7 @@ from typing import Final, cast
 import msgspec
 from confluent_kafka import Message
 
+from drills.replies import Reply
 from drills.report import Figure, finish, print_environment
 from drills.runs_stage import RunsStage
 from drills.stage import Stage
@@ -50,26 +51,6 @@ BANNED_SHARE: Final = 0.06
 SETTINGS: Final = {"ADAMAS_INGEST_INCREMENTAL_EVERY_S": 86_400}
 COMPLETE: Final = """
 SELECT count(*) FILTER (WHERE state = 'completed') AS done, count(*) AS all FROM runs WHERE kind = 'full'"""
-
-
-class _Stone(msgspec.Struct):
-    id: str | None = None
-
-
-class _Item(msgspec.Struct):
-    diamond: _Stone | None = None
-
-
-class _List(msgspec.Struct):
-    items: list[_Item | None]
-
-
-class _Data(msgspec.Struct):
-    diamonds_by_query: _List
-
-
-class _Reply(msgspec.Struct):
-    data: _Data
 
 
 def with_seeds(draw: random.Random) -> dict[str, dict[str, float]]:
@@ -108,7 +89,7 @@ def stones_by_run(runs: RunsStage) -> dict[str, set[str]]:
         for message in messages:
             headers = from_headers(cast(Headers, message.headers()), FactHeaders)
             if headers.kind is Kind.PAGE and headers.run:
-                reply = msgspec.json.decode(message.value() or b"", type=_Reply)
+                reply = msgspec.json.decode(message.value() or b"", type=Reply)
                 found[headers.run].update(
                     f"{headers.feed}:{item.diamond.id}"
                     for item in reply.data.diamonds_by_query.items

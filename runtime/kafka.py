@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -55,6 +55,31 @@ class TopicDrift(Fatal):
 def producer(settings: KafkaSettings, **overrides: Any) -> Producer:
     """An idempotent producer (`acks=all`, lz4). A record undelivered after 30 s fails its report."""
     return Producer(_properties(settings, _PRODUCER, overrides))
+
+
+def produce_all(
+    settings: KafkaSettings, topic: str, records: Mapping[bytes, bytes], *, timeout_s: float
+) -> None:
+    """Produce a few records, key to value, and wait until all of them are there.
+
+    Raises:
+        Retriable: one is not, or not in time; it may be there all the same.
+    """
+    failures: list[KafkaError] = []
+
+    def report(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    sender = producer(settings)
+    try:
+        for key, value in records.items():
+            sender.produce(topic, value, key, on_delivery=report)
+        left = sender.flush(timeout_s)
+    except (KafkaException, BufferError) as error:
+        raise Retriable(str(error)) from error
+    if left or failures:
+        raise Retriable(failures[0].str() if failures else "no answer")
 
 
 def consumer(settings: KafkaSettings, group: str | None = None, **overrides: Any) -> Consumer:

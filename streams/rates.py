@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
 
-from runtime.kafka import producer
+from runtime.kafka import produce_all
 from runtime.postgres import Link
 from runtime.settings import KafkaSettings
 from schemas.errors import Invalid, Retriable
@@ -103,18 +102,8 @@ def _rate(row: Any) -> Rate:
 
 
 def _send(kafka: KafkaSettings, topic: str, rates: Mapping[str, Rate]) -> None:
-    failures: list[KafkaError] = []
-
-    def report(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            failures.append(error)
-
-    sender = producer(kafka)
+    records = {currency.encode(): rate.model_dump_json().encode() for currency, rate in rates.items()}
     try:
-        for currency, rate in rates.items():
-            sender.produce(topic, rate.model_dump_json().encode(), currency.encode(), on_delivery=report)
-        left = sender.flush(_WAIT_S)
-    except (KafkaException, BufferError) as error:
+        produce_all(kafka, topic, records, timeout_s=_WAIT_S)
+    except Retriable as error:
         raise Retriable(f"rates are not in Kafka yet: {error}") from error
-    if left or failures:
-        raise Retriable(f"rates are not in Kafka yet: {failures[0].str() if failures else 'no answer'}")

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import Message
 
-from runtime.kafka import producer
+from runtime.kafka import produce_all
 from runtime.postgres import Link
 from runtime.settings import KafkaSettings
 from schemas.errors import Invalid, Retriable
@@ -294,20 +294,8 @@ def _read_topic(kafka: KafkaSettings, topic: str) -> dict[int, bytes]:
 
 
 def _send(kafka: KafkaSettings, topic: str, published: PublishedRuleSet) -> None:
-    failures: list[KafkaError] = []
-
-    def report(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            failures.append(error)
-
-    sender = producer(kafka)
+    number = published.number
     try:
-        sender.produce(topic, dump(published), str(published.number).encode(), on_delivery=report)
-        left = sender.flush(_WAIT_S)
-    except (KafkaException, BufferError) as error:
-        raise Retriable(
-            f"rule set {published.number} is in Postgres and not in Kafka yet: {error}"
-        ) from error
-    if left or failures:
-        cause = failures[0].str() if failures else "no answer"
-        raise Retriable(f"rule set {published.number} is in Postgres and not in Kafka yet: {cause}")
+        produce_all(kafka, topic, {str(number).encode(): dump(published)}, timeout_s=_WAIT_S)
+    except Retriable as error:
+        raise Retriable(f"rule set {number} is in Postgres and not in Kafka yet: {error}") from error

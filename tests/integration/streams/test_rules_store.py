@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from confluent_kafka import Message
 
+from runtime import kafka
 from runtime.kafka import producer
 from runtime.settings import KafkaSettings
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
@@ -115,7 +116,7 @@ async def test_what_kafka_missed_is_reconciled(
     with monkeypatch.context() as away:
         away.setattr(rules_store, "_WAIT_S", 2.0)
         away.setattr(
-            rules_store,
+            kafka,
             "producer",
             lambda _kafka: producer(KafkaSettings(bootstrap="127.0.0.1:9"), message_timeout_ms=500),
         )
