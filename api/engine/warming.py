@@ -1,7 +1,7 @@
 """Has every kernel compiled before the first query needs it.
 
-Numba compiles a kernel for each combination of types it meets, and keeps the result on disk beside the code (or in
-NUMBA_CACHE_DIR): the first start on a machine compiles for some seconds, every later one reads for a fraction of one.
+Numba compiles a kernel for each combination of types it meets, and `runtime.kernels` keeps the result in the user's cache:
+the first start on a machine compiles for some twenty seconds, every later one reads for a fraction of one.
 """
 
 from __future__ import annotations

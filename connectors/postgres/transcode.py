@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
-import numba
 import numpy as np
+
+from runtime.kernels import njit
 
 TEXT, INTEGER, DECIMAL, FLAG, MOMENT, WORD = range(6)
 """Kinds of values; a word is one of a closed list."""
@@ -34,8 +35,8 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 def _compiled(function: FunctionT) -> FunctionT:
-    """To machine code at the first call (seconds), and kept beside the source or in the user's cache."""
-    return cast(FunctionT, numba.njit(cache=True, nogil=True)(function))
+    """To machine code at the first call (seconds), and kept in the user's cache."""
+    return cast(FunctionT, njit(cache=True, nogil=True)(function))
 
 
 @_compiled

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from api.engine.kernels.bits import leading_zeros, trailing_zeros
 from api.engine.limits import GREATEST, LEAST
+from runtime.kernels import njit
 
 
 @njit(cache=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from runtime.kernels import njit
 
 EMPTY = -1
 LEFT = -2

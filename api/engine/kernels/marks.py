@@ -8,10 +8,10 @@ over the same memory.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from api.engine.kernels.bits import trailing_zeros
 from api.engine.limits import GREATEST, LEAST
+from runtime.kernels import njit
 
 
 @njit(cache=True)

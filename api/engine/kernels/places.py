@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from api.engine.limits import GREATEST
+from runtime.kernels import njit
 
 
 @njit(cache=True)

@@ -7,9 +7,9 @@ is room for. It has 63 bits, some of them for the attribute. Spans and words of 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from api.engine.kernels.bits import trailing_zeros
+from runtime.kernels import njit
 
 
 @njit(cache=True)
