@@ -29,6 +29,8 @@ from schemas.topics import TOPICS
 STOP_GRACE_S: Final = 30.0
 """Only a safety net: members and servers have time-outs of their own, which add up to less than 15 s."""
 READY_TIMEOUT_S: Final = 90.0
+SLOW_S: Final = 6.0
+FIRST_START: Final = ": the first start on a machine compiles the search, about twenty seconds"
 LEFTOVERS_S: Final = 15.0
 """How long the processes of an `up` that was killed may take to stop; they notice its end by themselves."""
 STATE: Final = "up.json"
@@ -180,17 +182,20 @@ class Up:
         self._await(rules)
         for member in [*(member for member in readers if member.command == "api"), stack.monitor()]:
             with self._screen.step(member.name):
-                self._await_page(f"{_base(member.port)}/health/ready", member.name)
+                self._await_page(f"{_base(member.port)}/health/ready", member.name, why_slow=FIRST_START)
 
     def _await(self, future: "Future[ResultT]") -> ResultT:
         while not future.done():
             self._pause(POLL_S)
         return future.result()
 
-    def _await_page(self, url: str, name: str) -> None:
-        """Block until the page answers 200."""
+    def _await_page(self, url: str, name: str, *, why_slow: str = "") -> None:
+        """Block until the page answers 200; once it takes long, say why it may."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not _is_ok(url):
+            if why_slow and time.monotonic() > deadline - READY_TIMEOUT_S + SLOW_S:
+                self._screen.say(f"  {name} is still starting{why_slow}")
+                why_slow = ""
             if time.monotonic() > deadline:
                 log_file = self._data / "logs" / f"{name}.log"
                 raise UpFailed(
