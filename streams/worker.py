@@ -35,8 +35,9 @@ from streams.normalise import Normaliser, is_plain
 from streams.outbox import Letter, Outbox
 from streams.owner import Fact, decide
 from streams.pages import UNREADABLE, PageReader
-from streams.pricing import Margin, PriceBook
-from streams.records import canonical, content_of, priced_as
+from streams.pricing import PriceBook
+from streams.records import content_json, content_of, priced_as
+from streams.versions import Ready, version_of
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -59,16 +60,6 @@ class RawRecord(NamedTuple):
     key: bytes
     value: bytes
     headers: Sequence[tuple[str, bytes | None]]
-
-
-class Ready(NamedTuple):
-    """Content with what is needed to write it."""
-
-    content: Content
-    json: bytes
-    digest: bytes
-    margin: Margin
-    rating: int | None
 
 
 class _Page(NamedTuple):
@@ -134,10 +125,10 @@ class Worker:
                 continue
             out.add(
                 FEEDS[content.feed].slot,
-                _version(
+                version_of(
                     Ready(
                         content,
-                        _content_json(version.body),
+                        content_json(version.body),
                         version.content_hash.to_bytes(8, "big", signed=True),
                         margin,
                         rating,
@@ -385,7 +376,7 @@ class Worker:
             if int.from_bytes(digest, "big", signed=True) == known.content_hash:
                 continue
             margin = book.margin(stone.content)
-            version = _version(
+            version = version_of(
                 Ready(stone.content, json, digest, margin, book.rating(stone.content)),
                 Fact(known.seq, known.mapper, max(known.rules, book.number), known.raw_offset, 0),
                 cause=Cause.RESTORED,
@@ -455,7 +446,7 @@ def _write(page: _Page, made: Ready, before: Known | None, out: Outbox, *, under
         previous = before.price_cents
         if price == previous and content_hash == before.content_hash:
             updated_ms = before.updated_ms
-    version = _version(
+    version = version_of(
         made,
         page.fact,
         cause=cause,
@@ -467,53 +458,6 @@ def _write(page: _Page, made: Ready, before: Known | None, out: Outbox, *, under
     )
     out.add(page.slot, version)
     return outcome
-
-
-def _version(
-    made: Ready,
-    fact: Fact,
-    *,
-    cause: Cause,
-    previous_price_cents: int | None,
-    price: int,
-    updated_ms: int,
-    run: str | None,
-    run_json: bytes | None = None,
-) -> Version:
-    body = canonical(
-        made.json,
-        price_cents=price,
-        margin=made.margin,
-        rules=fact.rules,
-        rating=made.rating,
-        updated_ms=updated_ms,
-        seq=fact.seq,
-        mapper=fact.mapper,
-        hash_hex=made.digest.hex(),
-        cause=cause,
-        previous_price_cents=previous_price_cents,
-        run_json=run_json or msgspec.json.encode(run),
-        raw_offset=fact.raw_offset,
-    )
-    content_hash = int.from_bytes(made.digest, "big", signed=True)
-    return Version(
-        id=made.content.id,
-        seq=fact.seq,
-        mapper=fact.mapper,
-        rules=fact.rules,
-        content_hash=content_hash,
-        price_cents=price,
-        updated_ms=updated_ms,
-        raw_offset=fact.raw_offset,
-        run=run,
-        changed=cause is not Cause.SEEN,
-        body=body,
-    )
-
-
-def _content_json(record: bytes) -> bytes:
-    """The content's own bytes inside a canonical record: a quote within a JSON string is always escaped."""
-    return record[: record.rindex(b',"price_cents":')] + b"}"
 
 
 def _read(decode: Callable[[bytes], Any], value: bytes) -> Any:
