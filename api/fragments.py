@@ -20,6 +20,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.stone import public_borders
+
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 """A segment is closed once the next records do not fit; one record larger than this gets a segment of its own."""
 
@@ -33,8 +35,6 @@ _LENGTH_BYTES: Final = np.arange(4)
 _MOVED_AT_ONCE: Final = 400
 _NAME: Final = "records-{:06}"
 _PATTERN: Final = "records-*"
-_PUBLIC_BEGIN: Final = b'"id":"'
-_PUBLIC_END: Final = b',"seq":'
 _BEHIND_COST: Final = b',"offer_id":'
 
 Rows = NDArray[np.intp]
@@ -278,8 +278,7 @@ def frame(record: bytes) -> bytes:
     Raises:
         ValueError: it has no public stretch, and therefore is no canonical record.
     """
-    # A quote inside a JSON string is always escaped, so neither marker can occur within a value.
-    return _HEADER.pack(len(record), record.index(_PUBLIC_BEGIN), record.rindex(_PUBLIC_END)) + record
+    return _HEADER.pack(len(record), *public_borders(record)) + record
 
 
 def _number_of(path: Path) -> int:

@@ -205,12 +205,21 @@ def content_hash(content_json: bytes) -> str:
     return blake2b(content_json, digest_size=CONTENT_HASH_BYTES).hexdigest()
 
 
-def public_part(record: bytes) -> bytes:
-    """The public item inside a canonical record's bytes, itself a JSON object.
+def public_borders(record: bytes) -> tuple[int, int]:
+    """Where the public stretch of a canonical record begins and ends, in bytes.
 
     A quote inside a JSON string is always escaped, so neither marker can occur within a value.
+
+    Raises:
+        ValueError: it has none, and therefore is no canonical record.
     """
-    return b"{" + record[record.index(b',"id":"') + 1 : record.rindex(b',"seq":')] + b"}"
+    return record.index(b'"id":"'), record.rindex(b',"seq":')
+
+
+def public_part(record: bytes) -> bytes:
+    """The public item inside a canonical record's bytes, itself a JSON object."""
+    begin, end = public_borders(record)
+    return b"{" + record[begin:end] + b"}"
 
 
 def position_key(feed: str) -> bytes:
