@@ -6,6 +6,8 @@ group spreads the feeds over the workers, delivers pages in order and keeps the 
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -48,12 +50,14 @@ class _PromptConsumer(driver.Consumer):
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
 
 
-def make_app(kafka: KafkaSettings, group: str = GROUP) -> Any:
-    """An app of one consumer group."""
+def make_app(kafka: KafkaSettings, group: str = GROUP, folder: Path | None = None) -> Any:
+    """An app of one consumer group; what Faust keeps of itself goes into `folder`, or the system's temporary one."""
     app = faust.App(
         group,
         broker=[f"aiokafka://{address}" for address in kafka.bootstrap.split(",")],
         autodiscover=False,
+        # It makes one although it has no tables, by default wherever the process was started.
+        datadir=(folder or Path(tempfile.gettempdir())) / f"{group}-faust",
         broker_commit_interval=COMMIT_EVERY_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_session_timeout=SESSION_TIMEOUT_S,

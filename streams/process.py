@@ -108,6 +108,7 @@ class Process:
         self.topics = topics or TopicNames()
         self._kafka = kafka
         self._group = group
+        self._folder = folder
         self.memory = Memory(folder)
         self._own = Stretches()
         self._pace = Pace(kafka, self.topics.canonical)
@@ -183,7 +184,7 @@ class Process:
     async def _work(self, stop: asyncio.Event) -> None:
         """Be a member of the group until a stop is requested, or the gate wants another membership or none."""
         self.gate.joined()
-        app = self._app = make_app(self._kafka, self._group)
+        app = self._app = make_app(self._kafka, self._group, self._folder)
         app.agent(raw_topic(app, self.topics), concurrency=1, name="facts")(self.agent)
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         await app.start()
