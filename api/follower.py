@@ -28,11 +28,11 @@ from runtime.health import Check
 from runtime.kafka import REQUEST_TIMEOUT_S, admin, topic_id
 from runtime.metrics import counter, gauge
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from runtime.version import VERSION
 from schemas.errors import Retriable
 from schemas.stone import STONE_VERSION
 from schemas.topics import CANONICAL
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

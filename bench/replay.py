@@ -31,10 +31,10 @@ from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from drills.vendor_pages import page_bodies
 from runtime.kafka import admin, producer
+from runtime.tail import Tail
 from schemas.feeds import STANDARD
 from schemas.topics import CANONICAL
 from streams.process import BATCH_PAGES
-from streams.tail import Tail
 
 SEED: Final = 11
 PAGE_SIZE: Final = 50

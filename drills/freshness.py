@@ -15,10 +15,10 @@ from confluent_kafka import Message
 from drills.replies import Item, Reply
 from drills.stage import Stage
 from drills.vendor import DrillVendor
+from runtime.tail import Tail
 from schemas.facts import FactHeaders, Kind
 from schemas.headers import Headers, from_headers
 from schemas.topics import RAW
-from streams.tail import Tail
 
 LOOK_S: Final = 1.5
 """How often the vendor's truth about the watched stones is read."""

@@ -25,11 +25,11 @@ from drills.report import Figure, finish, print_environment
 from drills.runs_stage import RunsStage
 from drills.stage import Stage
 from drills.vendor import DrillVendor
+from runtime.tail import Tail
 from schemas.facts import FactHeaders, Kind
 from schemas.feeds import STANDARD
 from schemas.headers import Headers, from_headers
 from schemas.topics import RAW
-from streams.tail import Tail
 
 STONES: Final = 100_000
 KILLS: Final = 50

@@ -11,11 +11,11 @@ import asyncpg
 from confluent_kafka import Message
 
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.dead_letter import DeadLetter
 from schemas.headers import Headers, from_headers
 from schemas.stone import decode_version, is_position
 from schemas.topics import CANONICAL, DEAD
-from streams.tail import Tail
 
 CLOCKS: Final = ("updated_at",)
 """Fields that say when we worked, not what we found out; two runs differ in them."""

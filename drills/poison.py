@@ -27,10 +27,10 @@ from drills.stage import Stage
 from drills.undisturbed import wait_idle
 from drills.vendor_pages import page_bodies
 from operating.groups import Groups
+from runtime.tail import Tail
 from schemas.feeds import FEEDS, stone_id
 from schemas.stone import is_position
 from schemas.topics import CANONICAL, RAW
-from streams.tail import Tail
 
 Item = dict[str, Any]
 

@@ -27,6 +27,7 @@ from drills.stage import Stage
 from drills.traffic import Traffic
 from drills.undisturbed import wait_idle
 from runtime.postgres import Database
+from runtime.tail import Tail
 from schemas.ruleset import PublishedRuleSet, Rate, RuleSet
 from schemas.stone import Stone, decode_stone, is_position
 from schemas.topics import CANONICAL, RULESETS
@@ -36,7 +37,6 @@ from streams.pricing import PriceBook
 from streams.rules_desk import Intent, RuleDesk
 from streams.rules_store import Publication, StaleBase
 from streams.stock import Shelves
-from streams.tail import Tail
 
 STONES: Final = 4_000
 PAGES_PER_S: Final = 100

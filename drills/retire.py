@@ -29,12 +29,12 @@ from drills.runs_stage import RunsStage, alive, for_sale
 from drills.stage import Stage
 from drills.vendor import DrillVendor
 from runtime.kafka import consumer, producer
+from runtime.tail import Tail
 from schemas.facts import FactHeaders, Kind, fact_key
 from schemas.feeds import FEEDS, STANDARD
 from schemas.headers import Headers, from_headers, to_headers
 from schemas.topics import RAW
 from streams.app import GROUP
-from streams.tail import Tail
 
 STONES: Final = 6_000
 DELAY_S: Final = 30.0

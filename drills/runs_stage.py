@@ -14,10 +14,10 @@ from confluent_kafka import Message
 
 from drills.stage import Stage
 from drills.vendor import DrillVendor
+from runtime.tail import Tail
 from schemas.feeds import STANDARD
 from schemas.stone import is_position
 from schemas.topics import CANONICAL
-from streams.tail import Tail
 
 TIMEOUT_S: Final = 240.0
 Stock = dict[str, dict[str, Any] | None]

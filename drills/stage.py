@@ -29,11 +29,11 @@ from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from runtime.stack import Member, Options, Ports, Stack
 from runtime.supervisor import Supervisor, in_background
+from runtime.tail import Tail
 from schemas.feeds import FEEDS, SLOTS
 from schemas.stone import position_key
 from schemas.topics import CANONICAL, RAW, TOPICS
 from streams.rules_store import ensure_default
-from streams.tail import Tail
 
 POLL_S: Final = 0.2
 """Asking a process for its metrics costs it milliseconds; oftener would disturb what is measured."""

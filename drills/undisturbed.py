@@ -10,8 +10,8 @@ from drills.outcome import Outcome, outcome
 from drills.stage import Stage
 from runtime.kafka import producer
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.topics import RAW
-from streams.tail import Tail
 
 
 def copy_raw(source: KafkaSettings, target: KafkaSettings) -> int:

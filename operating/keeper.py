@@ -21,11 +21,11 @@ from operating.letters import Arrival
 from runtime.health import Check
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Invalid, Retriable
 from schemas.headers import Headers, from_headers
 from schemas.topics import DEAD
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -30,6 +30,7 @@ from runtime.job_runner import Handler, Task
 from runtime.jobs import Job
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.errors import Retriable
 from schemas.facts import FactHeaders, Kind
 from schemas.feeds import FEEDS
@@ -38,7 +39,6 @@ from schemas.ruleset import PublishedRuleSet
 from schemas.seq import epoch_of
 from schemas.topics import RECEIPTS
 from streams.rules import RuleHead
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

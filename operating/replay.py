@@ -24,6 +24,7 @@ from runtime.job_runner import Handler, Task
 from runtime.jobs import Job, State
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.errors import Fatal, Retriable
 from schemas.feeds import SLOTS
 from schemas.receipt import Receipt
@@ -31,7 +32,6 @@ from schemas.stone import Cause, is_position
 from schemas.topics import CANONICAL, PROCESS_GROUP, RAW, RECEIPTS, SINK_GROUP
 from streams.ranges import Range
 from streams.rereading import KIND as REREAD
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

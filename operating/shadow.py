@@ -28,6 +28,7 @@ from runtime.jobs import Job, State
 from runtime.kafka import ensure_topics, producer
 from runtime.postgres import Link
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.errors import Invalid, Retriable
 from schemas.feeds import FEEDS, SLOTS
 from schemas.topics import CANONICAL, RAW, Topic
@@ -38,7 +39,6 @@ from streams.pricing import PriceBook
 from streams.ranges import Range
 from streams.rereading import raw_record
 from streams.rules import RuleHead
-from streams.tail import Tail
 from streams.worker import Worker
 
 KIND: Final = "shadow"

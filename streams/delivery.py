@@ -15,11 +15,11 @@ from typing import Final
 from confluent_kafka import KafkaError, Message, Producer
 
 from runtime import tracing
+from runtime.stretches import Stretches
 from schemas.errors import Fatal
 from schemas.topics import CANONICAL, DEAD, RAW, RECEIPTS, RULESETS
 from streams.memory import Memory, Version
 from streams.outbox import Letter, Outbox
-from streams.stretches import Stretches
 
 _POLL_S: Final = 0.002
 _CHUNK: Final = 200

@@ -27,6 +27,8 @@ from runtime.kafka import consumer, producer
 from runtime.postgres import Database
 from runtime.settings import DataSettings, KafkaSettings, Settings
 from runtime.shutdown import Shutdown
+from runtime.stretches import Stretches
+from runtime.tail import Tail
 from schemas.errors import Fatal
 from schemas.feeds import feeds_of
 from streams import figures
@@ -47,8 +49,6 @@ from streams.repricing import Repricing
 from streams.rereading import KIND as REREAD
 from streams.rereading import Rereading
 from streams.rules import RuleHead
-from streams.stretches import Stretches
-from streams.tail import Tail
 from streams.unchanged import Unchanged
 from streams.worker import RawRecord, Worker
 

@@ -9,8 +9,8 @@ from confluent_kafka import Message, TopicPartition
 
 from runtime.kafka import consumer
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.topics import RECEIPTS
-from streams.tail import Tail
 
 _ASK_TIMEOUT_S: Final = 10.0
 

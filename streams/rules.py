@@ -7,10 +7,10 @@ from confluent_kafka import Message
 from pydantic import ValidationError
 
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.ruleset import PublishedRuleSet
 from schemas.topics import RULESETS
 from streams.pricing import PriceBook
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -18,6 +18,7 @@ from confluent_kafka import Message, TopicPartition
 
 from runtime.kafka import consumer
 from runtime.postgres import Link
+from runtime.tail import Tail
 from schemas.dead_letter import DeadLetter
 from schemas.errors import AdamasError, Invalid, Retriable
 from schemas.headers import from_headers
@@ -26,7 +27,6 @@ from schemas.topics import DEAD
 from streams import rates, rules_store
 from streams.rules_desk import Intent, RuleDesk
 from streams.shelf import attributes_of
-from streams.tail import Tail
 from streams.trial import Arms, fault, measure
 
 log = structlog.stdlib.get_logger(__name__)

@@ -21,11 +21,11 @@ from confluent_kafka import Message
 from runtime.kafka import produce_all
 from runtime.postgres import Link
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.errors import Invalid, Retriable
 from schemas.rule_changes import diff
 from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.topics import RULESETS
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

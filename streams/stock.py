@@ -17,13 +17,13 @@ import structlog
 from confluent_kafka import Message
 
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.columns import Columns
 from schemas.errors import Retriable
 from schemas.stone import Stone, is_position
 from schemas.topics import CANONICAL
 from streams.pricing import bucket
 from streams.shelf import BUCKET, PRESENT, REPORTED, Shelf
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -19,10 +19,10 @@ from runtime.kafka import admin, topic_id
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings
 from runtime.shutdown import Shutdown
+from runtime.tail import Tail
 from schemas.errors import Retriable
 from schemas.receipt import Outcome, Receipt
 from schemas.topics import RECEIPTS
-from streams.tail import Tail
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from connectors.runs.projection import Projection, Told, to_told
 from runtime.kafka import admin, topic_id
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.errors import Fatal
 from schemas.feeds import FEEDS
-from streams.tail import Tail
 
 
 class LogReader:

@@ -17,12 +17,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from runtime.kafka import consumer, ensure_topics, producer
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.stone import Stone, decode_position, decode_stone
 from schemas.topics import CANONICAL, DEAD, RAW, RECEIPTS, RULESETS
 from streams.delivery import TopicNames
 from streams.process import EXIT_UNDELIVERED
-from streams.tail import Tail
 from streams.worker import RawRecord
 from tests.integration.streams.driver import topic_names
 from tests.unit.streams.items import item

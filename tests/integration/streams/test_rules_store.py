@@ -13,12 +13,12 @@ from confluent_kafka import Message
 from runtime import kafka
 from runtime.kafka import producer
 from runtime.settings import KafkaSettings
+from runtime.tail import Tail
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.topics import RULESETS
 from streams import rules_store
 from streams.rules import RuleHead
 from streams.rules_store import ensure_default, publish, sync
-from streams.tail import Tail
 from tests.conftest import TopicMaker
 
 

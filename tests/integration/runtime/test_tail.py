@@ -9,8 +9,8 @@ from confluent_kafka import Message, TopicPartition
 
 from runtime.kafka import admin, producer
 from runtime.settings import KafkaSettings
-from streams.stretches import Stretches
-from streams.tail import Tail
+from runtime.stretches import Stretches
+from runtime.tail import Tail
 from tests.conftest import TopicMaker
 
 

@@ -1,6 +1,6 @@
 """Stretches of own records: what need not be read, and when it must be all the same."""
 
-from streams.stretches import QUIET_S, Stretches
+from runtime.stretches import QUIET_S, Stretches
 
 
 class Clock:

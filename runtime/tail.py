@@ -24,8 +24,8 @@ from confluent_kafka.admin import AdminClient
 
 from runtime.kafka import admin, consumer, topic_id
 from runtime.settings import KafkaSettings
+from runtime.stretches import Stretches
 from schemas.errors import Fatal, Retriable
-from streams.stretches import Stretches
 
 log = structlog.stdlib.get_logger(__name__)
 
