@@ -1,6 +1,6 @@
 """The planner: cuts a feed into partitions of about equal size by price per carat, asking only for counts.
 
-A vendor's offsets end somewhere (50 000) and equal shares keep every worker busy to the end, but prices crowd: 770 000
+A vendor's offsets end somewhere and equal shares keep every worker busy to the end, but prices crowd: 770 000
 of 900 000 lab-grown stones lie within 200 dollars a carat. So the cuts are searched, not assumed: between two known
 points of the cumulated count the next probe is interpolated on a logarithmic price scale, and a cut is taken when it
 is near enough to its share or the range has shrunk to one dollar. A single dollar that is still too full is cut
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from connectors.feeds.protocol import Slice
-from schemas.errors import Fatal
+from schemas.errors import Invalid
 from schemas.facts import PlanPartition
 
 Count = Callable[[Slice], Awaitable[int]]
@@ -26,8 +26,9 @@ Count = Callable[[Slice], Awaitable[int]]
 TARGET: Final = 5_000
 """Stones in a partition: few enough to read while little shifts under the offsets, many enough that the three or four
 requests which make sure of its end stay under 4 % of it."""
-CEILING: Final = 50_000
-"""The vendor's largest offset: no partition may reach it."""
+CAP_SHARE: Final = 3
+"""A partition is planned for at most this part of the vendor's largest offset: counts drift, and one is read until it has
+brought twice its estimate before it is cut anew."""
 TOLERANCE: Final = 0.15
 """How far a cut may lie from its share, as a share of a partition."""
 CROWDED: Final = 1.2
@@ -72,14 +73,15 @@ class _Span:
 
 
 async def plan_partitions(
-    count: Count, whole: Slice = WHOLE, target: int = TARGET, first_number: int = 0
+    count: Count, whole: Slice = WHOLE, *, offset_cap: int, target: int = TARGET, first_number: int = 0
 ) -> tuple[int, tuple[PlanPartition, ...]]:
     """Cut a slice into partitions which cover every price of it without gap or overlap.
 
     Args:
         count: asks the vendor for the stones in a slice. The same slice is asked for once.
         whole: what to cut; the whole feed without one.
-        target: stones a partition should hold.
+        offset_cap: the vendor's largest offset, which no partition may reach.
+        target: stones a partition should hold; fewer where the vendor's offsets end early.
         first_number: the first partition's number.
 
     Returns:
@@ -87,8 +89,9 @@ async def plan_partitions(
         as the whole.
 
     Raises:
-        Fatal: even one dollar, one hundredth of a carat and one shape hold more stones than the vendor's offsets reach.
+        Invalid: even one dollar, one step of carats and one shape hold more stones than the vendor's offsets reach.
     """
+    target = min(target, offset_cap // CAP_SHARE)
     asked = Asked(count)
     low, high = whole.dollars_per_carat
     total = _Span(low, high, await asked(whole))
@@ -106,7 +109,7 @@ async def plan_partitions(
     partitions = tuple(
         _partition(number, part, stones) for number, (part, stones) in enumerate(pieces, first_number)
     )
-    _refuse_overfull(partitions)
+    _refuse_overfull(partitions, offset_cap)
     return total.stones, partitions
 
 
@@ -221,22 +224,25 @@ async def _by_carats(count: Count, part: Slice, stones: int, target: int) -> lis
 
 
 async def _by_shape(count: Count, part: Slice, span: _Span, target: int) -> list[tuple[Slice, int]]:
-    """One dollar and one step of carats that are still too full: a partition for each shape that fills one."""
+    """One dollar and one step of carats that are still too full: shapes that fill a partition alone, or together."""
     if span.low < span.high or span.stones <= CROWDED * target:
         return [(part, span.stones)]
-    found: list[tuple[Slice, int]] = []
+    groups: list[tuple[tuple[str, ...], int]] = []
     rest, rest_stones = list(SHAPES), span.stones
     while rest_stones > target and len(rest) > 1:
         shape = rest.pop(0)
         stones = await count(replace(part, shapes=(shape,)))
-        found.append((replace(part, shapes=(shape,)), stones))
+        if groups and groups[-1][1] + stones <= target:
+            groups[-1] = ((*groups[-1][0], shape), groups[-1][1] + stones)
+        else:
+            groups.append(((shape,), stones))
         rest_stones -= stones
     others = replace(part, shapes=tuple(rest))
     counted = await count(others)
     if counted < rest_stones - _STRANGE * span.stones:
         # Shapes that are not in the list: no sum of known ones would bring them.
         return [(part, span.stones)]
-    return [*found, (others, counted)]
+    return [*((replace(part, shapes=shapes), stones) for shapes, stones in groups), (others, counted)]
 
 
 def _carats(low: int, high: int) -> tuple[float, float]:
@@ -252,10 +258,12 @@ def _steps(carats: tuple[float, float] | None) -> tuple[int, int]:
     return (0 if low == 0 else round(low * CARAT_STEPS + 0.5)), round(high * CARAT_STEPS - 0.5)
 
 
-def _refuse_overfull(partitions: tuple[PlanPartition, ...]) -> None:
+def _refuse_overfull(partitions: tuple[PlanPartition, ...], offset_cap: int) -> None:
     for partition in partitions:
-        if partition.estimate >= CEILING:
-            raise Fatal(
-                f"{partition.estimate} stones at {partition.dollars_per_carat_from} dollars a carat and"
-                f" {partition.carat_from} to {partition.carat_to} carats: more than the vendor's offsets reach"
+        if partition.estimate >= offset_cap:
+            raise Invalid(
+                "partition",
+                f"{partition.dollars_per_carat_from} dollars a carat and {partition.carat_from} to"
+                f" {partition.carat_to} carats hold {partition.estimate} stones: more than the vendor's offsets reach",
+                "overfull",
             )

@@ -2,9 +2,10 @@
 
     make drill-soak SEED=7 ARGS='--hours 1'
 
-`ingest`, one `process` worker and one API replica are killed at random; the others run through, and their memory at the end is
-held beside what it was after the first quarter. Every answer must be whole, and carry prices that follow from its
-cost and the rule set; at the end every stone must be the vendor's.
+One `process` worker and one API replica are killed at random, in the second half `ingest` too; the others run through. Each
+member's memory at the end, `ingest`'s before its first kill, is held beside what it was after the first quarter. Every answer
+of a replica that says it is ready must be sorted, filtered, as large as the other one's, and carry the prices that its costs
+and the rule set give; at the end every stone must be the vendor's.
 """
 
 from __future__ import annotations
@@ -25,73 +26,104 @@ from drills.runs_stage import RunsStage, alive, for_sale
 from drills.stage import Stage
 from drills.vendor import DrillVendor
 from schemas.feeds import STANDARD
+from schemas.ruleset import BaseMargins
+from streams.pricing import base_rule, base_terms, price_cents
 
 STONES: Final = 20_000
 HOURS: Final = 1.0
 LIFE: Final = {"price_moves": 15, "sales": 0.5, "holds": 1, "new": 0.5, "media": 0.5, "hold_s": 30}
 FAULTS: Final = {"latency": {"probability": 1, "median_ms": 150}, "http_5xx": {"probability": 0.005}}
-VICTIMS: Final = ("ingest", "process-2", "api-2")
+VICTIMS: Final = ("process-2", "api-2")
 STEADY: Final = ("api", "process", "sink")
+REPLICAS: Final = ("api", "api-2")
 KILL_EVERY_S: Final = 90.0
 ASK_EVERY_S: Final = 0.25
 GROWTH_GOAL_PERCENT: Final = 10
+APART_SHARE: Final = 0.02
+"""How far two replicas may be apart that read the same topic a moment later."""
 SORTS: Final = ("price_cents", "-price_cents", "carat", "-carat")
 
 
 class Searches:
-    """Asks the steady replica, and counts what is wrong."""
+    """Asks the replicas that are ready, and counts what is wrong.
 
-    def __init__(self, base: str, key: str, draw: random.Random) -> None:
-        self._http = httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=20, trust_env=False)
+    Args:
+        stage: with the replicas.
+        key: of the API.
+        draw: what is asked for.
+    """
+
+    def __init__(self, stage: Stage, key: str, draw: random.Random) -> None:
+        self._stage = stage
+        self._http = httpx.Client(headers={"X-API-Key": key}, timeout=20, trust_env=False)
         self._draw = draw
+        self._margins = {base_rule(kind): terms.bps for kind, terms in base_terms(BaseMargins()).items()}
         self.asked = 0
         self.wrong: list[str] = []
 
     def ask(self) -> None:
-        """One search, and what must hold of its answer."""
+        """One search to each replica that is ready, and what must hold of its answer."""
         sort = self._draw.choice(SORTS)
         low = self._draw.choice((0.3, 0.5, 1.0))
+        totals = [
+            self._check(name, sort, low) for name in REPLICAS if self._get(name, "/health/ready").is_success
+        ]
+        if min(totals, default=0) < (1 - APART_SHARE) * max(totals, default=0):
+            self.wrong.append(f"the replicas found {totals}")
+
+    def _check(self, name: str, sort: str, low: float) -> int:
         self.asked += 1
-        reply = self._http.get("/v1/diamonds", params={"sort": sort, "carat_min": low, "limit": 50})
-        if reply.status_code != httpx.codes.OK:
-            self.wrong.append(f"status {reply.status_code}")
-            return
+        reply = self._get(name, f"/v1/diamonds?sort={sort}&carat_min={low}&limit=50")
+        if not reply.is_success:
+            self.wrong.append(f"{name}: status {reply.status_code}")
+            return 0
         items: list[dict[str, Any]] = reply.json()["items"]
         field = sort.lstrip("-")
         values = [item[field] for item in items]
         if values != sorted(values, reverse=sort.startswith("-")):
-            self.wrong.append(f"not sorted by {sort}")
+            self.wrong.append(f"{name}: not sorted by {sort}")
         self.wrong += [
-            f"{item['id']} is not what was asked for"
+            f"{name}: {item['id']} is not what was asked for, or not at its price"
             for item in items
             if item["availability"] != "available"
             or item["carat"] < low
-            or item["price_cents"] < item["cost_cents"]
+            or item["price_cents"] != price_cents(item["cost_cents"], self._margins[item["rule"]])
         ]
+        return int(reply.json()["total"])
+
+    def _get(self, name: str, path: str) -> httpx.Response:
+        try:
+            return self._http.get(f"http://127.0.0.1:{self._stage.ports[name]}{path}")
+        except httpx.ConnectError:
+            # It was killed and has not come back: nobody would be sent there.
+            return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
 
 
-def resident(stage: Stage) -> dict[str, int]:
-    """Bytes of memory of the members that run through."""
-    return {name: psutil.Process(stage.children[name].pid).memory_info().rss for name in STEADY}
+def resident(stage: Stage, *names: str) -> dict[str, int]:
+    """Bytes of memory of some members."""
+    return {name: psutil.Process(stage.children[name].pid).memory_info().rss for name in names}
 
 
 def soak(runs: RunsStage, searches: Searches, hours: float, draw: random.Random) -> tuple[int, float]:
-    """Let everything run; kills, and the greatest growth of memory since the first quarter, in percent."""
+    """Let everything run; kills, and the greatest growth of a member's memory since the first quarter, in percent."""
     stage, kills = runs.stage, 0
-    began = time.monotonic()
-    next_kill, early = began + KILL_EVERY_S, dict[str, int]()
-    while (gone := time.monotonic() - began) < hours * 3600:
-        if not early and gone > hours * 3600 / 4:
-            early = resident(stage)
+    began, whole_s = time.monotonic(), hours * 3600
+    next_kill = began + min(KILL_EVERY_S, whole_s / 8)
+    early, late = dict[str, int](), dict[str, int]()
+    while (gone := time.monotonic() - began) < whole_s:
+        if not early and gone > whole_s / 4:
+            early = resident(stage, "ingest", *STEADY)
+        if not late and gone > whole_s / 2:
+            late = resident(stage, "ingest")
         if time.monotonic() > next_kill:
-            victim = draw.choice(VICTIMS)
+            victim = draw.choice((*VICTIMS, "ingest") if late else VICTIMS)
             child = stage.children[victim]
             child.check()
             child.process.send_signal(signal.SIGKILL)
             child.process.wait()
             runs.start(victim)
             kills += 1
-            next_kill = time.monotonic() + KILL_EVERY_S * draw.uniform(0.5, 1.5)
+            next_kill = time.monotonic() + min(KILL_EVERY_S, whole_s / 8) * draw.uniform(0.5, 1.5)
             print(
                 f"{gone / 60:.0f} min: killed {victim}; {searches.asked} searches, {len(searches.wrong)} wrong"
             )
@@ -99,9 +131,9 @@ def soak(runs: RunsStage, searches: Searches, hours: float, draw: random.Random)
             stage.children[name].check()
         searches.ask()
         time.sleep(ASK_EVERY_S)
-    late = resident(stage)
-    growth = {name: 100 * (late[name] / early[name] - 1) for name in STEADY}
-    print("memory: " + ", ".join(f"{name} {late[name] >> 20} MiB ({growth[name]:+.1f} %)" for name in STEADY))
+    late |= resident(stage, *STEADY)
+    growth = {name: 100 * (late[name] / early[name] - 1) for name in late}
+    print("memory: " + ", ".join(f"{name} {late[name] >> 20} MiB ({growth[name]:+.1f} %)" for name in late))
     return kills, max(growth.values())
 
 
@@ -129,7 +161,7 @@ def main() -> None:
         runs.wait_settled([str(runs.last_run(feed, "full")) for feed in STANDARD])
         vendor.set_faults(FAULTS)
         vendor.set_life(**LIFE, seed=draw.randrange(1 << 30))
-        searches = Searches(f"http://127.0.0.1:{stage.ports['api']}", key, draw)
+        searches = Searches(stage, key, draw)
         kills, growth = soak(runs, searches, arguments.hours, draw)
         vendor.set_life()
         vendor.set_faults(dict.fromkeys(FAULTS))

@@ -19,8 +19,8 @@ from connectors.budget import Grant
 from connectors.feeds.protocol import Feed, Page, Slice
 from connectors.ingest import metrics
 from connectors.ingest.asking import Asker
-from connectors.ingest.progress import PartitionProgress, Read, RunProgress
-from connectors.planner import plan_partitions
+from connectors.ingest.progress import WORTH_CUTTING, PartitionProgress, Read, RunProgress
+from connectors.planner import TARGET, plan_partitions
 from connectors.publisher import Log
 from connectors.runs.ledger import off_percent
 from schemas.errors import Invalid, Retriable
@@ -35,6 +35,8 @@ IN_FLIGHT: Final = 200
 """Pages of a feed under way at once: the budget's rate times a slow vendor's latency. When a vendor hangs, asking ends here."""
 PARTIAL_READS: Final = 3
 """A page that names errors beside its items is asked for this often before it is taken as it is."""
+WORTH_BEGINNING_ANEW: Final = 1.2
+"""A partition with less than this many times what it has brought is read to its end instead of being cut."""
 COUNT_LIMIT_S: Final = 60.0
 """A count that takes longer is asked for again."""
 
@@ -108,9 +110,10 @@ async def plan_run(
         seqs.append(seq)
         return stones
 
-    counted, partitions = await plan_partitions(count, Slice(updated_from_ms=updated_from_ms))
+    whole, cap = Slice(updated_from_ms=updated_from_ms), feed.offset_cap
+    counted, partitions = await plan_partitions(count, whole, offset_cap=cap)
     if kind is RunKind.INCREMENTAL:
-        more, gone = await _plan_gone(count, updated_from_ms, len(partitions), feed.name)
+        more, gone = await _plan_gone(feed, count, updated_from_ms, len(partitions))
         counted, partitions = counted + more, partitions + gone
     plan = Plan(
         run=run,
@@ -135,14 +138,14 @@ async def plan_run(
 
 
 async def _plan_gone(
-    count: Callable[[Slice], Awaitable[int]], updated_from_ms: int | None, first_number: int, feed: str
+    feed: Feed, count: Callable[[Slice], Awaitable[int]], updated_from_ms: int | None, first_number: int
 ) -> tuple[int, tuple[PlanPartition, ...]]:
     """What left the vendor's shelf in the window: without it a sale shows only at the next full sweep."""
     whole = Slice(updated_from_ms=updated_from_ms, gone=True)
     try:
-        return await plan_partitions(count, whole, first_number=first_number)
+        return await plan_partitions(count, whole, offset_cap=feed.offset_cap, first_number=first_number)
     except Invalid as error:
-        log.warning("ingest.vendor_tells_no_gone_stones", feed=feed, cause=str(error))
+        log.warning("ingest.vendor_tells_no_gone_stones", feed=feed.name, cause=str(error))
         return 0, ()
 
 
@@ -283,8 +286,15 @@ class Sweep:
 
         whole = Slice.of(partition.plan, self._plan)
         numbers = self._progress.take_numbers()
-        _, pieces = await plan_partitions(count, whole, first_number=numbers)
-        if len(pieces) < 2 or partition.closed:
+        worth = WORTH_CUTTING * self._feed.page_size
+        counted, pieces = await plan_partitions(
+            count,
+            whole,
+            offset_cap=self._feed.offset_cap,
+            target=min(TARGET, max(partition.plan.estimate, worth)),
+            first_number=numbers,
+        )
+        if len(pieces) < 2 or counted < WORTH_BEGINNING_ANEW * partition.rows or partition.closed:
             log.info("ingest.partition_stays_whole", run=self._plan.run, partition=partition.plan.number)
             return
         split = Split(run=self._plan.run, partition=partition.plan.number, into=pieces)

@@ -21,7 +21,7 @@ from connectors.ingest.asking import Asker
 from connectors.ingest.sweep import FactWriter, Sweep, plan_run
 from runtime.settings import VendorSettings
 from schemas.errors import Fatal, Invalid, Retriable
-from schemas.facts import Complete, FactHeaders, Kind, Plan, RunKind
+from schemas.facts import Complete, FactHeaders, Kind, Plan, RunKind, Split
 from schemas.feeds import FEEDS
 from tests.unit.connectors.vendor_stub import (
     DATE_MS,
@@ -67,8 +67,10 @@ class Memory:
 
 
 @asynccontextmanager
-async def opened(fault: Fault = no_fault) -> AsyncIterator[tuple[FactWriter, Memory, VendorStub]]:
-    stub, memory, budget = VendorStub(STOCK, fault), Memory(), Budget(3)
+async def opened(
+    fault: Fault = no_fault, stock: list[Stone] = STOCK
+) -> AsyncIterator[tuple[FactWriter, Memory, VendorStub]]:
+    stub, memory, budget = VendorStub(stock, fault), Memory(), Budget(3)
     settings = VendorSettings(url="http://vendor.test/api", username="demo", password=SecretStr("a secret"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(stub)) as http:
         feed: Feed = NivodaFeed(FEEDS["nivoda-natural"], Session(settings, budget, http), budget)
@@ -78,6 +80,10 @@ async def opened(fault: Fault = no_fault) -> AsyncIterator[tuple[FactWriter, Mem
 
 def only(operation: str, numbers: set[int], answer: Answer) -> Fault:
     return lambda asked, number, _: answer if asked == operation and number in numbers else None
+
+
+def count_of(stones: int) -> Answer:
+    return Answer(body=msgspec.json.encode({"data": {"diamonds_by_query_count": stones}}))
 
 
 def short(variables: dict[str, Any]) -> Answer:
@@ -143,3 +149,38 @@ async def test_a_fatal_error_is_not_tried_again() -> None:
         with pytest.raises(ExceptionGroup) as raised:
             await Sweep(writer, progress).run()
     assert raised.group_contains(Fatal)
+
+
+async def test_a_partition_with_twice_its_estimate_is_cut_while_it_is_read() -> None:
+    stock = [Stone(f"n{i:04}", 20.0 + i % 50) for i in range(3_000)]
+
+    def too_few(asked: str, number: int, _: dict[str, Any]) -> Answer | None:
+        # The two counts before the plan's find out the unit of money.
+        return count_of(400) if (asked, number) == ("count", 2) else None
+
+    async with opened(too_few, stock) as (writer, memory, _):
+        progress = await plan_run(writer, "the-run", RunKind.FULL)
+        await Sweep(writer, progress).run()
+    assert memory.ids() == {stone.id for stone in stock}
+    (split,) = [
+        msgspec.json.decode(value, type=Split)
+        for headers, value in memory.facts
+        if headers.kind is Kind.SPLIT
+    ]
+    assert (split.partition, sum(piece.estimate for piece in split.into)) == (0, 3_000)
+    assert len(split.into) == 3
+    ended = {headers.partition for headers, _ in memory.facts if headers.kind is Kind.EMPTY}
+    assert ended == {piece.number for piece in split.into}, "the pieces took its place"
+
+
+async def test_a_partition_of_which_little_is_left_is_read_to_its_end() -> None:
+    stock = [Stone(f"n{i:04}", 20.0 + i % 50) for i in range(1_100)]
+
+    def too_few(asked: str, number: int, _: dict[str, Any]) -> Answer | None:
+        return count_of(400) if (asked, number) == ("count", 2) else None
+
+    async with opened(too_few, stock) as (writer, memory, _):
+        progress = await plan_run(writer, "the-run", RunKind.FULL)
+        await Sweep(writer, progress).run()
+    assert memory.ids() == {stone.id for stone in stock}
+    assert Kind.SPLIT not in memory.kinds()
