@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from msgspec import structs
 from opentelemetry.instrumentation.confluent_kafka import ConfluentKafkaInstrumentor
 
+from connectors.feeds.form import Part
 from connectors.feeds.mappings import MAPPINGS
 from runtime.kafka import producer
 from runtime.metrics import counter
@@ -23,7 +24,7 @@ from runtime.settings import KafkaSettings
 from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.errors import AdamasError, Fatal, Retriable
 from schemas.facts import PART_STEP, FactHeaders, Kind, fact_key
-from schemas.feeds import FEEDS
+from schemas.feeds import FEEDS, stone_id
 from schemas.headers import to_headers
 from schemas.topics import DEAD, MAX_RECORD_BYTES, RAW
 
@@ -75,11 +76,12 @@ class Publisher:
     async def publish(self, headers: FactHeaders, value: bytes) -> int | None:
         """Append a fact to its feed's partition of the raw log and wait until Kafka has it.
 
-        A page over the record limit is written in parts, each a read of the page of its own; an item over it goes to
-        the dead letters, its head, hash and place in the run.
+        A page over the record limit is written in parts, each a read of the page of its own. An item over it goes to
+        the dead letters, its head, hash and place in the run; its part of the page only names its stone, which is so
+        accounted for, and not for sale.
 
         Returns:
-            Its offset (the last part's) in the raw log; none where all of it is too large.
+            Its offset (the last part's) in the raw log; none where it is too large and holds no items.
 
         Raises:
             Retriable: Kafka did not take it; it may be there all the same.
@@ -95,16 +97,52 @@ class Publisher:
                 parts = MAPPINGS[headers.feed].form.parts(value, PART_BYTES)
                 if parts:
                     return await self._publish_parts(headers, parts)
-            letter = _dead_letter(self._raw, headers, value, str(error))
-            await self._deliver(self._dead, headers.feed, key, value[:MAX_PAYLOAD_BYTES], to_headers(letter))
+            await self._write_off(headers, value, str(error))
             return None
 
-    async def _publish_parts(self, headers: FactHeaders, parts: list[tuple[int, bytes]]) -> int | None:
+    async def _publish_parts(self, headers: FactHeaders, parts: list[Part]) -> int | None:
         offset = None
-        for number, (rows, part) in enumerate(parts):
-            own = structs.replace(headers, rows=rows, reread=headers.reread + number * PART_STEP)
-            offset = await self.publish(own, part) or offset
+        for number, part in enumerate(parts):
+            own = structs.replace(headers, rows=part.rows, reread=headers.reread + number * PART_STEP)
+            if part.too_large is not None:
+                # First the letter: what is in the raw log is accounted for.
+                reason = f"is over the record limit of {MAX_RECORD_BYTES} bytes"
+                await self._write_off(headers, part.too_large, reason, index=part.first, stone=part.stone)
+                own = structs.replace(own, too_large=True)
+            offset = await self.publish(own, part.body)
         return offset
+
+    async def _write_off(
+        self,
+        headers: FactHeaders,
+        payload: bytes,
+        reason: str,
+        *,
+        index: int | None = None,
+        stone: str | None = None,
+    ) -> None:
+        place = f"run {headers.run}, partition {headers.partition}, page {headers.page}"
+        letter = DeadLetter(
+            topic=self._raw,
+            partition=FEEDS[headers.feed].slot,
+            offset=-1,
+            index=index,
+            stage="write",
+            error="page_too_large" if index is None else "item_too_large",
+            field="page" if index is None else "items[]",
+            reason=f"{reason} ({place})",
+            feed=headers.feed,
+            stone=stone and stone_id(headers.feed, stone),
+            seq=headers.seq,
+            run=headers.run,
+            granted_at=headers.granted_at,
+            size=len(payload),
+            sha256=sha256(payload).hexdigest(),
+        )
+        key = (
+            letter.stone.encode() if letter.stone else fact_key(headers.feed, headers.run, headers.partition)
+        )
+        await self._deliver(self._dead, headers.feed, key, payload[:MAX_PAYLOAD_BYTES], to_headers(letter))
 
     async def _deliver(
         self, topic: str, feed: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]
@@ -151,21 +189,3 @@ def _by_fate(error: KafkaError) -> AdamasError:
     if error.fatal():
         return Fatal(f"Kafka's producer cannot go on: {error.str()}")
     return Retriable(f"Kafka did not take the record: {error.str()}")
-
-
-def _dead_letter(topic: str, headers: FactHeaders, value: bytes, reason: str) -> DeadLetter:
-    place = f"run {headers.run}, partition {headers.partition}, page {headers.page}"
-    return DeadLetter(
-        topic=topic,
-        partition=FEEDS[headers.feed].slot,
-        offset=-1,
-        stage="write",
-        error="page_too_large",
-        field="page",
-        reason=f"{reason} ({place})",
-        feed=headers.feed,
-        seq=headers.seq,
-        run=headers.run,
-        size=len(value),
-        sha256=sha256(value).hexdigest(),
-    )

@@ -104,14 +104,13 @@ class Stage:
     ) -> Child:
         """Start a member (`monitor`, `process`, `process-2`, `sink`, `api`, `ingest`) on ports of its own; its log goes on."""
         command = name.partition("-")[0]
-        port = self.ports.setdefault(name, self._free_ports.pop())
+        port = self._port(self.ports, name)
         own = {
             **dict.fromkeys(("ADAMAS_HEALTH_PORT", "ADAMAS_API_PORT", "ADAMAS_MONITOR_PORT"), str(port)),
             **(environment or {}),
         }
         if command == "ingest":
-            gateway = self.gateways.setdefault(name, self._free_ports.pop())
-            own = {"ADAMAS_GATEWAY_PORT": str(gateway), **own}
+            own = {"ADAMAS_GATEWAY_PORT": str(self._port(self.gateways, name)), **own}
         member = Member(name, command, port, {**self.environment, **own})
         command_line = [sys.executable, "-m", module, member.command]
         child = launch(
@@ -122,6 +121,12 @@ class Stage:
         )
         self.children[name] = child
         return child
+
+    def _port(self, ports: dict[str, int], name: str) -> int:
+        """A member's port, the same whenever it is started."""
+        if name not in ports:
+            ports[name] = self._free_ports.pop()
+        return ports[name]
 
     def wait_ready(self, name: str, timeout_s: float = 60) -> None:
         """Block until a member says it is ready."""

@@ -78,6 +78,12 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Meta(description="place of the dead letter that this item was redriven from")
     ] = None
     redriven: Annotated[int | None, Meta(description="how often it was redriven; null for never")] = None
+    too_large: Annotated[
+        bool | None,
+        Meta(
+            description="the item is too large for a record: its dead letter is written, this only names its stone"
+        ),
+    ] = None
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

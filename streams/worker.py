@@ -281,8 +281,9 @@ class Worker:
         book: PriceBook,
         out: Outbox,
     ) -> None:
-        payload = self._reader(page).split(page.raw.value)[index]
-        out.dead.append(dead_letter(page.source, refusal, payload, index=index, stone=stone))
+        if not page.headers.too_large:
+            payload = self._reader(page).split(page.raw.value)[index]
+            out.dead.append(dead_letter(page.source, refusal, payload, index=index, stone=stone))
         if stone is not None:
             self._make_unavailable(page, stone, before, book, out, understood=False)
 

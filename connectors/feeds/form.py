@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+
+
+class Part(NamedTuple):
+    """Some of a reply's items as a reply of their own.
+
+    Attributes:
+        rows: how many items.
+        body: the reply; of an item that is too large, its stone's name alone.
+        first: place of the first item in the whole reply.
+        too_large: the item, where it is.
+        stone: the vendor's id of its stone, where that can be read.
+    """
+
+    rows: int
+    body: bytes
+    first: int
+    too_large: bytes | None = None
+    stone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +49,37 @@ class Form:
     stone: Callable[[Any], str]
     around: Callable[[bytes], bytes]
 
-    def parts(self, reply: bytes, limit: int) -> list[tuple[int, bytes]]:
-        """Replies of at most `limit` bytes that hold the items of one too large, in order, with the number of each's items.
+    def parts(self, reply: bytes, limit: int) -> list[Part]:
+        """Replies of at most `limit` bytes that hold the items of one too large, in order.
 
-        An item that is larger on its own is a part that is too large. None of a reply that holds no two items.
+        An item that is larger on its own is a part of its own. None of a reply that holds no items.
         """
         try:
             items = self.items(msgspec.json.decode(reply, type=self.reply(msgspec.Raw))) or []
         except msgspec.DecodeError:
-            items = []
+            return []
         room = limit - len(self.around(b""))
-        parts: list[list[bytes]] = []
-        size = room + 1
-        for item in map(bytes, items):
-            size += len(item) + 1
-            if size > room:
-                parts.append([])
-                size = len(item)
-            parts[-1].append(item)
-        return [(len(part), self.around(b",".join(part))) for part in parts] if len(items) > 1 else []
+        parts: list[Part] = []
+        together: list[bytes] = []
+
+        def close(index: int) -> None:
+            if together:
+                parts.append(Part(len(together), self.around(b",".join(together)), index - len(together)))
+                together.clear()
+
+        for index, item in enumerate(map(bytes, items)):
+            if sum(map(len, together)) + len(together) + len(item) > room:
+                close(index)
+            if len(item) > room:
+                parts.append(self._named_only(item, index))
+            else:
+                together.append(item)
+        close(len(items))
+        return parts
+
+    def _named_only(self, item: bytes, index: int) -> Part:
+        try:
+            identity = msgspec.json.decode(item, type=self.identity)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return Part(1, self.around(b"null"), index, item)
+        return Part(1, self.around(msgspec.json.encode(identity)), index, item, self.stone(identity) or None)

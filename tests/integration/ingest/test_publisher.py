@@ -83,7 +83,7 @@ async def test_a_page_over_the_record_limit_is_a_dead_letter_that_says_where_it_
     assert message.value() == b"x" * MAX_PAYLOAD_BYTES
 
 
-async def test_a_page_over_the_record_limit_is_written_in_parts_and_an_item_over_it_is_a_dead_letter(
+async def test_a_page_over_the_record_limit_is_written_in_parts_and_an_item_over_it_is_named(
     kafka_settings: KafkaSettings, make_topic: TopicMaker
 ) -> None:
     raw, dead = make_topic(RAW), make_topic(DEAD)
@@ -100,12 +100,20 @@ async def test_a_page_over_the_record_limit_is_written_in_parts_and_an_item_over
     ]
     body = msgspec.json.encode({"data": {"diamonds_by_query": {"items": stones, "total_count": len(stones)}}})
     with Publisher(kafka_settings, raw.name, dead.name) as publisher:
-        assert await publisher.publish(PAGE, body) == 2
-    parts = all_messages(kafka_settings, raw.name, 3)
+        assert await publisher.publish(PAGE, body) == 3
+    parts = all_messages(kafka_settings, raw.name, 4)
     facts = [from_headers(pairs(part), FactHeaders) for part in parts]
-    assert [(fact.page, fact.reread, fact.rows) for fact in facts] == [(9, 0, 2), (9, 100, 1), (9, 300, 1)]
+    assert [(fact.page, fact.reread, fact.rows, fact.too_large) for fact in facts] == [
+        (9, 0, 2, None),
+        (9, 100, 1, None),
+        (9, 200, 1, True),
+        (9, 300, 1, None),
+    ]
     reader = PageReader(NIVODA_FORM)
     brought = [reader.stone(item) for part in parts for item in reader.split(part.value() or b"")]
-    assert brought == ["0", "1", "2", "4"]
-    letter = from_headers(pairs(only_message(kafka_settings, dead.name)), DeadLetter)
-    assert (letter.error, letter.run, letter.seq) == ("page_too_large", "run", PAGE.seq)
+    assert brought == ["0", "1", "2", "3", "4"]
+    message = only_message(kafka_settings, dead.name)
+    letter = from_headers(pairs(message), DeadLetter)
+    assert (letter.error, letter.stone, letter.index) == ("item_too_large", "nivoda-labgrown:3", 3)
+    assert (letter.run, letter.seq, letter.size) == ("run", PAGE.seq, len(msgspec.json.encode(stones[3])))
+    assert (message.key(), len(message.value() or b"")) == (b"nivoda-labgrown:3", MAX_PAYLOAD_BYTES)

@@ -135,6 +135,17 @@ def test_replay_is_silent_and_its_outcomes_are_the_same() -> None:
     assert outcomes_of(again)[2] == [U]
 
 
+def test_an_item_too_large_for_a_record_has_a_receipt_and_no_second_letter_and_is_not_for_sale() -> None:
+    log = Log()
+    log.take(raw_page(item(1), seq=5))
+    named_only = {"diamond": {"id": item(1)["diamond"]["id"]}}
+    out = log.take(raw_page(named_only, seq=6, too_large=b"1"))
+    assert outcomes_of(out) == [[X]]
+    assert receipts_of(out)[0].stones == (item(1)["diamond"]["id"],)
+    assert out.dead == []
+    assert stone(log).availability is Availability.UNAVAILABLE
+
+
 def test_the_same_stone_twice_under_one_grant_keeps_the_first() -> None:
     log = Log()
     page = raw_page(item(1), item(1, price=7), seq=5)
