@@ -85,7 +85,8 @@ def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:
     price = max(1, round(stone.price_cents * chance.uniform(0.8, 1.25)))
     return msgspec.structs.replace(
         stone,
-        id=f"{stone.feed}:{chance.getrandbits(32):08x}-{number:04x}-4000-8000-{chance.getrandbits(48):012x}",
+        # A UUID like the vendor's, whatever the number: the index holds other ids apart.
+        id=f"{stone.feed}:{chance.getrandbits(32):08x}-{chance.getrandbits(16):04x}-4000-8000-{number:012x}",
         carat=round(max(0.18, stone.carat * chance.uniform(0.97, 1.03)), 2),
         certificate_number=None if stone.certificate_number is None else str(10**9 + number),
         price_cents=price,

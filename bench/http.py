@@ -48,6 +48,7 @@ from api.service import Service
 from bench.canonical_stock import batches, canonical_stock
 from bench.query_mix import query_strings
 from drills.report import Figure, finish, print_environment
+from runtime.asgi import Protocol
 from runtime.logs import configure_logs
 from runtime.ports import free_ports
 from runtime.settings import LogSettings
@@ -136,7 +137,13 @@ def serve(server: str, port: int, stones: int, seed: int) -> None:
     print("ready", flush=True)
     if server == "uvicorn":
         config = uvicorn.Config(
-            learn, port=port, loop="uvloop", access_log=False, log_config=None, server_header=False
+            learn,
+            port=port,
+            http=Protocol,
+            loop="uvloop",
+            access_log=False,
+            log_config=None,
+            server_header=False,
         )
         uvicorn.Server(config).run()
     else:

@@ -10,11 +10,44 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
 
 DRAIN_S: Final = 5
+MAX_URL_BYTES: Final = 32 * 1024
+"""What is behind is not kept: the application says which parameter is too long, the parser only that something is."""
+MAX_HEAD_BYTES: Final = 2 * 1024 * 1024
+"""Of a request before its body; who sends more gets a 400, for the parser itself keeps whatever comes."""
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP by httptools, in half the time that h11 takes for an answer, and bounded like it."""
+
+    _head_bytes: int | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, unless a request's head has no end."""
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The request's head is too long.")
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Keep the URL, as far as it may go."""
+        super().on_url(url[: MAX_URL_BYTES - len(self.url)])
+
+    def on_headers_complete(self) -> None:
+        """End the head."""
+        super().on_headers_complete()
+        self._head_bytes = None
 
 
 class Server(uvicorn.Server):
@@ -57,6 +90,7 @@ async def serve_beside(app: ASGIApp, listener: socket.socket) -> None:
 def _config(app: ASGIApp, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        http=Protocol,
         access_log=False,
         log_config=None,
         server_header=False,
