@@ -34,12 +34,13 @@ class Matching:
     """The stones that match.
 
     Attributes:
-        spans, words: candidates and which of them; see `api.engine.kernels.marks`.
+        spans, mask, words: candidates and which of them; see `api.engine.kernels.marks`.
         counts: how many of each span.
         clusters: the clusters of the first spans; the others have stones of any.
     """
 
     spans: NDArray[np.int64]
+    mask: NDArray[np.uint8]
     words: NDArray[np.uint64]
     counts: NDArray[np.int64]
     clusters: NDArray[np.int64]

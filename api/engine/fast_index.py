@@ -1,8 +1,7 @@
 """The search index that serves: `api.index.Index` over clusters, signatures and compiled kernels.
 
-A search makes a plan, marks the candidates that match, which counts them, and takes the first of them: where many
-match, a sample tells about how far the page can reach, and what is beyond is left out at once. The plain index (`api.plain_index`) gives the same
-answers, a hundred times slower.
+A search makes a plan, marks the candidates that match, which counts them, and takes the first of them. The plain index
+(`api.plain_index`) gives the same answers, a hundred times slower.
 """
 
 from __future__ import annotations
@@ -208,7 +207,7 @@ class FastIndex:
         total = marks.scan(
             *(clusters.front, clusters.rear, clusters.price, spans, np.uint32(plan.no_front)),
             *(np.uint32(plan.no_rear if alone else plan.no_rear & ~CLUSTER), np.uint32(plan.no_rear)),
-            *(plan.low, plan.high, mask, counts),
+            *(np.int32(plan.low), np.int32(plan.high), mask, counts),
         )
         again = False
         if plan.weighed and total and (alone or clusters.tail):
@@ -224,7 +223,7 @@ class FastIndex:
             again = True
         if again:
             total = marks.count_marked(spans, mask, counts)
-        return Matching(spans, words, counts, numbers), total
+        return Matching(spans, mask, words, counts, numbers), total
 
     def _spans(self, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where candidates are, and the clusters of all spans but the last ones."""

@@ -32,11 +32,6 @@ _ROOM: Final = 96
 """Candidates held beyond twice those that are wanted."""
 _ROOM_FOR_EQUALS: Final = 768
 """The same, where keys do not tell all stones apart."""
-_SAMPLED: Final = 2_000
-_PAGES_SAMPLED: Final = 8
-"""So many candidates, and so many times those that are wanted, are worth a look at some of them first."""
-_SAMPLE: Final = 1_500
-_SPARE: Final = 4.0
 _CODE_BITS: Final = 21
 _CARAT_BITS: Final = 24
 _PRICE_BITS: Final = 32
@@ -54,6 +49,8 @@ class Key:
     null: int
     offset: int
     bits: int
+    ascending: bool = False
+    """Whether clusters have their stones in its order."""
 
 
 class Sorter:
@@ -63,14 +60,12 @@ class Sorter:
         self._stock = stock
         self._orders: dict[str, tuple[int, TextOrder]] = {}
         self._ranks: tuple[int, NDArray[np.int64]] = (-1, _NO_RANKS)
-        self._sample: NDArray[np.int64] = np.empty(8 * _SAMPLE, dtype=np.int64)
-        self._narrow: NDArray[np.uint64] = np.empty(0, dtype=np.uint64)
 
     def first(
         self, query: Query, plan: Plan, clusters: Clusters, matching: Any, total: int, most: int
     ) -> list[int]:
-        """Rows of the first `most` stones among those that match."""
-        found = self._quick(query, plan, clusters, matching, total, most)
+        """Rows of the first `most` stones among those that match, in order from the query's offset on."""
+        found = self._quick(query, plan, clusters, matching, most)
         if found is None:
             places = np.empty(total, dtype=np.int32)
             marks.marked(matching.spans, matching.words, places)
@@ -78,7 +73,7 @@ class Sorter:
         return found
 
     def _quick(
-        self, query: Query, plan: Plan, clusters: Clusters, matching: Any, total: int, most: int
+        self, query: Query, plan: Plan, clusters: Clusters, matching: Any, most: int
     ) -> list[int] | None:
         """By one number a stone, which tells most of the order; None when the attribute does not fit in one."""
         stock, sort = self._stock, query.sort[0]
@@ -95,34 +90,12 @@ class Sorter:
         held = 2 * most + (_ROOM if room else _ROOM_FOR_EQUALS)
         keys, places = np.empty(held, dtype=np.int64), np.empty(held, dtype=np.int32)
         equals = np.empty(_EQUALS, dtype=np.int32)
-        last = (1 << key.bits) - 1
-        floor = 0 if after[0] < 0 else after[0] >> second_bits + room
-        monotone = key.column is clusters.carat and plan.rows is None
-        ceiling = (
-            last if monotone else self._ceiling(key, sort.descending, floor, clusters, matching, total, most)
+        count, distinct, same = order.smallest(
+            *(matching.spans, matching.mask, matching.words, key.ascending and plan.rows is None),
+            *(clusters.row_at, key.column, key.by_row, key.ranks, key.null, sort.descending, key.offset),
+            *(key.bits, second, second_descending, second_bits, room, self._feed_ranks(), stock.id_feed),
+            *(stock.id_high, *after, query.offset, most, keys, places, equals),
         )
-        while True:
-            words = matching.words
-            if not key.by_row and not monotone and ceiling < last:
-                words = self._narrowed(key, sort.descending, floor, ceiling, matching)
-            count, distinct, same = order.smallest(
-                *(matching.spans, words, sort.descending and not key.by_row, monotone, clusters.row_at),
-                *(key.column, key.by_row, key.ranks, key.null, sort.descending, key.offset, key.bits),
-                *(
-                    second,
-                    second_descending,
-                    second_bits,
-                    room,
-                    self._feed_ranks(),
-                    stock.id_feed,
-                    stock.id_high,
-                ),
-                *(*after, ceiling, most, keys, places, equals),
-            )
-            if ceiling == last or count < 0 or count >= most:
-                break
-            # The sample was unlike the whole.
-            ceiling = last
         if count < 0:
             return None
         rows = clusters.row_at[places[:count]]
@@ -130,43 +103,6 @@ class Sorter:
             found: list[int] = rows[:most].tolist()
             return found
         return self.whole(query, np.concatenate([clusters.row_at[equals[:same]], rows]), most)
-
-    def _ceiling(
-        self, key: Key, descending: bool, floor: int, clusters: Clusters, matching: Any, total: int, most: int
-    ) -> int:
-        """What in the attribute's bits of a key is very probably enough for the first `most`."""
-        if total < max(_SAMPLED, _PAGES_SAMPLED * most):
-            return (1 << key.bits) - 1
-        found: int = order.find_ceiling(
-            *(matching.spans, matching.words, clusters.row_at, key.column, key.by_row, key.ranks, key.null),
-            *(
-                descending,
-                key.offset,
-                key.bits,
-                floor,
-                total,
-                most,
-                max(1, total // _SAMPLE),
-                _SPARE,
-                self._sample,
-            ),
-        )
-        return found
-
-    def _narrowed(
-        self, key: Key, descending: bool, floor: int, ceiling: int, matching: Any
-    ) -> NDArray[np.uint64]:
-        if len(self._narrow) < len(matching.words):
-            self._narrow = np.empty(len(matching.words), dtype=np.uint64)
-        if descending:
-            top = (1 << key.bits) - 2 + key.offset
-            low, high = top - ceiling, top - floor
-        else:
-            low, high = floor + key.offset, ceiling + key.offset
-        order.narrow(
-            matching.spans, matching.words.view(np.uint8), key.column, low, high, self._narrow.view(np.uint8)
-        )
-        return self._narrow
 
     def _second(
         self, sort: tuple[SortKey, ...], key: Key, clusters: Clusters
@@ -210,7 +146,7 @@ class Sorter:
         if step.floating:
             return None
         if name == "carat":
-            return Key(clusters.carat, False, _NO_RANKS, -1, 0, _CARAT_BITS)
+            return Key(clusters.carat, False, _NO_RANKS, -1, 0, _CARAT_BITS, ascending=True)
         if name == PRICE and step.dtype is np.int32:
             return Key(clusters.price, False, _NO_RANKS, LEAST, 0, _PRICE_BITS)
         offset = 0 if step.dtype is np.int64 else step.null + 1

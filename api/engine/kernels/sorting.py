@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from api.engine.kernels.bits import trailing_zeros
+from api.engine.limits import GREATEST, LEAST
 from runtime.kernels import njit
 
 
@@ -34,9 +35,9 @@ def _with_id(key, room, feed_rank, id_high):
 
 
 @njit(cache=True)
-def _add_ids(keys, places, count, room, row_at, feed_rank, id_feed, id_high):
-    """Complete keys whose bits for feed and id are 0."""
-    for i in range(count):
+def _add_ids(keys, places, begin, end, room, row_at, feed_rank, id_feed, id_high):
+    """Complete the keys of a stretch whose bits for feed and id are 0."""
+    for i in range(begin, end):
         row = row_at[places[i]]
         keys[i] = _with_id(keys[i] >> room, room, feed_rank[id_feed[row]], id_high[row])
 
@@ -82,147 +83,128 @@ def _shrink(keys, places, count, most):
 
 
 @njit(cache=True)
-def _put_in_order(keys, places, count, most):
-    """Sort the candidates, keep `most` and what equals the last; how many, and whether no two keys are equal."""
-    if count > most:
-        count, _ = _shrink(keys, places, count, most)
+def _split(keys, places, count, index):
+    """Bring the keys that are smaller than the one at `index`, once in order, before all others; how many they are."""
+    _, border = _shrink(keys, places, count, index + 1)
+    smaller = 0
+    for i in range(count):
+        if keys[i] < border:
+            _swap(keys, places, smaller, i)
+            smaller += 1
+    return smaller
+
+
+@njit(cache=True)
+def _sort(keys, places, begin, end):
+    """Sort a stretch."""
     gap = 1
-    while gap < count // 3:
+    while gap < (end - begin) // 3:
         gap = 3 * gap + 1
     while gap > 0:
-        for i in range(gap, count):
+        for i in range(begin + gap, end):
             key, place = keys[i], places[i]
             j = i - gap
-            while j >= 0 and keys[j] > key:
+            while j >= begin and keys[j] > key:
                 keys[j + gap] = keys[j]
                 places[j + gap] = places[j]
                 j -= gap
             keys[j + gap] = key
             places[j + gap] = place
         gap //= 3
-    distinct = True
-    for i in range(1, count):
-        if keys[i] == keys[i - 1]:
-            distinct = False
-    return count, distinct
 
 
 @njit(cache=True)
-def _values_up_to(bound, least, most, descending, offset, last):
-    """The least and greatest known value whose part of a key is at most this."""
-    if descending:
-        return last - 1 - bound + offset, most
-    return least, bound + offset
-
-
-@njit(cache=True)
-def find_ceiling(
-    spans, words, row_at, column, by_row, ranks, null, descending, offset, bits, floor, total, most, every, spare, sample,
-):  # fmt: skip
-    """About how great the attribute's part of a key can be among the first `most`, judged by a sample.
+def _put_in_order(keys, places, count, skip, most, room, row_at, feed_rank, id_feed, id_high):
+    """Order the candidates from place `skip` on, by their ids where keys are equal; keep `most` and what equals the last.
 
     Args:
-        floor: smaller ones are before the page.
-        total: marked candidates.
-        every: of so many stretches of 64 candidates one is looked at.
-        spare: standard deviations, about, that the answer is on the safe side.
-        sample: room for the sample.
+        room: bits for the id, 0 in all keys; no bits when the keys are whole already.
 
     Returns:
-        What very probably is enough; the greatest there is, when the sample says nothing.
+        How many, and whether no two keys of those in order are equal.
     """
-    last = (np.int64(1) << bits) - 1
-    coded = len(ranks) > 0
+    if count > most:
+        count, _ = _shrink(keys, places, count, most)
     begin = 0
-    seen = 0
-    count = 0
-    turn = 0
-    for span in range(len(spans)):
-        first = spans[span, 0]
-        size = (spans[span, 1] - first + 7) >> 3
-        i = turn << 3
-        while i < size:
-            for at in range(i, min(i + 8, size)):
-                word = words[begin + at]
-                while word != 0:
-                    position = first + (at << 3) + np.int64(trailing_zeros(word) >> np.uint64(3))
-                    word &= word - np.uint64(1)
-                    value = np.int64(column[row_at[position]] if by_row else column[position])
-                    if coded:
-                        value = ranks[value]
-                    component = _component(value, null, descending, offset, bits)
-                    seen += 1
-                    if component >= floor:
-                        if count == len(sample):
-                            return last
-                        sample[count] = component
-                        count += 1
-            i += every << 3
-        # The stretches of the next span that are passed over.
-        turn = (i - size + 7) >> 3
-        begin += size
-    share = most * seen / max(1, total)
-    wanted = np.int64(share + spare * (np.sqrt(share) + 1))
-    if wanted >= count:
-        return last
-    return _select(sample, count, wanted)
+    if 0 < skip < count:
+        begin = _split(keys, places, count, skip)
+    _sort(keys, places, begin, count)
+    distinct = True
+    while begin < count:
+        end = begin + 1
+        while end < count and keys[end] == keys[begin]:
+            end += 1
+        if room > 0 and end - begin > 1:
+            # Ids are looked up where all else is equal only: each is a wait for memory.
+            _add_ids(keys, places, begin, end, room, row_at, feed_rank, id_feed, id_high)
+            _sort(keys, places, begin, end)
+            for i in range(begin + 1, end):
+                distinct = distinct and keys[i] != keys[i - 1]
+        elif end - begin > 1:
+            distinct = False
+        begin = end
+    kept = min(count, most)
+    while 0 < kept < count and keys[kept] == keys[kept - 1]:
+        kept += 1
+    return kept, distinct
 
 
 @njit(cache=True)
-def _select(numbers, count, wanted):
-    """The number that has `wanted` smaller ones before it in order."""
-    low, high = 0, count - 1
-    while low < high:
-        pivot = numbers[(low + high) >> 1]
-        i, j = low, high
-        while i <= j:
-            while numbers[i] < pivot:
-                i += 1
-            while numbers[j] > pivot:
-                j -= 1
-            if i <= j:
-                numbers[i], numbers[j] = numbers[j], numbers[i]
-                i += 1
-                j -= 1
-        if wanted <= j:
-            high = j
-        elif wanted >= i:
-            low = i
+def _bounds(floor, ceiling, descending, offset, last):
+    """The least and greatest 32-bit number whose part of a key lies in [floor, ceiling], or does not fit into a key."""
+    low, high = np.int64(LEAST), np.int64(GREATEST)
+    if floor > 0:
+        if descending:
+            high = last - 1 - floor + offset
         else:
-            break
-    return numbers[wanted]
+            low = floor + offset
+    if ceiling < last:
+        if descending:
+            low = last - 1 - ceiling + offset
+        else:
+            high = ceiling + offset
+    low, high = max(low, LEAST), min(high, GREATEST)
+    if low > high:
+        low, high = GREATEST, LEAST
+    return np.int32(low), np.int32(high)
 
 
 @njit(cache=True)
-def narrow(spans, mask, column, low, high, out):
-    """Copy a mask, of candidates whose value by position is in [low, high]."""
-    begin = 0
-    for span in range(len(spans)):
-        first, end = spans[span, 0], spans[span, 1]
-        length = end - first
-        values, marked, kept = column[first:end], mask[begin : begin + length], out[begin : begin + length]
-        for i in range(length):
-            kept[i] = marked[i] & (values[i] >= low) & (values[i] <= high)
-        for i in range(begin + length, begin + ((length + 7) & ~7)):
-            out[i] = 0
-        begin += (length + 7) & ~7
+def _keep_within(mask, values, low, high, near):
+    """Copy a mask of candidates whose value is in [low, high], filled up to whole words; whether there are any."""
+    size = len(mask)
+    kept = near[:size]
+    found = np.uint8(0)
+    for i in range(size):
+        one = np.uint8(mask[i] & (values[i] >= low) & (values[i] <= high))
+        kept[i] = one
+        found = np.uint8(found | one)
+    for i in range(size, (size + 7) & ~7):
+        near[i] = 0
+    return found != 0
+
+
+_BLOCK = 512
+"""Candidates that are looked at in one go, before any of them is looked at alone."""
 
 
 @njit(cache=True)
 def smallest(
-    spans, words, backward, monotone, row_at, column, by_row, ranks, null, descending, offset, bits,
-    second, second_descending, second_bits, room, feed_rank, id_feed, id_high, after, after_row, ceiling, most,
+    spans, mask, words, monotone, row_at, column, by_row, ranks, null, descending, offset, bits,
+    second, second_descending, second_bits, room, feed_rank, id_feed, id_high, after, after_row, skip, most,
     keys, places, equals,
 ):  # fmt: skip
-    """The marked candidates with the smallest keys above `after`, in order.
+    """The marked candidates with the smallest keys above `after`.
+
+    What is in demand gets narrower with every candidate that is found, so that of many soon only few are looked at. Spans
+    are walked from their end when the order descends: their weights ascend, and with them about all that has a price.
 
     Args:
-        spans, words: the candidates and their mask.
-        backward: whether each span is walked from its end.
-        monotone: whether each span but the last has the attribute in the wanted order, as it is walked.
+        spans, mask, words: the candidates and their mask.
+        monotone: whether each span but the last has the attribute in ascending order.
         row_at: row by position.
-        column: the attribute, by row or by position.
-        by_row: which of the two.
+        column: the attribute; by position a 32-bit number that is always known.
+        by_row: whether it is by row.
         ranks: what a code sorts as; empty for numbers.
         null, descending, offset, bits: see `_component`.
         second, second_descending, second_bits: another attribute by position, 0 or more and never unknown, that decides
@@ -232,7 +214,7 @@ def smallest(
         id_feed, id_high: of each row the feed's code and the id's first 64 bits.
         after: keys up to this are left out.
         after_row: the row whose key `after` is; -1 when it is no row's.
-        ceiling: what is above this in the attribute's bits of the key is left out.
+        skip: so many of the first need no order among themselves.
         most: how many are wanted.
         keys, places: room for the answer and what is held meanwhile; at least `2 * most`.
         equals: room for positions whose key is `after`.
@@ -246,89 +228,87 @@ def smallest(
     same = 0
     begin = 0
     coded = len(ranks) > 0
-    # Ids are looked up where attributes are equal only: each is a wait for memory.
+    # Until too many are equal, keys have no ids.
     full = room == 0
     below = second_bits + room
     last = (np.int64(1) << bits) - 1
-    least_value, most_value = np.int64(-(2**63)), np.int64(2**63 - 1)
-    if ceiling < last:
-        limit = ((ceiling + 1) << below) - 1
-        least_value, most_value = _values_up_to(ceiling, least_value, most_value, descending, offset, last)
+    floor = max(after, np.int64(0)) >> below
+    low, high = _bounds(floor, last, descending, offset, last)
+    near = np.empty(_BLOCK, dtype=np.uint8)
+    near_words = near.view(np.uint64)
     for span in range(len(spans)):
         first = spans[span, 0]
-        size = (spans[span, 1] - first + 7) >> 3
-        stop = monotone and span < len(spans) - 1
-        over = False
-        for step in range(size):
-            i = size - 1 - step if backward else step
-            word = words[begin + i]
-            if over and stop:
-                break
-            while word != 0:
-                position = first + (i << 3) + np.int64(trailing_zeros(word) >> np.uint64(3))
-                word &= word - np.uint64(1)
-                value = np.int64(column[row_at[position]] if by_row else column[position])
-                if coded:
-                    value = ranks[value]
-                # What is surely behind the answer costs one comparison.
-                if (value > most_value or value < least_value) and value != null:
-                    over = True
+        length = spans[span, 1] - first
+        blocks = (length + _BLOCK - 1) // _BLOCK
+        ordered = monotone and span < len(spans) - 1
+        for step in range(blocks):
+            at = _BLOCK * (blocks - 1 - step if descending else step)
+            size = min(_BLOCK, length - at)
+            chosen = words[(begin + at) >> 3 : (begin + at + size + 7) >> 3]
+            if not by_row:
+                values = column[first + at : first + at + size]
+                if ordered and (values[size - 1] < low if descending else values[0] > high):
+                    break
+                if not _keep_within(mask[begin + at : begin + at + size], values, low, high, near):
                     continue
-                component = _component(value, null, descending, offset, bits)
-                if component < 0:
-                    return -1, False, 0
-                if component > (limit >> below):
-                    over = True
-                    continue
-                key = component
-                if second_bits > 0:
-                    other = _component(
-                        np.int64(second[position]), np.int64(-1), second_descending, 0, second_bits
-                    )
-                    if other < 0:
+                chosen = near_words[: (size + 7) >> 3]
+            for i in range(len(chosen)):
+                word = chosen[i]
+                while word != 0:
+                    position = first + at + (i << 3) + np.int64(trailing_zeros(word) >> np.uint64(3))
+                    word &= word - np.uint64(1)
+                    value = np.int64(column[row_at[position]] if by_row else column[position])
+                    if coded:
+                        value = ranks[value]
+                    component = _component(value, null, descending, offset, bits)
+                    if component < 0:
                         return -1, False, 0
-                    key = (key << second_bits) | other
-                if full or key <= after >> room:
-                    row = row_at[position]
-                    key = _with_id(key, room, feed_rank[id_feed[row]], id_high[row])
-                    if key <= after:
-                        if key == after and row != after_row:
-                            if same == len(equals):
-                                return -1, False, 0
-                            equals[same] = position
-                            same += 1
+                    # What is surely outside costs one comparison.
+                    if component < floor or component > (limit >> below):
                         continue
-                    if not full:
-                        key = (key >> room) << room
-                else:
-                    key <<= room
-                if key > limit:
-                    continue
-                if count == len(keys):
-                    count, limit = _shrink(keys, places, count, most)
-                    if count == len(keys) and not full:
-                        # Too many are equal in the attributes: from now on ids decide at once.
-                        _add_ids(keys, places, count, room, row_at, feed_rank, id_feed, id_high)
-                        count, limit = _shrink(keys, places, count, most)
-                        full = True
-                        row = row_at[position]
-                        key = _with_id(key >> room, room, feed_rank[id_feed[row]], id_high[row])
-                    if count == len(keys):
-                        return -1, False, 0
-                    bound = limit >> below
-                    if bound < last:
-                        least_value, most_value = _values_up_to(
-                            bound, least_value, most_value, descending, offset, last
+                    key = component
+                    if second_bits > 0:
+                        other = _component(
+                            np.int64(second[position]), np.int64(-1), second_descending, 0, second_bits
                         )
+                        if other < 0:
+                            return -1, False, 0
+                        key = (key << second_bits) | other
+                    if full or key <= after >> room:
+                        row = row_at[position]
+                        key = _with_id(key, room, feed_rank[id_feed[row]], id_high[row])
+                        if key <= after:
+                            if key == after and row != after_row:
+                                if same == len(equals):
+                                    return -1, False, 0
+                                equals[same] = position
+                                same += 1
+                            continue
+                        if not full:
+                            key = (key >> room) << room
+                    else:
+                        key <<= room
                     if key > limit:
                         continue
-                keys[count] = key
-                places[count] = position
-                count += 1
-        begin += size
-    if not full:
-        if count > most:
-            count, _ = _shrink(keys, places, count, most)
-        _add_ids(keys, places, count, room, row_at, feed_rank, id_feed, id_high)
-    count, distinct = _put_in_order(keys, places, count, most)
+                    if count == len(keys):
+                        count, limit = _shrink(keys, places, count, most)
+                        if count == len(keys) and not full:
+                            # From now on ids decide at once.
+                            _add_ids(keys, places, 0, count, room, row_at, feed_rank, id_feed, id_high)
+                            count, limit = _shrink(keys, places, count, most)
+                            full = True
+                            row = row_at[position]
+                            key = _with_id(key >> room, room, feed_rank[id_feed[row]], id_high[row])
+                        if count == len(keys):
+                            return -1, False, 0
+                        low, high = _bounds(floor, limit >> below, descending, offset, last)
+                        if key > limit:
+                            continue
+                    keys[count] = key
+                    places[count] = position
+                    count += 1
+        begin += (length + 7) & ~7
+    count, distinct = _put_in_order(
+        keys, places, count, skip, most, 0 if full else room, row_at, feed_rank, id_feed, id_high
+    )
     return count, distinct, same

@@ -104,10 +104,6 @@ def hold_to_a_naive_scan(turn: int, wild: bool, monkeypatch: pytest.MonkeyPatch)
     for name, most in (
         ("fast_index._TAIL_SERVING", 12),
         ("fast_index.FEW_ROWS", 3),
-        ("sorting._SAMPLED", 20 * (turn % 2)),
-        ("sorting._PAGES_SAMPLED", 1),
-        ("sorting._SAMPLE", 10),
-        ("sorting._SPARE", float(turn % 3)),
         ("sorting._ROOM", turn % 3),
         ("sorting._ROOM_FOR_EQUALS", turn % 3),
     ):
