@@ -1,103 +1,79 @@
-"""What the owner does while no fresh fact waits: repairs first, then stones priced under an older rule set.
+"""What the owner does while no fresh fact waits: repairs first, then stones that a newer rule set changes.
 
-Small slices, each from the memory as it is then: a new owner, or this one after a crash, simply goes on.
+Small lots, each from the memory as it is then: a new owner, or this one after a crash, simply goes on.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
+from schemas.feeds import FEEDS
 from streams import figures
-from streams.memory import Memory, read_version
+from streams.memory import Memory
 from streams.outbox import Outbox
-from streams.pricing import PriceBook
+from streams.tried import Tried
+from streams.versions import repriced
 from streams.worker import Worker
 
-SLICE: Final = 1_000
-LOOK_AGAIN_S: Final = 1.0
+LOT: Final = 500
+"""Stones at once: what was decided is still in the processor's caches when it is produced."""
 
 
 class Background:
-    """Fills outboxes with repairs and re-priced stones of owned feeds.
+    """Fills outboxes with repairs and re-priced stones of owned feeds."""
 
-    Args:
-        clock: seconds, monotonic; paces how often the whole stock is looked through.
-    """
-
-    def __init__(
-        self, memory: Memory, worker: Worker, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, memory: Memory, worker: Worker, tried: Tried) -> None:
         self._memory = memory
         self._worker = worker
-        self._clock = clock
-        self._todo: dict[str, NDArray[np.int64]] = {}
-        self._looked: dict[str, tuple[int, float]] = {}
+        self._tried = tried
 
     @property
     def todo(self) -> int:
         """Stones known to wait for a newer price."""
-        return sum(map(len, self._todo.values()))
-
-    def look_again(self) -> None:
-        """The memory was told of stones that stay as they are: forget the lists made before."""
-        self._todo.clear()
+        return sum(map(len, self._tried.waiting.values()))
 
     def fill(
         self,
         feeds: Collection[str],
-        book: PriceBook,
         now_ms: int,
         out: Outbox,
         may_reprice: Callable[[str], bool] = lambda feed: True,
-    ) -> None:
-        """Add at most a slice of work for these feeds to an empty outbox.
+    ) -> bool:
+        """Add at most a lot of work for these feeds to an outbox; whether there was any.
 
         Args:
             feeds: the owned ones.
-            book: what to price under.
             now_ms: milliseconds since 1970.
             out: takes it.
-            may_reprice: whether the readers keep up and nobody has stopped it; asked of each feed that has stones to
-                re-price. Repairs are few and do not wait.
+            may_reprice: whether the number tried is the newest, the readers keep up and nobody has stopped it; asked of
+                each feed that has stones to re-price. Repairs are few and do not wait.
         """
-        self._repairs(feeds, out)
+        repaired = self._repairs(feeds, out)
         for feed in feeds:
-            room = SLICE - len(out.stones)
-            if room > 0 and len(self._rows(feed, book.number)) and may_reprice(feed):
-                self._reprice(feed, book, now_ms, room, out)
+            if len(self._tried.waiting.get(feed, ())) and may_reprice(feed):
+                self._reprice(feed, now_ms, out)
+                return True
+        return repaired
 
-    def _repairs(self, feeds: Collection[str], out: Outbox) -> None:
-        for stone in self._memory.pending_repairs(SLICE):
-            if stone.partition(":")[0] in feeds:
-                self._worker.repair(stone, out)
-                figures.REPAIRED.inc()
+    def _repairs(self, feeds: Collection[str], out: Outbox) -> bool:
+        mine = [
+            stone for stone in self._memory.pending_repairs(LOT)
+            if stone.partition(":")[0] in feeds and stone not in out.overlay
+        ]  # fmt: skip
+        for stone in mine:
+            self._worker.repair(stone, out)
+            figures.REPAIRED.inc()
+        return bool(mine)
 
-    def _reprice(self, feed: str, book: PriceBook, now_ms: int, room: int, out: Outbox) -> None:
-        rows = self._todo[feed]
-        self._todo[feed] = rows[room:]
-        before = len(out.stones)
-        rows, offsets, bodies = self._memory.records(rows[:room])
-        versions = [read_version(body) for body in bodies]
-        same = set(self._worker.reprice(versions, book, now_ms, out))
-        if same:
-            left = np.array([version.id in same for version in versions])
-            self._memory.leave_as_they_are(rows[left], offsets[left], book.number)
-        figures.REPRICED.labels(feed).inc(len(out.stones) - before)
-
-    def _rows(self, feed: str, number: int) -> NDArray[np.int64]:
-        looked_for, looked_at = self._looked.get(feed, (0, 0.0))
-        rows = self._todo.get(feed)
-        if (
-            looked_for == number
-            and rows is not None
-            and (len(rows) or self._clock() - looked_at < LOOK_AGAIN_S)
-        ):
-            return rows
-        self._looked[feed] = (number, self._clock())
-        self._todo[feed] = self._memory.rows_below_rules(feed, number)
-        return self._todo[feed]
+    def _reprice(self, feed: str, now_ms: int, out: Outbox) -> None:
+        waiting, number = self._tried.waiting, self._tried.number
+        places, waiting[feed] = waiting[feed][:LOT], waiting[feed][LOT:]
+        ids, rows, offsets, given = self._tried.given(places)
+        slot, written = FEEDS[feed].slot, 0
+        for version, terms in zip(self._memory.still(ids, rows, offsets), given, strict=True):
+            # What has moved on since it was tried was priced by whoever wrote it, or is tried again.
+            if version is not None and version.id not in out.overlay:
+                out.add(slot, repriced(version, terms, number, now_ms))
+                written += 1
+        figures.REPRICED.labels(feed).inc(written)

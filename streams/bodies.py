@@ -11,9 +11,12 @@ import tempfile
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 SEGMENT_SHIFT: Final = 32
@@ -66,6 +69,17 @@ class BodyStore:
         """The bytes kept at a place."""
         segment = self._segments[place >> SEGMENT_SHIFT]
         return os.pread(segment.file, length, place & ((1 << SEGMENT_SHIFT) - 1))
+
+    def read_all(self, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+        """The bytes kept at many places, in order; neighbours are read in one piece."""
+        if not len(places):
+            return []
+        begins = np.flatnonzero(np.r_[True, places[1:] != places[:-1] + lengths[:-1]])
+        sizes = np.add.reduceat(lengths, begins)
+        pieces = zip(places[begins].tolist(), sizes.tolist(), strict=True)
+        joined = b"".join([self.read(place, size) for place, size in pieces])
+        ends = np.cumsum(lengths).tolist()
+        return [joined[begin:end] for begin, end in pairwise([0, *ends])]
 
     def drop(self, places: Iterable[int], lengths: Iterable[int]) -> None:
         """Say that what is kept there is not needed any more."""

@@ -8,6 +8,7 @@ times a factor does, and a rate is multiplied in two halves; a dearer stone take
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
@@ -16,7 +17,16 @@ from numpy.typing import NDArray
 from schemas.columns import NULL_INT
 from schemas.conditions import GROUPS, TYPES, Condition, Range
 from schemas.ruleset import HOME_CURRENCY, RATE_ONE, WHOLE_BPS, PublishedRuleSet, Row, Side, Terms
-from streams.pricing import SCALE, TO_THE_CENT, base_rule, base_terms, price_function, sides
+from streams.pricing import (
+    SCALE,
+    TO_THE_CENT,
+    Margin,
+    base_rule,
+    base_terms,
+    margin_of,
+    price_function,
+    sides,
+)
 from streams.shelf import Shelf
 
 LOT: Final = 1 << 15
@@ -49,6 +59,7 @@ class BulkBook:
 
     Attributes:
         names: of all rows and base margins, those of the share first, then those of the rest.
+        currencies: what each of them prices in.
         hits: how many stones each of them has priced so far.
         holds: for how many its conditions held, an earlier row's too.
     """
@@ -59,6 +70,16 @@ class BulkBook:
         at_ms = published.counted_at
         self._sides = [_Side(side, at_ms, shelf) for side in sides(published)]
         self.names = [name for side in self._sides for name in side.names]
+        self.currencies = [side.content.currency for side in self._sides for _ in side.names]
+
+    @cached_property
+    def margins(self) -> list[Margin]:
+        """What each of `names` gives."""
+        return [
+            margin_of(name, terms, side.content, side.rate)
+            for side in self._sides
+            for name, terms in zip(side.names, side.terms, strict=True)
+        ]
 
     @property
     def hits(self) -> NDArray[np.int64]:
@@ -95,7 +116,8 @@ class _Side:
     """One of the rule sets of a number."""
 
     def __init__(self, side: Side, at_ms: int, shelf: Shelf) -> None:
-        content = side.content
+        content = self.content = side.content
+        self.rate = side.rate
         rules = sorted(
             (rule for rule in content.rules if rule.valid_at(at_ms)), key=lambda rule: rule.priority
         )
@@ -111,7 +133,8 @@ class _Side:
             [*(rule.rating for rule in rated), content.ratings.base or 0], dtype=np.int8
         )
         ppm = RATE_ONE if content.currency == HOME_CURRENCY or side.rate is None else side.rate.ppm
-        self._money = _Money([*rules, *base.values()], ppm)
+        self.terms: list[Terms] = [*rules, *base.values()]
+        self._money = _Money(self.terms, ppm)
         self._shelf = shelf
         self._rules = len(rules)
 

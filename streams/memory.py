@@ -178,13 +178,40 @@ class Memory:
             in_stock = np.isin(self._columns["feed"], codes) & (self._columns["length"] > 0)
             return np.flatnonzero(in_stock & (known > read))
 
-    def records(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], list[bytes]]:
-        """Of these rows those in stock, their offsets, and their records."""
+    def records(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[bytes]]:
+        """Of these rows those in stock, their offsets, their contents' hashes, and their records."""
         with self._lock:
-            bodies = [self._body(row) for row in rows.tolist()]
-            held = np.array([body is not None for body in bodies], dtype=np.bool_)
-            offsets = self._columns.arrays["offset"][rows]
-            return rows[held], offsets[held], [body for body in bodies if body is not None]
+            arrays = self._columns.arrays
+            held = rows[arrays["length"][rows] > 0]
+            bodies = self._bodies.read_all(arrays["place"][held], arrays["length"][held])
+            return held, arrays["offset"][held], arrays["hash"][held], bodies
+
+    def standing(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Offset, rule number and content hash in these rows."""
+        with self._lock:
+            arrays = self._columns.arrays
+            return arrays["offset"][rows], arrays["rules_version"][rows], arrays["hash"][rows]
+
+    def still(
+        self, ids: Sequence[str], rows: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> list[Version | None]:
+        """The versions of these stones, whole, in these rows; null for one that is not that of this offset any more."""
+        with self._lock:
+            arrays, runs = self._columns.arrays, self._columns.codes["run"].texts
+            same = (arrays["offset"][rows] == offsets) & (arrays["length"][rows] > 0)
+            held = rows[same]
+            bodies = iter(self._bodies.read_all(arrays["place"][held], arrays["length"][held]))
+            known = map(Known._make, zip(*(arrays[name][rows].tolist() for name in _KNOWN), strict=True))
+            return [
+                Version(stone, *told[:7], run=runs[told.run], changed=bool(told.changed), body=next(bodies))
+                if there
+                else None
+                for stone, told, there in zip(ids, known, same.tolist(), strict=True)
+            ]
 
     def leave_as_they_are(self, rows: NDArray[np.int64], offsets: NDArray[np.int64], number: int) -> int:
         """Note that these versions say the same under this rule set; how many are still the last known of their stone."""
@@ -346,7 +373,8 @@ class Memory:
         held = (arrays["length"] > 0) & (arrays["place"] >> SEGMENT_SHIFT == segment)
         rows = np.flatnonzero(held & self._columns.live)
         if len(rows):
-            arrays["place"][rows] = self._bodies.append([self._body(row) or b"" for row in rows.tolist()])
+            bodies = self._bodies.read_all(arrays["place"][rows], arrays["length"][rows])
+            arrays["place"][rows] = self._bodies.append(bodies)
         self._bodies.release(segment)
 
     def _body(self, row: int) -> bytes | None:

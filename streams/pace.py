@@ -1,7 +1,9 @@
 """How fast background work may go: never faster than the slowest living reader of canonical follows.
 
 A reader tells where it is by the offsets it commits: the sink's group, and each API replica's own. One that has not
-moved for `LIVING_S` is dead or idle and holds up nobody. The others may be behind by what they manage in `BEHIND_S`.
+moved for `LIVING_S` is dead or idle and holds up nobody. For each of the others, what it had not reached when it last
+told must not have been written longer than `BEHIND_S` before. That says nothing while we begin, when little was
+written yet: so nobody is given much more at once than it has shown to manage.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Event, Lock, Thread
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
@@ -23,13 +25,14 @@ log = structlog.stdlib.get_logger(__name__)
 
 LIVING_S: Final = 5.0
 BEHIND_S: Final = 0.5
-FLOOR: Final = 2_000
-"""Records that any reader may be behind: with fewer on their way its batches would be too small to be fast."""
-_LOOK_EVERY_S: Final = 0.1
+FLOOR: Final = 5_000
+"""Records that any reader may be behind: a batch of the sink; with fewer on their way it could not be fast."""
+_MORE: Final = 2
+"""So many times what it managed in `_RATE_OVER_S` a reader may be behind at most."""
+_LOOK_EVERY_S: Final = 0.05
 _LIST_EVERY_S: Final = 5.0
 _WANTED_S: Final = 1.0
 _RATE_OVER_S: Final = 0.5
-"""A reader's pace is what it did in so long, or half of it: with more it would show our pace and not its own."""
 _TIMEOUT_S: Final = 5.0
 
 Offsets = Mapping[int, int]
@@ -45,42 +48,51 @@ class Readers:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[str, deque[tuple[float, Offsets]]] = {}
-        self._rates: dict[str, deque[tuple[float, float]]] = {}
+        self._strides: dict[str, deque[tuple[float, int]]] = {}
+        self._ends: deque[tuple[float, Offsets]] = deque()
 
     def note(self, reader: str, offsets: Offsets) -> None:
         """A reader's committed offsets by partition, as they are now."""
         now_s = self._clock()
         seen = self._seen.setdefault(reader, deque())
         seen.append((now_s, dict(offsets)))
-        while seen[0][0] < now_s - LIVING_S:
-            seen.popleft()
-        since_s, before = next(entry for entry in seen if entry[0] >= now_s - _RATE_OVER_S)
-        rates = self._rates.setdefault(reader, deque())
-        if now_s > since_s:
-            rates.append((now_s, _moved(before, offsets) / max(now_s - since_s, _RATE_OVER_S / 2)))
-        while rates and rates[0][0] < now_s - LIVING_S:
-            rates.popleft()
+        _forget_before(seen, now_s - LIVING_S)
+        before = next(there for at_s, there in seen if at_s >= now_s - _RATE_OVER_S)
+        strides = self._strides.setdefault(reader, deque())
+        strides.append((now_s, _moved(before, offsets)))
+        _forget_before(strides, now_s - LIVING_S)
 
     def may_write(self, ends: Offsets) -> bool:
-        """Whether every living reader is close enough to these end offsets for more to be written."""
+        """Whether every living reader is close enough to what was written, up to these offsets, for more to be written."""
         return self.slowest(ends) is None
 
     def slowest(self, ends: Offsets) -> str | None:
         """The living reader that is furthest behind what it may be; none where all are near enough."""
+        now_s = self._clock()
+        if not self._ends or self._ends[-1][1] != ends:
+            self._ends.append((now_s, dict(ends)))
+        _forget_before(self._ends, now_s - LIVING_S)
         over = {
-            reader: behind / allowed
+            reader: share
             for reader, seen in self._seen.items()
-            if seen and _moved(seen[0][1], seen[-1][1]) > 0
-            for behind in (_moved(seen[-1][1], ends),)
-            for allowed in (self._allowed(reader),)
-            if behind > allowed
+            if _moved(seen[0][1], seen[-1][1]) > 0 and (share := self._share(reader, ends)) > 1
         }
         return max(over, key=lambda reader: over[reader], default=None)
 
-    def _allowed(self, reader: str) -> float:
-        # The best of the last seconds: a reader that follows us shows no more than we give it.
-        best = max((rate for _, rate in self._rates.get(reader, ())), default=0.0)
-        return max(FLOOR, BEHIND_S * best)
+    def _share(self, reader: str, ends: Offsets) -> float:
+        """How far behind a reader is, as a share of what it may be."""
+        told_s, offsets = self._seen[reader][-1]
+        behind = _moved(offsets, ends)
+        if behind <= FLOOR:
+            return 0.0
+        stride = max(moved for _, moved in self._strides[reader])
+        written_s = next(at_s for at_s, there in self._ends if _moved(offsets, there) > 0)
+        return max(behind / max(FLOOR, _MORE * stride), (told_s - written_s) / BEHIND_S)
+
+
+def _forget_before(entries: deque[tuple[float, Any]], since_s: float) -> None:
+    while len(entries) > 1 and entries[0][0] < since_s:
+        entries.popleft()
 
 
 def _moved(before: Offsets, after: Offsets) -> int:

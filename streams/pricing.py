@@ -121,11 +121,11 @@ def base_rule(kind: str) -> str:
 def compile_margins(content: RuleSet, rate: Rate | None, at_ms: int) -> Match[Margin]:
     """The price table's rows that are valid at a moment (ms since 1970) as one function."""
     by_type = {
-        kind: _margin(base_rule(kind), terms, content, rate)
+        kind: margin_of(base_rule(kind), terms, content, rate)
         for kind, terms in base_terms(content.base).items()
     }
     rows = sorted((rule for rule in content.rules if rule.valid_at(at_ms)), key=lambda rule: rule.priority)
-    cases = [Case(rule.when, _margin(rule.name, rule, content, rate)) for rule in rows]
+    cases = [Case(rule.when, margin_of(rule.name, rule, content, rate)) for rule in rows]
     return compile_cases(cases, lambda stone: by_type[stone_type(stone)])
 
 
@@ -162,7 +162,8 @@ def price_function(terms: Terms, ppm: int) -> Callable[[int], int]:
     return price
 
 
-def _margin(name: str, terms: Terms, content: RuleSet, rate: Rate | None) -> Margin:
+def margin_of(name: str, terms: Terms, content: RuleSet, rate: Rate | None) -> Margin:
+    """What a row of a rule set gives, by the rate of the rule set's currency."""
     home = content.currency == HOME_CURRENCY
     return Margin(
         name,

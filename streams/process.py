@@ -49,7 +49,7 @@ from streams.repricing import Repricing
 from streams.rereading import KIND as REREAD
 from streams.rereading import Rereading
 from streams.rules import RuleHead
-from streams.unchanged import Unchanged
+from streams.tried import Tried
 from streams.worker import RawRecord, Worker
 
 log = structlog.stdlib.get_logger(__name__)
@@ -68,6 +68,8 @@ _WATCH_S: Final = 0.25
 _IDLE_S: Final = 0.1
 _QUIET_S: Final = 0.5
 _READ_STONES: Final = 2_000
+_LOTS: Final = 8
+_LOOK_AGAIN_S: Final = 1.0
 _ASK_TIMEOUT_S: Final = 10.0
 
 
@@ -117,9 +119,10 @@ class Process:
         self.receipted = Receipted(kafka, self.topics.receipts)
         self._normalisers = normalisers()
         self.worker = Worker(self.memory, self._normalisers, receipted=self.receipted)
-        self._background = Background(self.memory, self.worker)
-        self._unchanged = Unchanged(self.memory)
-        self._tried: tuple[int, list[str]] = (0, [])
+        self._tried = Tried(self.memory)
+        self._background = Background(self.memory, self.worker, self._tried)
+        self._tried_for: tuple[int, list[str]] = (0, [])
+        self._look_again_at = 0.0
         self._busy_at = 0.0
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
         self._database = database
@@ -363,17 +366,17 @@ class Process:
                 if not self._owned_slots():
                     return False
                 await self._catch_up()
-            out = Outbox()
-            feeds, book = self._owned(), self._book()
-            self._background.fill(feeds, book, int(time.time() * 1000), out, self._may_reprice)
-            wrote = bool(out.stones)
+            out, now_ms, lots = Outbox(), int(time.time() * 1000), 0
+            while lots < _LOTS and self._background.fill(self._owned(), now_ms, out, self._may_reprice):
+                await self.delivery.feed(out)
+                lots += 1
             await self.delivery.send(out)
-            return wrote
+            return lots > 0
 
     def _may_reprice(self, feed: str) -> bool:
         if self._repricing is not None and self._repricing.stopped(feed, self._book().number):
             return False
-        return self._tried == self._to_try() and self._readers_keep_up()
+        return self._tried_for == self._to_try() and self._readers_keep_up()
 
     def _readers_keep_up(self) -> bool:
         return self._pace.may_write(self._own.ends())
@@ -391,23 +394,34 @@ class Process:
     async def _try_rules(self) -> bool:
         """Read a lot of stones into the columns, or try a new rule set on all of them; whether there was any to read.
 
-        Beside the facts, not between them: only where none came lately, or stones wait for their new price.
+        Beside the facts, not between them: only where none came lately, or a new number waits.
         """
         published, to_try = self.rules.published, self._to_try()
         if published is None or published.number != to_try[0] or self._assigned_anew:
             return False
-        if not self._background.todo and time.monotonic() - self._busy_at < _QUIET_S:
+        tried = self._tried_for == to_try
+        if tried and (self._background.todo or time.monotonic() - self._busy_at < _QUIET_S):
             return False
-        left = await asyncio.to_thread(self._unchanged.read, published, to_try[1], _READ_STONES)
+        left = await asyncio.to_thread(self._tried.read, published, to_try[1], _READ_STONES)
         figures.REPRICE_UNREAD.set(left)
-        if not left and self._tried != to_try:
-            if self._background.todo:
-                same = await asyncio.to_thread(self._unchanged.look, published)
-                self._background.look_again()
-                log.info("process.rules_tried", number=published.number, unchanged=same)
-            self._tried = to_try
+        if not left and (not tried or self._some_wait(to_try)):
+            same = await asyncio.to_thread(self._tried.look, published)
+            log.info("process.rules_tried", number=published.number, same=same, others=self._background.todo)
+            self._tried_for = to_try
             self._show_figures()
         return left > 0
+
+    def _some_wait(self, to_try: tuple[int, list[str]]) -> bool:
+        """Whether stones were left, or have come since, that nobody tried the number on."""
+        if time.monotonic() < self._look_again_at:
+            return False
+        self._look_again_at = time.monotonic() + _LOOK_AGAIN_S
+        number, feeds = to_try
+        return any(
+            self._reprice_left(feed, number)
+            for feed in feeds
+            if self._repricing is None or not self._repricing.stopped(feed, number)
+        )
 
     def _show_figures(self) -> None:
         figures.KNOWN_STONES.set(len(self.memory))

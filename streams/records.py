@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from schemas.ruleset import HOME_CURRENCY
 from schemas.stone import Cause, Content
 from streams.pricing import Margin
 
@@ -80,26 +79,6 @@ def content_of(record: bytes) -> Content:
         msgspec.DecodeError: it is not one.
     """
     return _decode_content(record)
-
-
-class _Terms(msgspec.Struct, frozen=True, gc=False):
-    price_cents: int
-    rule: str
-    currency: str = HOME_CURRENCY
-    rating: int | None = None
-
-
-_decode_terms: Final = msgspec.json.Decoder(_Terms).decode
-
-
-def priced_as(record: bytes, price_cents: int, margin: Margin, rating: int | None) -> bool:
-    """Whether a record says the same price, currency, rule and rating already."""
-    said = _decode_terms(record)
-    return (said.price_cents, said.rule, said.rating) == (
-        price_cents,
-        margin.rule,
-        rating,
-    ) and msgspec.json.encode(said.currency) == margin.currency_json
 
 
 def content_json(record: bytes) -> bytes:

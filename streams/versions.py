@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.stone import Cause, Content
+from schemas.stone import CONTENT_HASH_BYTES, Cause, Content
 from streams.memory import Version
 from streams.owner import Fact
 from streams.pricing import Margin
-from streams.records import canonical
+from streams.records import canonical, content_json
 
 
 class Ready(NamedTuple):
@@ -63,4 +63,46 @@ def version_of(
         run=run,
         changed=cause is not Cause.SEEN,
         body=body,
+    )
+
+
+class Given(NamedTuple):
+    """What a rule set gives a stone."""
+
+    price_cents: int
+    margin: Margin
+    rating: int | None
+
+
+def repriced(version: Version, given: Given, number: int, now_ms: int) -> Version:
+    """A version in stock under a newer rule set; everything but rule and price stays as it is. Time in ms since 1970."""
+    assert version.body is not None
+    updated_ms = now_ms if given.price_cents != version.price_cents else version.updated_ms
+    body = canonical(
+        content_json(version.body),
+        price_cents=given.price_cents,
+        margin=given.margin,
+        rules=number,
+        rating=given.rating,
+        updated_ms=updated_ms,
+        seq=version.seq,
+        mapper=version.mapper,
+        hash_hex=version.content_hash.to_bytes(CONTENT_HASH_BYTES, "big", signed=True).hex(),
+        cause=Cause.REPRICED,
+        previous_price_cents=version.price_cents,
+        run_json=msgspec.json.encode(version.run),
+        raw_offset=version.raw_offset,
+    )
+    return Version(
+        version.id,
+        version.seq,
+        version.mapper,
+        number,
+        version.content_hash,
+        given.price_cents,
+        updated_ms,
+        version.raw_offset,
+        version.run,
+        True,
+        body,
     )

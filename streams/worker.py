@@ -36,7 +36,7 @@ from streams.outbox import Letter, Outbox
 from streams.owner import Fact, decide
 from streams.pages import UNREADABLE, PageReader
 from streams.pricing import PriceBook
-from streams.records import content_json, content_of, priced_as
+from streams.records import content_of
 from streams.versions import Ready, version_of
 
 log = structlog.stdlib.get_logger(__name__)
@@ -106,42 +106,6 @@ class Worker:
             self._fact(raw, headers, book, now_ms, out)
         except Invalid as error:
             self._refuse_record(raw, error, out)
-
-    def reprice(self, versions: list[Version], book: PriceBook, now_ms: int, out: Outbox) -> list[str]:
-        """Write stones under a newer rule set; everything but rule and price stays as it is.
-
-        Returns:
-            The stones that say the same under it: those are not written.
-        """
-        same: list[str] = []
-        for version in versions:
-            if version.body is None or version.rules >= book.number or version.id in out.overlay:
-                continue
-            content = content_of(version.body)
-            margin, rating = book.margin(content), book.rating(content)
-            price = margin.price(content.cost_cents)
-            if priced_as(version.body, price, margin, rating):
-                same.append(version.id)
-                continue
-            out.add(
-                FEEDS[content.feed].slot,
-                version_of(
-                    Ready(
-                        content,
-                        content_json(version.body),
-                        version.content_hash.to_bytes(8, "big", signed=True),
-                        margin,
-                        rating,
-                    ),
-                    Fact(version.seq, version.mapper, book.number, version.raw_offset, 0),
-                    cause=Cause.REPRICED,
-                    previous_price_cents=version.price_cents,
-                    price=price,
-                    updated_ms=now_ms if price != version.price_cents else version.updated_ms,
-                    run=version.run,
-                ),
-            )
-        return same
 
     def repair(self, stone: str, out: Outbox) -> None:
         """Append again what is known of a stone whose last record in the log is lower."""

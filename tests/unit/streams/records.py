@@ -16,21 +16,25 @@ from schemas.receipt import Outcome, Receipt
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.seq import make_seq
 from schemas.stone import Stone, decode_stone, encode
+from streams.background import Background
 from streams.memory import Memory, Version
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
 from streams.pricing import PriceBook
+from streams.tried import Tried
 from streams.worker import RawRecord, Worker
 from tests.unit.streams.items import page
 
 FEED = "nivoda-natural"
 
 
-def book(number: int = 1, natural_bps: int = 4_000) -> PriceBook:
+def rules(number: int = 1, natural_bps: int = 4_000) -> PublishedRuleSet:
     content = RuleSet(base=BaseMargins(natural_bps=natural_bps))
-    return PriceBook(
-        PublishedRuleSet(number=number, published_at=0, actor="test", reason="test", content=content)
-    )
+    return PublishedRuleSet(number=number, published_at=0, actor="test", reason="test", content=content)
+
+
+def book(number: int = 1, natural_bps: int = 4_000) -> PriceBook:
+    return PriceBook(rules(number, natural_bps))
 
 
 def raw_page(
@@ -92,6 +96,8 @@ class Log:
         }
         self.receipted: set[int] = set()
         self.worker = self._worker(clock)
+        self.tried = Tried(self.memory)
+        self.background = Background(self.memory, self.worker, self.tried)
         self.book = book()
         self.now_ms = 1_000
 
@@ -110,6 +116,20 @@ class Log:
             self.worker.take(record, self.book, self.now_ms, out)
         self.deliver(out)
         return out
+
+    def reprice(self, published: PublishedRuleSet) -> list[str]:
+        """Try a rule set on all stones and write what it changes, in lots; the stones it leaves as they are."""
+        while self.tried.read(published, [FEED], 100):
+            pass
+        written = len(self.entries)
+        self.tried.look(published)
+        out = Outbox()
+        while self.background.fill([FEED], self.now_ms, out):
+            self.deliver(out)
+            out = Outbox()
+        changed = {version.id for version in self.entries[written:]}
+        stock = [stone for stone, last in self.last().items() if last is not None]
+        return [stone for stone in stock if stone not in changed]
 
     def deliver(self, out: Outbox) -> None:
         last: dict[str, tuple[int, Version]] = {}

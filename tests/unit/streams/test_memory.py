@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -13,12 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.seq import make_seq
-from streams.background import Background
 from streams.bodies import BodyStore
 from streams.memory import Memory, Version, read_version, retired
 from streams.outbox import Outbox
 from tests.unit.streams.items import item
-from tests.unit.streams.records import FEED, Log, book, raw_page
+from tests.unit.streams.records import FEED, Log, raw_page, rules
 
 IDS = [f"{FEED}:{item(number)['diamond']['id']}" for number in range(1, 6)]
 
@@ -159,30 +157,29 @@ def test_garbage_in_the_log_is_overwritten_where_the_stone_is_known() -> None:
     assert memory.repairs == {IDS[0]}
 
 
-def test_background_repairs_first_and_prices_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.background.SLICE", 2)
+def test_background_repairs_first_and_prices_in_lots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.background.LOT", 2)
     log = Log()
     log.take(raw_page(*(item(number) for number in range(1, 6)), seq=5))
     older = versions(1)[0]
     log.append(msgspec.structs.replace(older, id=IDS[0]))
     assert log.memory.repairs == {IDS[0]}
-    seconds = count()
-    background = Background(log.memory, log.worker, clock=lambda: float(next(seconds)))
-    newer = book(2, natural_bps=1)
-    sizes = []
-    for _ in range(6):
+    newer = rules(2, natural_bps=1)
+    log.tried.read(newer, [FEED], 100)
+    log.tried.look(newer)
+    other, sizes = Outbox(), []
+    assert not log.background.fill(["nivoda-labgrown"], 2_000, other)
+    while True:
         out = Outbox()
-        background.fill([FEED], newer, 2_000, out)
+        if not log.background.fill([FEED], 2_000, out):
+            break
         log.deliver(out)
         sizes.append(len(out.stones))
     assert log.memory.repairs == set()
-    assert sum(sizes) >= 6
-    assert max(sizes) <= 2
-    assert sizes[-1] == 0
+    # The repaired stone, which must be tried again, and another one; then the other lots.
+    assert sizes == [2, 2, 1]
+    assert log.reprice(newer) == [stone for stone in IDS if stone != IDS[0]]
     assert {stone.rules_version for stone in log.last().values() if stone} == {2}
-    other = Outbox()
-    background.fill(["nivoda-labgrown"], book(3), 2_000, other)
-    assert other.stones == []
 
 
 def test_bodies_are_reclaimed_segment_by_segment(tmp_path: Path) -> None:

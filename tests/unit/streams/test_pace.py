@@ -24,13 +24,28 @@ def test_nobody_who_reads_nobody_who_waits() -> None:
     assert Readers().may_write({0: 10**6})
 
 
-def test_a_living_reader_may_be_behind_by_half_a_second() -> None:
+def test_a_living_reader_may_be_behind_by_what_was_written_half_a_second_before_it_told() -> None:
     clock = Clock()
     readers = Readers(clock=clock)
     at = follow(readers, clock, "sink", 20_000, 2)
     assert readers.may_write({0: at + 9_000})
-    assert not readers.may_write({0: at + 11_000})
-    assert readers.slowest({0: at + 11_000}) == "sink"
+    for step in range(1, 5):
+        clock.now_s += 0.1
+        readers.note("sink", {0: at + 100 * step})
+        assert readers.may_write({0: at + 9_000})
+    clock.now_s += 0.11
+    readers.note("sink", {0: at + 600})
+    assert readers.slowest({0: at + 9_000}) == "sink"
+    readers.note("sink", {0: at + 4_000})
+    assert readers.may_write({0: at + 9_000})
+
+
+def test_nobody_is_given_much_more_than_it_has_shown_to_manage() -> None:
+    clock = Clock()
+    readers = Readers(clock=clock)
+    at = follow(readers, clock, "sink", 20_000, 2)
+    assert readers.may_write({0: at + 20_000})
+    assert not readers.may_write({0: at + 20_001})
 
 
 def test_a_slow_reader_is_given_a_floor() -> None:
@@ -48,7 +63,7 @@ def test_the_slowest_counts() -> None:
         readers.note("fast", {0: int(clock.now_s * 50_000)})
         readers.note("slow", {0: int(clock.now_s * 50_000) - 30_000})
         clock.now_s += 0.1
-    assert readers.slowest({0: int((clock.now_s - 0.1) * 50_000)}) == "slow"
+    assert readers.slowest({0: int((clock.now_s - 0.1) * 50_000) + 21_000}) == "slow"
 
 
 def test_a_reader_that_stands_still_is_forgotten_after_five_seconds() -> None:

@@ -27,6 +27,7 @@ from tests.unit.streams.records import (
     raw_retire,
     raw_withdraw,
     receipts_of,
+    rules,
 )
 
 STONE = f"{FEED}:{item(1)['diamond']['id']}"
@@ -56,10 +57,7 @@ def test_a_record_is_byte_for_byte_the_encoded_stone() -> None:
     log.take(raw_page(item(1), odd, seq=5, run=None))
     log.now_ms = 1_234_567_890_123
     log.take(raw_page(item(1, price=1), odd, seq=6, run='an "odd" run'))
-    log.book = book(2, natural_bps=9_000)
-    out = Outbox()
-    log.worker.reprice(log.entries[2:], log.book, 2_000, out)
-    log.deliver(out)
+    log.reprice(rules(2, natural_bps=9_000))
     assert len(log.entries) == 6
     for version in log.entries:
         assert version.body is not None
@@ -72,14 +70,10 @@ def test_a_record_is_byte_for_byte_the_encoded_stone() -> None:
 def test_a_stone_that_a_new_rule_set_leaves_as_it_is_is_not_written() -> None:
     log = Log()
     log.take(raw_page(item(1), item(2, price=1), seq=5))
-    out = Outbox()
     # Another margin, and yet the same cent of the cheap one.
-    same = log.worker.reprice(log.entries, book(2, natural_bps=4_500), 2_000, out)
-    assert same == [log.entries[1].id]
-    assert [version.id for _, version in out.stones] == [STONE]
-    assert log.worker.reprice(log.entries, book(3, natural_bps=4_000), 2_000, Outbox()) == [
-        version.id for version in log.entries
-    ]
+    assert log.reprice(rules(2, natural_bps=4_500)) == [log.entries[1].id]
+    assert log.entries[-1].id == STONE
+    assert len(log.reprice(rules(3, natural_bps=4_500))) == 2
 
 
 def test_a_newer_fact_with_equal_content_is_seen_and_keeps_its_time() -> None:
@@ -302,9 +296,7 @@ def test_repricing_changes_rule_and_price_and_nothing_else() -> None:
     log.take(raw_page(item(1), seq=5))
     before = stone(log)
     log.now_ms = 7_000
-    out = Outbox()
-    log.worker.reprice(list(log.entries), book(2, natural_bps=5_000), 7_000, out)
-    log.deliver(out)
+    log.reprice(rules(2, natural_bps=5_000))
     after = stone(log)
     changed = {name for name in Stone.__struct_fields__ if getattr(before, name) != getattr(after, name)}
     assert changed == {
@@ -316,9 +308,7 @@ def test_repricing_changes_rule_and_price_and_nothing_else() -> None:
         "previous_price_cents",
     }
     assert (after.price_cents, after.previous_price_cents) == (658_538, 614_635)
-    again = Outbox()
-    log.worker.reprice(log.entries[-1:], book(2), 8_000, again)
-    assert again.stones == []
+    assert log.reprice(rules(2, natural_bps=5_000)) == [STONE]
 
 
 def test_an_older_rule_number_never_overwrites_a_newer_one() -> None:
