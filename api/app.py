@@ -27,6 +27,7 @@ from api.routes.dead import dead_router
 from api.routes.diamonds import diamonds_router
 from api.routes.health import health_router
 from api.routes.jobs import jobs_router
+from api.routes.prices import prices_router
 from api.routes.replays import replays_router
 from api.routes.rules import rules_router
 from api.routes.runs import runs_router
@@ -57,6 +58,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.include_router(jobs_router(service))
     app.include_router(dead_router(service))
     app.include_router(replays_router(service))
+    app.include_router(prices_router(service))
     app.include_router(rules_router(service))
     app.include_router(runs_router(service))
     app.include_router(health_router(service))

@@ -23,6 +23,7 @@ from api.snapshot import Snapshots, own_folder
 from api.standing import replica_group, tell_standing
 from api.vendor import Vendor
 from connectors import rates
+from operating.archive import Folder
 from runtime.asgi import bound, in_background, serve
 from runtime.health import Aspect, Health
 from runtime.heap import give_back, limit_arenas
@@ -95,6 +96,7 @@ def _app(settings: Settings, shutdown: Shutdown, port: int) -> FastAPI:
     service = Service(
         *(index, keys, health, freshness, database, vendor, awaited, settings.kafka, desk),
         ingest=settings.ingest,
+        archive=Folder(settings.data.archive_folder),
     )
     return create_app(service, lifespan)
 

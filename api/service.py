@@ -16,6 +16,7 @@ from api.keyring import Caller, Keys
 from api.keys import Scope
 from api.problems import NotAllowed, NotAuthenticated, NotReady
 from api.vendor import Vendor
+from operating.archive import Storage
 from runtime.health import Health
 from runtime.postgres import Database, Link
 from runtime.settings import IngestSettings, KafkaSettings
@@ -40,6 +41,7 @@ class Service:
         database: for what operators see and do; reads of stones never need it.
         kafka: the same.
         desk: the actions on rule sets.
+        archive: where pages are that Kafka keeps no more.
         ingest: from when on a run is stuck, or the vendor's count off.
     """
 
@@ -52,6 +54,7 @@ class Service:
     awaited: Awaited = field(default_factory=Awaited)
     kafka: KafkaSettings | None = None
     desk: RuleDesk | None = None
+    archive: Storage | None = None
     ingest: IngestSettings = field(default_factory=IngestSettings.model_construct)
 
     @asynccontextmanager

@@ -57,6 +57,12 @@ def _events(kind: Kind) -> Rule:
     return Rule(kind, condition, 0, KINDS[kind].meaning, recorded=True)
 
 
+def _happened(kind: Kind) -> Rule:
+    """For kinds that are recorded and do not last: the monitor counts the recent ones."""
+    condition = Condition(Latest("adamas_monitor_recent_events", where=(("kind", kind.value),)), ">", 0)
+    return Rule(kind, condition, 0, KINDS[kind].meaning, recorded=True)
+
+
 def _burn(name: str, factor: float, long_s: int, short_s: int) -> Rule:
     """The error budget of 30 days is used up `factor` times too fast, over a long window and still over a short one."""
 
@@ -148,13 +154,7 @@ RULES: Final = (
         0,
         "{value:.0f} notifications reached nobody",
     ),
-    Rule(
-        Kind.RUN_PARTIAL,
-        Condition(Latest("adamas_monitor_recent_events", where=(("kind", Kind.RUN_PARTIAL),)), ">", 0),
-        0,
-        KINDS[Kind.RUN_PARTIAL].meaning,
-        recorded=True,
-    ),
+    *(_happened(kind) for kind in (Kind.RUN_PARTIAL, Kind.TRIAL_TAKEN_BACK)),
     *(
         _events(kind)
         for kind in (

@@ -12,6 +12,7 @@ from typing import Any, Final
 from confluent_kafka import Message
 
 from connectors.feeds.mappings import MAPPINGS
+from operating.archive import Storage, find
 from operating.groups import Groups
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
@@ -63,7 +64,8 @@ class Source:
     """The vendor's reply a price stands on.
 
     Attributes:
-        sha256: of the page's bytes; null once the raw log keeps them no more.
+        kept: whether the page is in the `log` or in the `archive`; null once it is in neither.
+        sha256: of the page's bytes; null like `kept`.
         item: the vendor's own words about the stone.
         query: what was asked: the run's kind, its lower bound of `updated`, the slice of its plan; null outside a run.
     """
@@ -71,6 +73,7 @@ class Source:
     topic: str
     partition: int
     offset: int | None
+    kept: str | None
     sha256: str | None
     size: int | None
     item: Any
@@ -104,7 +107,7 @@ class Explanation:
 
 
 async def explain(
-    database: Database, kafka: KafkaSettings, stone: str, at: datetime | None = None
+    database: Database, kafka: KafkaSettings, archive: Storage, stone: str, at: datetime | None = None
 ) -> Explanation:
     """Explain a stone's price now, or at a time (UTC unless it says otherwise).
 
@@ -125,7 +128,7 @@ async def explain(
         since = [Price(*later) for later in await link.fetch(_SINCE, stone, price.changed_at)]
         rules = await link.fetchrow(_RULES, price.rules_version)
         place = await _place(link, now, price.seq)
-    source = await asyncio.to_thread(_source, kafka, stone, *place)
+    source = await asyncio.to_thread(_source, kafka, archive, stone, price.seq, *place)
     return Explanation(
         *(stone, at, price, None if rules is None else dict(rules), source),
         *(now["availability"], now["retired_at"], since),
@@ -146,16 +149,28 @@ async def _place(link: Link, now: Any, seq: int) -> tuple[int | None, str | None
 
 
 def _source(
-    kafka: KafkaSettings, stone: str, offset: int | None, run: str | None, page: int | None, query: Any
+    kafka: KafkaSettings,
+    archive: Storage,
+    stone: str,
+    seq: int,
+    offset: int | None,
+    run: str | None,
+    page: int | None,
+    query: Any,
 ) -> Source:
     feed, _, vendor_id = stone.partition(":")
     slot = FEEDS[feed].slot
-    message = None if offset is None else _read(kafka, slot, offset)
-    value = None if message is None else message.value() or b""
+    kept, value = None, None
+    if offset is not None:
+        if (message := _read(kafka, slot, offset)) is not None:
+            kept, value = "log", message.value() or b""
+        elif (archived := find(archive, slot, offset, seq)) is not None:
+            kept, value = "archive", archived.value
     return Source(
         topic=RAW.name,
         partition=slot,
         offset=offset,
+        kept=kept,
         sha256=None if value is None else sha256(value).hexdigest(),
         size=None if value is None else len(value),
         item=None if value is None else _item(feed, vendor_id, value),

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from operating.archive import Folder
 from operating.price import Explanation, Price, explain
 from runtime.commands import with_database
-from runtime.settings import KafkaSettings, load_settings
+from runtime.settings import DataSettings, KafkaSettings, load_settings
 
 app = typer.Typer(add_completion=False)
 
@@ -22,8 +23,9 @@ def price(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
     """Why a stone costs what it costs, now or at a past time."""
-    kafka = load_settings(KafkaSettings).kafka
-    found: Explanation = with_database(lambda database: explain(database, kafka, stone, at))
+    settings = load_settings(KafkaSettings, DataSettings)
+    archive = Folder(settings.data.archive_folder)
+    found: Explanation = with_database(lambda database: explain(database, settings.kafka, archive, stone, at))
     if as_json:
         typer.echo(json.dumps(found.shown(), indent=2))
         return
@@ -35,7 +37,7 @@ def price(
     source = found.source
     typer.echo(
         f"  from {source.topic} partition {source.partition} offset {source.offset}, run {source.run}, page {source.page},"
-        f" sha256 {source.sha256 or '(not kept any more)'}"
+        f" sha256 {f'{source.sha256} ({source.kept})' if source.kept else '(not kept any more)'}"
     )
     if source.query is not None:
         typer.echo(f"  asked for {_plain(source.query)}")

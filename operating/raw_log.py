@@ -26,7 +26,9 @@ _LOOK_EVERY_S: Final = 0.5
 _GIVE_UP_AFTER_S: Final = 600.0
 
 
-def append(kafka: KafkaSettings, facts: Sequence[tuple[FactHeaders, bytes]]) -> list[Place]:
+def append(
+    kafka: KafkaSettings, facts: Sequence[tuple[FactHeaders, bytes]], topic: str = RAW.name
+) -> list[Place]:
     """Append facts, each to its feed's partition; where they stand, in order. Blocks until Kafka has them all.
 
     Raises:
@@ -48,7 +50,7 @@ def append(kafka: KafkaSettings, facts: Sequence[tuple[FactHeaders, bytes]]) -> 
     try:
         for number, (headers, value) in enumerate(facts):
             sender.produce(
-                RAW.name,
+                topic,
                 value,
                 fact_key(headers.feed, None, None),
                 FEEDS[headers.feed].slot,

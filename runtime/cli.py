@@ -188,6 +188,7 @@ SUB_COMMANDS: Mapping[str, tuple[str, str]] = {
         "operating.replay_command",
         "Read the log again, undo that, or see beforehand what it would change.",
     ),
+    "raw": ("operating.raw_command", "Archive the raw log, and bring archived pages back."),
     "vendor": ("connectors.feeds.vendor_command", "Ask the vendor by way of ingest."),
 }
 """Name to the module of a package's own typer app, and what it does."""

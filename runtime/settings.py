@@ -159,7 +159,7 @@ class PricingSettings(Group):
     model_config = SettingsConfigDict(env_prefix="ADAMAS_PRICING_")
     min_margin_bps: int = Field(default=0, ge=-9_999, le=1_000_000)
     max_move_bps: int = Field(default=5_000, ge=0)
-    max_changed_bps: int = Field(default=10_000, ge=0, le=10_000)
+    max_changed_bps: int = Field(default=5_000, ge=0, le=10_000)
     rates_url: HttpUrl | None = None
 
 
@@ -257,6 +257,12 @@ class DataSettings(Group):
 
     model_config = SettingsConfigDict(env_prefix="ADAMAS_DATA_")
     dir: Path = Path(".adamas")
+    archive: Path | None = None
+
+    @property
+    def archive_folder(self) -> Path:
+        """Where the raw log is archived: `archive`, or a folder in `dir`."""
+        return self.archive or self.dir / "archive"
 
 
 class BadSettings(Exception):

@@ -48,6 +48,7 @@ class Kind(StrEnum):
     SLO_BURN = "SloBurn"
     MEMBER_DOWN = "MemberDown"
     UNDELIVERED_ALERT = "UndeliveredAlert"
+    TRIAL_TAKEN_BACK = "TrialTakenBack"
     TEST = "Test"
 
 
@@ -120,5 +121,10 @@ KINDS: Final[dict[Kind, KindInfo]] = {
     Kind.SLO_BURN: KindInfo(_CRITICAL, True, "The API uses up its error budget too fast."),
     Kind.MEMBER_DOWN: KindInfo(_CRITICAL, True, "A process does not answer."),
     Kind.UNDELIVERED_ALERT: KindInfo(_CRITICAL, True, "A notification reached nobody, over no channel."),
+    Kind.TRIAL_TAKEN_BACK: KindInfo(
+        _WARNING,
+        False,
+        "A gradual publish broke a limit and was taken back: all stones have the former rules again.",
+    ),
     Kind.TEST: KindInfo(_INFO, False, "Somebody tries whether notifications arrive."),
 }

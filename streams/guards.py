@@ -22,13 +22,13 @@ class Guards:
     Attributes:
         min_margin_bps: a price may not be lower than the cost and this margin.
         max_move_bps: no price may move by more, up or down.
-        max_changed_bps: no larger share of the stones may change. Any share by default: a new base margin moves every
-            stone a little, and how far a price moves is what hurts.
+        max_changed_bps: no larger share of the stones may change. Half of them by default: what moves more is a change
+            of base margins or currency, which somebody wants and can say why, or a mistake in a table.
     """
 
     min_margin_bps: int = 0
     max_move_bps: int = 5_000
-    max_changed_bps: int = 10_000
+    max_changed_bps: int = 5_000
 
 
 class Break(msgspec.Struct, frozen=True):

@@ -193,7 +193,10 @@ class RuleDesk:
         present = await self._on_trial()
         rest = present.rest if share_bps < WHOLE_BPS else None
         proposal = _next(present, present.content, present.rate, intent, "share", share_bps, rest)
-        return await self._guarded(proposal, present, intent)
+        # How many change was the question when the trial began; how they fare is watched since.
+        return await self._guarded(
+            proposal, present, intent, guards=replace(self.guards, max_changed_bps=WHOLE_BPS)
+        )
 
     async def take_back(self, intent: Intent) -> Publication:
         """End a gradual publish: all stones go back to what the others kept."""
@@ -255,11 +258,12 @@ class RuleDesk:
         intent: Intent,
         draft_id: int | None = None,
         report: Report | None = None,
+        guards: Guards | None = None,
     ) -> Publication:
         intent.check()
         if report is None:
             try:
-                report = await self._try(proposal, present)
+                report = await self._try(proposal, present, guards)
             except Retriable:
                 if intent.override is None:
                     raise
@@ -288,9 +292,11 @@ class RuleDesk:
             rest = Side(number=present.number, content=present.content, rate=present.rate)
         return _next(present, content, rate, intent or Intent("", ""), "publish", share_bps, rest)
 
-    async def _try(self, proposal: PublishedRuleSet, present: PublishedRuleSet) -> Report:
+    async def _try(
+        self, proposal: PublishedRuleSet, present: PublishedRuleSet, guards: Guards | None = None
+    ) -> Report:
         shelf = await self.shelves.shelf(attributes_of(proposal, present))
-        return await asyncio.to_thread(preview, proposal, shelf, self.guards, present)
+        return await asyncio.to_thread(preview, proposal, shelf, guards or self.guards, present)
 
     async def _on_trial(self) -> PublishedRuleSet:
         present = await self.head()

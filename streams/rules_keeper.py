@@ -16,11 +16,13 @@ import asyncpg
 import structlog
 from confluent_kafka import Message, TopicPartition
 
+from connectors.postgres import events
 from runtime.kafka import consumer
 from runtime.postgres import Link
 from runtime.tail import Tail
 from schemas.dead_letter import DeadLetter
 from schemas.errors import AdamasError, Invalid, Retriable
+from schemas.events import Kind
 from schemas.headers import from_headers
 from schemas.ruleset import WHOLE_BPS, PublishedRuleSet, Rate, TrialLimits
 from schemas.topics import DEAD
@@ -173,9 +175,9 @@ class Keeper:
         reason = fault(arms, head.trial or TrialLimits())
         if reason is not None:
             log.warning("rules.taken_back", number=head.number, reason=reason)
-            await self._desk.take_back(
-                Intent(ACTOR, f"number {head.number} on {head.share_bps} bps: {reason}")
-            )
+            told = f"number {head.number} on {head.share_bps} bps: {reason}"
+            await self._desk.take_back(Intent(ACTOR, told))
+            await events.record(link, Kind.TRIAL_TAKEN_BACK, f"rule set {head.number}", told, actor=ACTOR)
 
     async def _end_trial(self) -> None:
         dead, self._dead, self.arms = self._dead, None, None

@@ -1,11 +1,10 @@
-"""Replays of the raw log, and why a stone costs what it costs."""
+"""Replays of the raw log."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from api.keys import Scope
@@ -13,7 +12,6 @@ from api.routes.jobs import JOB, Id
 from api.routes.secured import secured
 from api.service import Service
 from operating import replay, shadow, undo
-from operating.price import explain
 from operating.span import preview, resolve
 from runtime import jobs
 from runtime.postgres import Database
@@ -39,7 +37,7 @@ class Replay(Range):
 
 
 def replays_router(service: Service) -> APIRouter:
-    """The routes under `/v1/replays`, and `/v1/diamonds/{id}/price`."""
+    """The routes under `/v1/replays`."""
     router = APIRouter(prefix="/v1", tags=["operating"])
 
     @router.post(
@@ -95,20 +93,6 @@ def replays_router(service: Service) -> APIRouter:
             made = await jobs.get(link, id)
             found = await preview(kafka, link, shadow.span_of(made))
             return jobs.shown(await shadow.promote(link, made, found, caller.name))
-
-    @router.get(
-        "/diamonds/{stone}/price",
-        summary="Why a stone costs what it costs",
-        response_model=None,
-        **secured(OBJECT, 422, 404),
-    )
-    async def price(
-        request: Request,
-        stone: Annotated[str, Path(max_length=200, description="feed:vendor's stone id")],
-        at: Annotated[datetime | None, Query(description="a past time; now without one")] = None,
-    ) -> dict[str, Any]:
-        await service.authorise(request, Scope.READ_COST)
-        return (await explain(*_behind(service), stone, at)).shown()
 
     return router
 

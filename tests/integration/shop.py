@@ -30,9 +30,7 @@ class Shop:
     def __init__(self, database: Database, kafka: KafkaSettings, canonical: str, rulesets: str) -> None:
         self.kafka = kafka
         self.canonical = canonical
-        self.desk = RuleDesk(
-            database, kafka, Guards(max_changed_bps=9_000), Shelves(kafka, canonical), rulesets
-        )
+        self.desk = RuleDesk(database, kafka, Guards(), Shelves(kafka, canonical), rulesets)
         self.stones = {stone.id: stone for stone in map(a_stone, range(STONES))}
 
     def write(self) -> None:

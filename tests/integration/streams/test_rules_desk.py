@@ -14,7 +14,7 @@ from runtime.postgres import Database
 from runtime.settings import KafkaSettings
 from schemas.errors import Invalid, Retriable
 from schemas.ruleset import Rate, RuleSet, TrialLimits
-from streams import rates, rules_history, rules_store
+from streams import rates, rules_history, rules_keeper, rules_store
 from streams.guards import Guards
 from streams.pricing import PriceBook, bucket, in_share
 from streams.rules_desk import GuardsBroken, Intent, RuleDesk
@@ -115,10 +115,12 @@ async def test_a_share_goes_first_and_grows_or_goes_back(shop: Shop) -> None:
     assert sum(price == 145_000 for price in shop.prices().values()) == sum(
         bucket(stone) < 5_000 for stone in shop.stones
     )
+    # All the others at once: more than the guardrail lets a first publish change.
+    await desk.widen(9_950, WHY)
     gone = await desk.take_back(Intent("bo", "no"))
     shop.reprice(gone.published)
     assert set(shop.prices().values()) == {140_000}
-    assert (gone.published.cause, gone.published.rest, gone.number) == ("return", None, 4)
+    assert (gone.published.cause, gone.published.rest, gone.number) == ("return", None, 5)
     with pytest.raises(Invalid, match="no gradual publish"):
         await desk.widen(10_000, WHY)
 
@@ -140,6 +142,11 @@ async def test_a_trial_that_goes_wrong_is_taken_back_with_its_reason(shop: Shop)
     kept = await story(shop, 3)
     assert kept["actor"] == "keeper"
     assert "mean move of 357 bps is over the limit of 100" in kept["reason"]
+    async with shop.desk.database.link() as link:
+        told = await link.fetch("SELECT kind, subject, text, actor FROM events")
+        due = await link.fetchval("SELECT count(*) FROM notices WHERE state = 'waiting'")
+    assert [tuple(row) for row in told] == [("TrialTakenBack", "rule set 2", kept["reason"], "keeper")]
+    assert due == 1
     assert kept["content"] == (await story(shop, 1))["content"]
 
 
@@ -202,6 +209,35 @@ async def test_dates_and_rates_become_numbers_by_themselves(shop: Shop) -> None:
         assert PriceBook(rated).price(stone).price_cents == 128_310
     finally:
         work.cancel()
+
+
+async def test_the_last_known_rate_stays_in_use_while_the_source_is_away(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules_keeper, "RATES_AGAIN_S", 0.1)
+    monkeypatch.setattr(rules_keeper, "RATES_EVERY_S", 0.1)
+    asked = 0
+
+    async def source() -> list[Rate]:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise Retriable("the source of exchange rates does not answer")
+        return [Rate(id="ecb:EUR:day", currency="EUR", ppm=917_431, at=1_000, source="ecb")]
+
+    work = asyncio.create_task(Keeper(shop.desk, source, tick_s=0.1).run())
+
+    async def asked_again() -> bool:
+        return asked > 2
+
+    try:
+        await until(asked_again)
+    finally:
+        work.cancel()
+    made = await shop.desk.publish(rules(currency="EUR"), Intent("ann", "euros", override="all"))
+    assert made.published.rate is not None
+    assert made.published.rate.id == "ecb:EUR:day"
+    assert rates.shown(made.published.rate, 61_000)["age_s"] == 60
 
 
 async def test_postgres_away_means_nothing_happened(shop: Shop) -> None:

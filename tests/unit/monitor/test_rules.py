@@ -106,10 +106,13 @@ CASES = {
     "UndeliveredAlert": Case(
         {"adamas_monitor_undelivered": const(1)}, {"adamas_monitor_undelivered": const(0)}
     ),
-    "RunPartial": Case(
-        {'adamas_monitor_recent_events{kind="RunPartial"}': const(1)},
-        {'adamas_monitor_recent_events{kind="RunCompleted"}': const(1)},
-    ),
+    **{
+        kind: Case(
+            {f'adamas_monitor_recent_events{{kind="{kind}"}}': const(1)},
+            {'adamas_monitor_recent_events{kind="RunCompleted"}': const(1)},
+        )
+        for kind in ("RunPartial", "TrialTakenBack")
+    },
 }
 CASES |= {
     rule.kind.value: Case(
