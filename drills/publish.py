@@ -43,6 +43,7 @@ PAGES_PER_S: Final = 100
 PUBLISHES: Final = 8
 LATE_S: Final = 5.0
 _PAUSE_S: Final = 6.0
+_CURRENCIES: Final = ("EUR", "USD")
 _TIMEOUT_S: Final = 120.0
 
 
@@ -108,7 +109,7 @@ async def _publish_twice(desk: RuleDesk, step: int, draw: random.Random) -> int:
         try:
             if step % 2:
                 return await desk.rollback(present.number - 1, intent)
-            return await desk.publish(_content(step, draw), intent)
+            return await desk.publish(contents(step, draw, _CURRENCIES[step // 2 % 2]), intent)
         except StaleBase as error:
             return error
 
@@ -119,13 +120,14 @@ async def _publish_twice(desk: RuleDesk, step: int, draw: random.Random) -> int:
     return sum(isinstance(made, StaleBase) for made in results)
 
 
-def _content(step: int, draw: random.Random) -> RuleSet:
+def contents(step: int, draw: random.Random, currency: str) -> RuleSet:
+    """A rule set that prices most stones anew."""
     row = {
         "name": f"rounds {step}", "priority": 1, "when": {"shape": "ROUND", "carat": {"min": 0.5}},
         "margin_bps": draw.randrange(3_000, 9_000), "rounding": {"to_cents": 100, "ending_cents": 99},
     }  # fmt: skip
     base = {"natural_bps": draw.randrange(3_000, 6_000), "lab_grown_bps": draw.randrange(6_000, 9_000)}
-    return RuleSet.model_validate({"base": base, "rules": [row], "currency": ("EUR", "USD")[step // 2 % 2]})
+    return RuleSet.model_validate({"base": base, "rules": [row], "currency": currency})
 
 
 def _figures(stage: Stage, key: str, conflicts: int) -> list[Figure]:

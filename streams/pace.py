@@ -29,7 +29,7 @@ FLOOR: Final = 5_000
 """Records that any reader may be behind: a batch of the sink; with fewer on their way it could not be fast."""
 _MORE: Final = 2
 """So many times what it managed in `_RATE_OVER_S` a reader may be behind at most."""
-_LOOK_EVERY_S: Final = 0.05
+_LOOK_EVERY_S: Final = 0.1
 _LIST_EVERY_S: Final = 5.0
 _WANTED_S: Final = 1.0
 _RATE_OVER_S: Final = 0.5
