@@ -4,8 +4,8 @@
 
 Claim: 1.34 million stones under a second, the report included, and many times faster than SQL.
 
-Stones come the whole way: pages of the simulated vendor are normalised, priced and written to the canonical topic; the
-sink fills Postgres from it and the stock is read from it. The preview is handed a fresh copy of the stock each time, so
+The stock is written to the canonical topic: real stones of the simulated vendor's pages, and relatives of them
+(`bench.canonical_stock`). The sink fills Postgres from it, and the stock is read from it. The preview is handed a fresh copy of the stock each time, so
 that nothing computed in a former round is used again. The SQL prices every stone by the same table and sums the same
 report; both must come to the same figures, or the run fails.
 """
@@ -17,33 +17,20 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import Iterator
-from hashlib import blake2b
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import asyncpg
-import msgspec
-from confluent_kafka import Producer
 
-from connectors.feeds.nivoda.form import NIVODA_FORM
-from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
+from bench.canonical_stock import canonical_stock, fill
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
-from drills.vendor_pages import page_bodies
-from runtime.kafka import producer
 from schemas.conditions import Range
-from schemas.errors import Invalid
-from schemas.feeds import FEEDS
 from schemas.ruleset import PublishedRuleSet, RuleSet
-from schemas.seq import make_seq
-from schemas.stone import CONTENT_HASH_BYTES, Cause, Content, encode
-from schemas.topics import CANONICAL
+from schemas.stone import Content
 from streams.guards import Guards
-from streams.normalise import Normaliser
-from streams.pages import PageReader
 from streams.preview import BANDS, MOVES_BPS, TOP, Report, preview
 from streams.pricing import PriceBook
-from streams.records import canonical
 from streams.shelf import attributes_of
 from streams.stock import Shelves
 
@@ -54,7 +41,6 @@ SQL_ROUNDS: Final = 3
 GOAL_S: Final = 1.0
 GOAL_RATIO: Final = 10
 GOAL_ENGINE_US: Final = 5
-_SAMPLE: Final = 20_000
 _TIMEOUT_S: Final = 600
 
 
@@ -69,10 +55,10 @@ def main() -> None:
     with Stage() as stage:
         stage.start("sink")
         stage.wait_ready("sink")
-        written, sample = _write_stones(stage, options.stones, options.seed)
+        sample = fill(stage.kafka, canonical_stock(options.stones, options.seed))
         stage.wait(lambda: stage.lag("adamas-sink") == 0, _TIMEOUT_S, "the sink", "sink")
         stage.children["sink"].stop(30)
-        print(f"{written} stones in the topic and in Postgres")
+        print("the stock is in the topic and in Postgres")
         reports = asyncio.run(_measure(stage, options.rounds, options.seed))
     seconds, sql_seconds, stones = reports
     engine_us = _engine_us(sample, options.seed)
@@ -178,7 +164,7 @@ async def _in_sql(link: Any, draft: PublishedRuleSet, report: Report) -> float:
     return seconds
 
 
-def _engine_us(stones: list[Content], seed: int) -> float:
+def _engine_us(stones: Sequence[Content], seed: int) -> float:
     """Median time of the scalar engine for one stone's price and rating, microseconds."""
     book = PriceBook(draft_of_a_hundred_rows(seed))
     took: list[int] = []
@@ -275,62 +261,6 @@ def _sql_tests(when: dict[str, Any]) -> Iterator[str]:
                     yield f"{name} {operator} {bound}"
         else:
             yield f"{name} IN ({', '.join(repr(text) for text in condition)})"
-
-
-def _write_stones(stage: Stage, stones: int, seed: int) -> tuple[int, list[Content]]:
-    """Normalise and price the vendor's pages into the canonical topic, under the default margins; some of the stones."""
-    sample: list[Content] = []
-    book = PriceBook(PublishedRuleSet(number=1, published_at=0, actor="b", reason="b", content=RuleSet()))
-    normalisers = {
-        feed.name: Normaliser(MAPPING, MAPPER_VERSION, feed, NIVODA_FORM) for feed in FEEDS.values()
-    }
-    reader = PageReader(NIVODA_FORM)
-    sender = producer(stage.kafka, linger_ms=50)
-    now_ms, written, seen = int(time.time() * 1000), 0, set[str]()
-    for page, (feed, body) in enumerate(page_bodies(stones, seed), start=1):
-        for item in reader.decode(body):
-            try:
-                if isinstance(item, Invalid):
-                    continue
-                content = normalisers[feed].content(item)
-            except Invalid:
-                continue
-            if content.id in seen:
-                continue
-            seen.add(content.id)
-            json = encode(content)
-            margin = book.margin(content)
-            record = canonical(
-                json,
-                price_cents=margin.price(content.cost_cents),
-                margin=margin,
-                rules=1,
-                rating=None,
-                updated_ms=now_ms,
-                seq=make_seq(1, page),
-                mapper=MAPPER_VERSION,
-                hash_hex=blake2b(json, digest_size=CONTENT_HASH_BYTES).hexdigest(),
-                cause=Cause.NEW,
-                previous_price_cents=None,
-                run_json=msgspec.json.encode("bench"),
-                raw_offset=page,
-            )
-            _produce(sender, content.id, record, FEEDS[feed].slot)
-            written += 1
-            if written % max(1, stones // _SAMPLE) == 0:
-                sample.append(content)
-    if left := sender.flush(60):
-        raise RuntimeError(f"{left} records were not delivered")
-    return written, sample
-
-
-def _produce(sender: Producer, key: str, record: bytes, slot: int) -> None:
-    while True:
-        try:
-            sender.produce(CANONICAL.name, record, key.encode(), slot)
-            return
-        except BufferError:
-            sender.poll(0.1)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import asyncpg
 import numpy as np
 
 from api.keys import Scope, create_key
+from bench.canonical_stock import canonical_stock, fill
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from drills.raw_writer import RawWriter
 from drills.report import Figure, finish, print_environment
@@ -52,21 +53,14 @@ def main() -> None:
     options = parser.parse_args()
     print_environment("confluent-kafka", "asyncpg", "msgspec", "numpy")
     with Stage() as stage:
-        log = RawWriter(stage.kafka)
-        stones = _fill(stage, log, options.stones, options.seed)
+        stones = _fill(stage, options.stones, options.seed)
         print(f"{stones} stones in stock")
-        fresh = _Fresh(stage, log)
+        fresh = _Fresh(stage, RawWriter(stage.kafka))
         changed_s = _published(stage, RuleSet(base=_margins(4_100)), stones, fresh)
         print(f"all prices change: {changed_s:.1f} s; {len(fresh.taken_s)} fresh pages meanwhile")
         rollback_s = _published(stage, RuleSet(), stones + fresh.stones)
         print(f"rolled back: {rollback_s:.1f} s")
-        stage.wait(
-            lambda: stage.metric("process", "adamas_process_reprice_unread") == 0,
-            _LONG_S,
-            "the columns",
-            "process",
-        )
-        time.sleep(2)
+        _until_columns_are_read(stage)
         unchanged_s = _published(stage, RuleSet(), 0)
         print(f"nothing changes: {unchanged_s:.2f} s")
         wrong = asyncio.run(_wrong_prices(stage))
@@ -96,16 +90,28 @@ def _margins(natural_bps: int) -> BaseMargins:
     return BaseMargins(natural_bps=natural_bps, lab_grown_bps=natural_bps + 3_900, fancy_bps=natural_bps)
 
 
-def _fill(stage: Stage, log: RawWriter, stones: int, seed: int) -> int:
-    """Bring a stock through the whole pipeline; how many stones it came to."""
-    for number, (feed, body) in enumerate(page_bodies(stones, seed)):
-        log.page(feed, "bench", number, body)
-    log.flush()
-    for name in ("sink", "api", "process"):
+def _fill(stage: Stage, stones: int, seed: int) -> int:
+    """Let every member read a stock from the canonical topic; how many stones it came to."""
+    fill(stage.kafka, canonical_stock(stones, seed))
+    members = ("process", "sink", "api")
+    for name in members:
         stage.start(name)
-    stage.wait(lambda: stage.lag("adamas-process") == 0, _LONG_S, "process", "process")
+    for name in members:
+        stage.wait_ready(name, _LONG_S)
     _until_read(stage)
+    _until_columns_are_read(stage)
     return int(stage.metric("api", "adamas_api_stones"))
+
+
+def _until_columns_are_read(stage: Stage) -> None:
+    """Block until the owner has its stock in columns, which it brings up to date while it has nothing else to do."""
+    time.sleep(3)
+    stage.wait(
+        lambda: stage.metric("process", "adamas_process_reprice_unread") == 0,
+        _LONG_S,
+        "the columns",
+        "process",
+    )
 
 
 def _published(stage: Stage, content: RuleSet, changes: int, fresh: _Fresh | None = None) -> float:
