@@ -46,7 +46,8 @@ def test_a_log_is_kept_beyond_its_days_and_pages_come_back(
     assert list(archive(kafka_settings, files, topic)) == [(0, 0, 30, 0)]
     assert list(archive(kafka_settings, files, topic)) == [(0, 30, 30, 0)]
     write(kafka_settings, topic, 30, 5)
-    for future in admin(kafka_settings).delete_records([TopicPartition(topic, 0, 32)]).values():
+    client = admin(kafka_settings)
+    for future in client.delete_records([TopicPartition(topic, 0, 32)]).values():
         future.result()
     assert list(archive(kafka_settings, files, topic)) == [(0, 32, 35, 2)]
     for number in (0, 6, 7, 29, 32, 34):
