@@ -109,7 +109,8 @@ def archive(kafka: KafkaSettings, storage: Storage, topic: str = RAW.name) -> It
         Retriable: Kafka does not answer; what was archived stays.
     """
     bounds = Groups(kafka).bounds(topic, list(range(SLOTS)) if topic == RAW.name else [0])
-    root = f"{topic}/{topic_id(admin(kafka), topic)}"
+    # The id is base64, whose slash would be a folder.
+    root = f"{topic}/{topic_id(admin(kafka), topic).replace('/', '_')}"
     for slot, (low, high) in bounds.items():
         last = max((end for _, end, _ in _files(storage, f"{root}/{slot}")), default=None)
         begin = low if last is None else max(low, last)
