@@ -31,6 +31,7 @@ from api.routes.prices import prices_router
 from api.routes.replays import replays_router
 from api.routes.rules import rules_router
 from api.routes.runs import runs_router
+from api.routes.sums import sums_router
 from api.search import PATH, Search
 from api.service import KEY_HEADER, Service
 from schemas.errors import Invalid, Retriable
@@ -61,6 +62,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.include_router(prices_router(service))
     app.include_router(rules_router(service))
     app.include_router(runs_router(service))
+    app.include_router(sums_router(service))
     app.include_router(health_router(service))
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(Invalid, on_invalid)

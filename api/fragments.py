@@ -12,7 +12,7 @@ import os
 import struct
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -114,6 +114,13 @@ class Fragments:
                 item = data[offset + 1 : data.find(_BEHIND_COST, offset)] + b"," + item
             found.append(item)
         return found
+
+    def records(self) -> Iterator[bytes]:
+        """Every row's record as it is at this call, whatever is put or moved while they are read."""
+        places = self._places[self._places != NOWHERE]
+        # What was written stays where it is, and a released segment goes with the last reader of its mapping.
+        maps = {number: segment.map for number, segment in self._segments.items()}
+        return (_record(maps[place >> _SHIFT], place & _OFFSET) for place in map(int, places))
 
     def reclaim(self) -> None:
         """Move a few records out of a segment that is mostly stale; a whole one would hold up the event loop."""
@@ -279,6 +286,11 @@ def frame(record: bytes) -> bytes:
         ValueError: it has no public stretch, and therefore is no canonical record.
     """
     return _HEADER.pack(len(record), *public_borders(record)) + record
+
+
+def _record(data: mmap.mmap, offset: int) -> bytes:
+    (length, _, _) = _HEADER.unpack_from(data, offset)
+    return data[offset + _HEADER.size : offset + _HEADER.size + length]
 
 
 def _number_of(path: Path) -> int:

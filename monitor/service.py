@@ -15,11 +15,13 @@ from monitor.alarms import Alarms
 from monitor.board import board
 from monitor.collector import LagCollector
 from monitor.evaluation import histories
+from monitor.nightly import compare_stores
 from monitor.notices import Notifier
 from monitor.positions import Positions
 from monitor.routes import router
 from monitor.samples import Samples
 from monitor.watch import Watch
+from operating import stores
 from operating.handlers import handlers
 from operating.keeper import Keeper
 from runtime.asgi import bound, in_background, serve
@@ -66,7 +68,9 @@ def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
     _add_probes(health, watch, beat)
 
     keeper = Keeper(settings.kafka, database)
-    runner = JobRunner(database, "monitor", handlers(database, settings.kafka))
+    compared = stores.handler(database, settings.kafka, own.replica_urls, own.api_key_text)
+    known = {**handlers(database, settings.kafka), stores.KIND: compared}
+    runner = JobRunner(database, "monitor", known)
     health.add("letters", keeper.check, on=(Aspect.STARTUP, Aspect.LIVE))
 
     @asynccontextmanager
@@ -85,6 +89,7 @@ def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
                 notifier.run(),
                 keeper.serve(),
                 runner.serve(),
+                compare_stores(database, own.compare_at),
             ):
                 await stack.enter_async_context(in_background(work, shutdown))
             log.info("monitor.started", members=sorted(own.member_urls))

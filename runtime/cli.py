@@ -189,6 +189,7 @@ SUB_COMMANDS: Mapping[str, tuple[str, str]] = {
         "Read the log again, undo that, or see beforehand what it would change.",
     ),
     "raw": ("operating.raw_command", "Archive the raw log, and bring archived pages back."),
+    "stores": ("operating.stores_command", "Compare Postgres, the canonical topic and the API's replicas."),
     "vendor": ("connectors.feeds.vendor_command", "Ask the vendor by way of ingest."),
 }
 """Name to the module of a package's own typer app, and what it does."""

@@ -9,14 +9,14 @@ from typing import Final, TypeVar
 
 import asyncpg
 
-from api.keys import ALL_SCOPES, ensure_key, new_key
+from api.keys import ALL_SCOPES, Scope, ensure_key, new_key
 from migrations import runner
 from runtime.settings import KafkaSettings
 from streams.rules_store import ensure_default
 
 DATABASE: Final = "adamas"
-KEY_FILE: Final = "demo-key"
 KEY_NAME: Final = "demo"
+MONITOR_KEY_NAME: Final = "monitor"
 ACTOR: Final = "make-up"
 
 ResultT = TypeVar("ResultT")
@@ -38,14 +38,14 @@ def publish_first_rules(dsn: str, kafka: KafkaSettings) -> None:
     _with_connection(dsn, lambda connection: ensure_default(connection, kafka))
 
 
-def key_of(dsn: str, data: Path) -> str:
-    """The demo key: made once and kept beside the data, so that every start prints the same."""
-    file = data / KEY_FILE
+def key_of(dsn: str, data: Path, name: str = KEY_NAME, scopes: tuple[Scope, ...] = ALL_SCOPES) -> str:
+    """The key of a name: made once and kept beside the data, so that every start has (and prints) the same."""
+    file = data / f"{name}-key"
     if not file.exists():
         file.touch(mode=0o600)
         file.write_text(new_key())
     key = file.read_text()
-    ensure_key(dsn, KEY_NAME, ALL_SCOPES, key, ACTOR)
+    ensure_key(dsn, name, scopes, key, ACTOR)
     return key
 
 

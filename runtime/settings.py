@@ -29,6 +29,9 @@ def _http_url(value: str) -> str:
     return value
 
 
+TimeOfDay = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+"""Hours and minutes, as 02:00."""
+
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
@@ -103,7 +106,7 @@ class IngestSettings(Group):
     """How ingest goes about its runs: when, how often, how much it may retire unasked."""
 
     model_config = SettingsConfigDict(env_prefix="ADAMAS_INGEST_")
-    full_sweep_at: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"
+    full_sweep_at: TimeOfDay = "02:00"
     """UTC, every day."""
     incremental_every_s: float = Field(default=60, gt=0)
     overlap_s: float = Field(default=900, ge=0)
@@ -179,6 +182,10 @@ class MonitorSettings(Group):
     port: Port = 3016
     members: str = ""
     cluster: str = "adamas"
+    api_key: SecretStr | None = None
+    """Of the scope `operate`, for comparing the API's replicas with the other stores; without it they are left out."""
+    compare_at: TimeOfDay = "04:30"
+    """UTC, every day: when the stores are compared."""
 
     @field_validator("members")
     @classmethod
@@ -195,6 +202,16 @@ class MonitorSettings(Group):
         """Base URL of each process by its name."""
         pairs = (member.partition("=") for member in self.members.split(",") if member)
         return {name: url.rstrip("/") for name, _, url in pairs}
+
+    @property
+    def replica_urls(self) -> dict[str, str]:
+        """Those of the API's replicas."""
+        return {name: url for name, url in self.member_urls.items() if name.partition("-")[0] == "api"}
+
+    @property
+    def api_key_text(self) -> str | None:
+        """The key, to be sent."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
 
 
 class GatewaySettings(Group):

@@ -144,12 +144,13 @@ class Stack:
             yield self._member("process", replica, self.ports.process(replica))
         yield self._member("ingest", 1, self.ports.ingest)
 
-    def monitor(self) -> Member:
-        """The process that watches the others."""
+    def monitor(self, api_key: str) -> Member:
+        """The process that watches the others; it asks the API's replicas under this key."""
         urls = {member.name: f"http://127.0.0.1:{member.port}" for member in self.members()}
         own = {
             "ADAMAS_MONITOR_PORT": str(self.ports.monitor),
             "ADAMAS_MONITOR_MEMBERS": ",".join(f"{name}={url}" for name, url in urls.items()),
+            "ADAMAS_MONITOR_API_KEY": api_key,
         }
         return self._member("monitor", 1, self.ports.monitor, own)
 

@@ -11,6 +11,7 @@ from typing import Final, NoReturn, TypeVar
 
 import httpx
 
+from api.keys import Scope
 from runtime import data_folder, demo
 from runtime.embedded.kafka import EmbeddedKafka
 from runtime.embedded.postgres import EmbeddedPostgres
@@ -109,9 +110,9 @@ class Up:
             data_folder.forget(self._data)
         self._check_ports()
         self._supervisor.start_member(simulator_member(self._options, self._ports))
-        key = self._start_servers()
+        key, monitor_key = self._start_servers()
         stack = Stack(self._options, self._ports, self._kafka.bootstrap, self._postgres.dsn_of(demo.DATABASE))
-        self._start_members(stack)
+        self._start_members(stack, monitor_key)
         self._write_state(stack, key)
         self._watch(stack, key)
 
@@ -129,8 +130,8 @@ class Up:
                 )
             self._pause(POLL_S)
 
-    def _start_servers(self) -> str:
-        """Kafka and Postgres side by side, each filled as soon as it answers; returns the demo key."""
+    def _start_servers(self) -> tuple[str, str]:
+        """Kafka and Postgres side by side, each filled as soon as it answers; returns the demo key and the monitor's."""
         postgres = in_background(self._postgres.prepare)
         kafka = in_background(self._prepare_kafka)
         self._await(postgres)
@@ -139,9 +140,9 @@ class Up:
         self._await(kafka)
         self._supervisor.start_server("kafka", self._kafka)
         topics = in_background(self._fill_kafka)
-        key = self._await(database)
+        keys = self._await(database)
         self._await(topics)
-        return key
+        return keys
 
     def _prepare_kafka(self) -> None:
         with self._screen.step("Kafka's jars and data folder"):
@@ -151,12 +152,14 @@ class Up:
         if there % 10 == 0 or there == wanted:
             self._screen.say(f"  downloading Kafka: {there} of {wanted} jars")
 
-    def _fill_postgres(self) -> str:
+    def _fill_postgres(self) -> tuple[str, str]:
         with self._screen.step("Postgres"):
             self._postgres.wait_ready()
         with self._screen.step("database, schema and demo key"):
             demo.make_database(self._postgres.dsn)
-            return demo.key_of(self._postgres.dsn_of(demo.DATABASE), self._data)
+            dsn = self._postgres.dsn_of(demo.DATABASE)
+            monitor_key = demo.key_of(dsn, self._data, demo.MONITOR_KEY_NAME, (Scope.OPERATE,))
+            return demo.key_of(dsn, self._data), monitor_key
 
     def _fill_kafka(self) -> None:
         with self._screen.step("Kafka"):
@@ -169,7 +172,7 @@ class Up:
             kafka = KafkaSettings(bootstrap=self._kafka.bootstrap)
             demo.publish_first_rules(self._postgres.dsn_of(demo.DATABASE), kafka)
 
-    def _start_members(self, stack: Stack) -> None:
+    def _start_members(self, stack: Stack, monitor_key: str) -> None:
         """Readers first; while they load, the vendor and the rules they wait for come up."""
         *readers, ingest = stack.members()
         for member in readers:
@@ -178,9 +181,10 @@ class Up:
         with self._screen.step("vendor simulator"):
             self._await_page(f"{_base(self._ports.simulator)}/_sim/stats", "simulator")
         self._supervisor.start_member(ingest)
-        self._supervisor.start_member(stack.monitor())
+        monitor = stack.monitor(monitor_key)
+        self._supervisor.start_member(monitor)
         self._await(rules)
-        for member in [*(member for member in readers if member.command == "api"), stack.monitor()]:
+        for member in [*(member for member in readers if member.command == "api"), monitor]:
             with self._screen.step(member.name):
                 self._await_page(f"{_base(member.port)}/health/ready", member.name, why_slow=FIRST_START)
 

@@ -43,7 +43,7 @@ def full_is_due(last: Last | None, at: time, now: datetime) -> bool:
         return False
     if last.state is State.FAILED:
         return now - last.changed_at >= TRY_AGAIN_AFTER
-    return last.requested_at < _latest(at, now)
+    return last.requested_at < last_time_of(at, now)
 
 
 def incremental_is_due(last: Last | None, last_full: Last | None, every: timedelta, now: datetime) -> bool:
@@ -56,7 +56,7 @@ def incremental_is_due(last: Last | None, last_full: Last | None, every: timedel
     return now - since >= every
 
 
-def _latest(at: time, now: datetime) -> datetime:
+def last_time_of(at: time, now: datetime) -> datetime:
     """The last time of day `at` before now."""
     today = datetime.combine(now.date(), at)
     return today if today <= now else today - timedelta(days=1)
