@@ -4,8 +4,8 @@
 
 1. Postgres is made anew while Kafka is kept. 2. Postgres is restored from a copy taken before the last sweeps. 3. The
 canonical topic is made anew while raw and Postgres are kept; `process`, `sink` and `api` leave by themselves and are
-started again. After each: lease epochs and seqs go on above everything before, and after a sweep the topic, Postgres,
-the API and the vendor agree on every stone that is for sale.
+started again. After each: lease epochs and seqs go on above everything before, and after a sweep the topic, Postgres
+and the API hold the same, field by field, and sell what the vendor sells, at its cost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import argparse
 import asyncio
 import random
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
@@ -21,19 +23,49 @@ from confluent_kafka.cimpl import NewTopic
 
 from api.keys import ALL_SCOPES, ensure_key, new_key
 from drills.report import Figure, finish, print_environment
-from drills.runs_stage import RunsStage, alive, for_sale
+from drills.runs_stage import RunsStage, Stock, alive
 from drills.stage import Stage
 from drills.vendor import DrillVendor
 from migrations import runner
 from runtime.kafka import admin
 from schemas.feeds import STANDARD
+from schemas.stone import PUBLIC_FIELDS, Availability, Stone
 from schemas.topics import CANONICAL
 from streams.rules_store import ensure_default
 
 STONES: Final = 5_000
 MEMBERS: Final = ("sink", "process", "api", "ingest")
 READERS: Final = ("sink", "process", "api")
+SEEN_ANEW: Final = ("seq", "run", "raw_offset", "cause", "previous_price_cents")
+"""Provenance that a version with nothing new to say (`seen`) brings to the topic alone; and that of a store made anew."""
 SETTINGS: Final = {"ADAMAS_INGEST_INCREMENTAL_EVERY_S": 3_600, "ADAMAS_INGEST_OVERLAP_S": 60}
+
+
+def held(stock: Stock) -> dict[str, dict[str, Any]]:
+    """The stones of a stock, without what a version that says nothing new changes and no row follows."""
+    return {
+        stone: {
+            **{name: value for name, value in record.items() if name not in SEEN_ANEW},
+            "updated_at": datetime.fromisoformat(record["updated_at"]),
+        }
+        for stone, record in stock.items()
+        if record is not None
+    }
+
+
+def public(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a storefront sees of a stone."""
+    moment = record["updated_at"]
+    shown = {name: record.get(name) for name in PUBLIC_FIELDS}
+    return shown | {"updated_at": datetime.fromisoformat(moment) if isinstance(moment, str) else moment}
+
+
+def apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:
+    """Stones that are not the same in both; the first are printed."""
+    differ = sorted(stone for stone in one.keys() | other.keys() if one.get(stone) != other.get(stone))
+    for stone in differ[:3]:
+        print(f"apart: {stone}: {one.get(stone)} and {other.get(stone)}")
+    return len(differ)
 
 
 class Drill:
@@ -71,14 +103,18 @@ class Drill:
         runs.run("full")
         runs.run("incremental")
         runs.wait_idle()
-        living = alive(vendor.truth())
-        topic = for_sale(runs.stock())
-        rows = runs.query("SELECT id FROM diamonds WHERE availability = 'available' AND retired_at IS NULL")
-        postgres = {row["id"] for row in rows}
-        api = self._from_api()
-        off = {"topic": len(topic ^ living), "postgres": len(postgres ^ living), "api": len(api ^ living)}
+        truth, topic = vendor.truth(), held(runs.stock())
+        living = {stone: truth[stone]["cost_cents"] for stone in alive(truth)}
+        selling = {
+            stone: kept["cost_cents"] for stone, kept in topic.items() if kept["availability"] == "available"
+        }
+        off = {
+            "topic and vendor": apart(selling, living),
+            "postgres and topic": apart(self._from_postgres(topic), topic),
+            "api and topic": apart(self._from_api(), {stone: public(kept) for stone, kept in topic.items()}),
+        }
         self.disagree += sum(off.values())
-        print(f"{what}: {len(living)} at the vendor; apart: {off}")
+        print(f"{what}: {len(living)} at the vendor, {len(topic)} held; apart: {off}")
         self._note_counters(what)
 
     def _note_counters(self, what: str) -> None:
@@ -88,13 +124,20 @@ class Drill:
         self._epoch, self._seq = max(epoch, self._epoch), max(seq, self._seq)
         print(f"{what}: lease epoch {epoch}, highest seq {seq}")
 
-    def _from_api(self) -> set[str]:
-        found: set[str] = set()
+    def _from_postgres(self, topic: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The rows that are not retired, in the topic's fields."""
+        names = [name for name in Stone.__struct_fields__ if name not in SEEN_ANEW]
+        rows = self.runs.query("SELECT * FROM diamonds WHERE retired_at IS NULL")
+        return {row["id"]: {name: row[name] for name in names} for row in rows}
+
+    def _from_api(self) -> dict[str, dict[str, Any]]:
+        """Every item, whatever its availability."""
+        found: dict[str, dict[str, Any]] = {}
         cursor = ""
         while True:
-            path = f"/v1/diamonds?limit=250{cursor}"
+            path = f"/v1/diamonds?limit=250&availability={','.join(Availability)}{cursor}"
             page: Any = self.runs.stage.get_json("api", path, {"X-API-Key": self._key})
-            found.update(item["id"] for item in page["items"])
+            found |= {item["id"]: public(item) for item in page["items"]}
             if page["next"] is None:
                 return found
             cursor = f"&cursor={page['next']}"

@@ -78,6 +78,9 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Meta(description="place of the dead letter that this item was redriven from")
     ] = None
     redriven: Annotated[int | None, Meta(description="how often it was redriven; null for never")] = None
+    stone: Annotated[
+        str | None, Meta(description="the vendor's id of the stone that was asked for by it, in an item")
+    ] = None
     too_large: Annotated[
         bool | None,
         Meta(
@@ -176,6 +179,10 @@ class Retire(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     below: Annotated[int, Meta(description="seq of the full sweep's first grant")]
     actor: str
+
+
+GONE: Final = "gone"
+"""The reason of a withdrawal that follows from reading the stone, not from what is about to be changed."""
 
 
 class Withdraw(msgspec.Struct, frozen=True, kw_only=True):

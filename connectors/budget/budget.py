@@ -133,6 +133,14 @@ class Budget:
             return self.breaker.left_s, self.breaker.reason
         return (left_s, self._pause_reason) if left_s > 0 else None
 
+    def holds_back(self) -> str | None:
+        """Why whoever waits here must wait, or none: a pause, or the others before them while grants are given out."""
+        if pause := self.paused():
+            return f"paused for {pause[0]:.0f} s: {pause[1]}"
+        if self.waiting and self.now() - self._next_at < WINDOW_S:
+            return f"{self.waiting} requests wait for their turn"
+        return None
+
     async def grant(self, priority: Priority, within_s: float | None = None) -> Grant:
         """Wait for the right to write one request.
 

@@ -4,13 +4,13 @@ A fact about a stone is always the whole item. Before something is asked to chan
 withdrawn (`Kind.WITHDRAW`), under the seq of that very request; after the reply the stone is read by its id under a seq
 granted later, and that item goes into the log. So whatever fails or dies in between, the stone is not for sale until
 somebody has really seen it: that read is tried until it succeeds, also when the caller has long gone, and should this
-process die, the next run that sees the stone brings it back.
+process die, by the next one that takes the lease (`take_up`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -23,7 +23,7 @@ from connectors.feeds.registry import Account
 from connectors.gateway.deadline import Deadline
 from connectors.publisher import Log
 from schemas.errors import Invalid, Retriable
-from schemas.facts import FactHeaders, Kind, Withdraw
+from schemas.facts import GONE, FactHeaders, Kind, Withdraw
 from schemas.gateway import Held, Ordered, Seen
 from schemas.seq import Seq, epoch_of
 from schemas.stone import Availability
@@ -144,6 +144,13 @@ class Gateway:
         )
         return Ordered(order=order, stones=await self._settled(line, stones, call, readings))
 
+    def take_up(self, unread: Iterable[tuple[str, str]]) -> None:
+        """Read stones (feed and vendor's id) that a former process withdrew and did not come to read; returns at once."""
+        for feed, stone in unread:
+            if feed in self._lines:
+                log.info("gateway.takes_up", feed=feed, stone=stone)
+                self._begin_reading(self._lines[feed], stone)
+
     async def drained(self) -> None:
         """Give reads that are under way a moment; what they do not manage stays withdrawn."""
         for task in self._reading:
@@ -241,9 +248,9 @@ class Gateway:
             except Gone:
                 sighting = None
         if sighting is None:
-            await self._withdraw(line, stone, seq, "gone")
+            await self._withdraw(line, stone, seq, GONE)
         else:
-            await self._write(line, Kind.ITEM, seq, sighting.body, rows=1)
+            await self._write(line, Kind.ITEM, seq, sighting.body, rows=1, stone=stone)
         return sighting, seq
 
     async def _asked(self, line: Line, call: Call, ask: Callable[[], Awaitable[ResultT]]) -> ResultT:
@@ -268,7 +275,15 @@ class Gateway:
         fact = Withdraw(feed=line.feed.name, stone=stone, reason=reason)
         await self._write(line, Kind.WITHDRAW, seq, msgspec.json.encode(fact))
 
-    async def _write(self, line: Line, kind: Kind, seq: Seq, value: bytes, rows: int | None = None) -> None:
+    async def _write(
+        self,
+        line: Line,
+        kind: Kind,
+        seq: Seq,
+        value: bytes,
+        rows: int | None = None,
+        stone: str | None = None,
+    ) -> None:
         headers = FactHeaders(
             kind=kind,
             feed=line.feed.name,
@@ -276,6 +291,7 @@ class Gateway:
             seq=seq,
             schema=line.feed.schema,
             rows=rows,
+            stone=stone,
         )
         await self._facts.publish(headers, value)
 

@@ -23,7 +23,7 @@ class Activity:
         self._beat_at = time.monotonic()
         self._progress_at: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
-        self._pause: Callable[[], tuple[float, str] | None] = lambda: None
+        self._excuse: Callable[[], str | None] = lambda: None
 
     def beat(self) -> None:
         """The event loop runs."""
@@ -44,14 +44,14 @@ class Activity:
         self._reasons.pop(who, None)
 
     def forget(self) -> None:
-        """Nothing is expected of anybody any more, and nothing is paused."""
+        """Nothing is expected of anybody any more, and nothing excuses anybody."""
         self._progress_at.clear()
         self._reasons.clear()
-        self._pause = lambda: None
+        self._excuse = lambda: None
 
-    def pauses_for(self, pause: Callable[[], tuple[float, str] | None]) -> None:
-        """While `pause` gives seconds and a reason, everybody waits for that."""
-        self._pause = pause
+    def excused_by(self, excuse: Callable[[], str | None]) -> None:
+        """While `excuse` gives a reason, everybody waits for that."""
+        self._excuse = excuse
 
     def live(self) -> Check:
         """Whether everybody does what they should or says what they wait for."""
@@ -59,8 +59,8 @@ class Activity:
         if now - self._beat_at > LOST_BEAT_S:
             return Check(False, f"the event loop has stood still for {now - self._beat_at:.0f} s")
         reasons = dict(self._reasons)
-        if pause := self._pause():
-            return Check(True, {**reasons, "budget": f"paused for {pause[0]:.0f} s: {pause[1]}"})
+        if excuse := self._excuse():
+            return Check(True, {**reasons, "budget": excuse})
         silent = {who: now - at for who, at in [*self._progress_at.items()] if who not in reasons}
         hanging = [f"{who} has done nothing for {s:.0f} s" for who, s in silent.items() if s > SILENCE_S]
         return Check(not hanging, "; ".join(hanging) or reasons or "busy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -25,6 +26,7 @@ from connectors.ingest.orders import Orders
 from connectors.ingest.scheduler import Scheduler
 from connectors.ingest.sweep import FactWriter
 from connectors.publisher import Publisher
+from connectors.runs import store
 from connectors.runs.auditor import Auditor
 from connectors.runs.tailing import LogReader
 from runtime.asgi import bound, serve_beside
@@ -161,8 +163,8 @@ async def _serve(
         ) as accounts,
         asyncio.TaskGroup() as tasks,
     ):
-        activity.pauses_for(
-            lambda: next(filter(None, (account.budget.paused() for account in accounts)), None)
+        activity.excused_by(
+            lambda: next(filter(None, (account.budget.holds_back() for account in accounts)), None)
         )
         writers: dict[str, FactWriter] = {}
         lanes: list[Lane] = []
@@ -173,10 +175,12 @@ async def _serve(
                     writer = writers[feed.name] = FactWriter(feed, asker, publisher)
                     lanes.append(Lane(writer, kind, settings.ingest, database, reader, activity))
         orders = Orders(database, writers, lanes, reader)
+        async with database.link() as link:
+            unread = await store.unread_stones(link)
         retirers = {name: FeedRetirer(writer, reader) for name, writer in writers.items()}
         for work in (
             holding.watch(),
-            _serve_gateway(settings.gateway, Gateway(accounts, publisher)),
+            _serve_gateway(settings.gateway, Gateway(accounts, publisher), unread),
             alerts.keep_recording(),
             reader.watch(),
             Scheduler(settings.ingest, database, list(writers), lanes, orders).run(),
@@ -187,9 +191,12 @@ async def _serve(
             tasks.create_task(work)
 
 
-async def _serve_gateway(settings: GatewaySettings, gateway: Gateway) -> None:
+async def _serve_gateway(
+    settings: GatewaySettings, gateway: Gateway, unread: Sequence[tuple[str, str]]
+) -> None:
     with bound(settings.host, settings.port) as listener:
         try:
+            gateway.take_up(unread)
             await serve_beside(gateway_app(gateway, settings.tokens), listener)
         finally:
             await gateway.drained()

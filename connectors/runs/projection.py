@@ -20,6 +20,7 @@ from connectors.runs.transitions import BY_INGEST, born, told
 from runtime.postgres import Database, Link
 from schemas.errors import Invalid
 from schemas.facts import (
+    GONE,
     PART_STEP,
     Cancel,
     Complete,
@@ -30,6 +31,7 @@ from schemas.facts import (
     Retire,
     Split,
     Watermark,
+    Withdraw,
 )
 from schemas.feeds import feeds_of
 from schemas.headers import Headers, from_headers
@@ -71,6 +73,12 @@ FROM (SELECT partition, sum(rows) AS rows FROM (
         ORDER BY partition, page, sum(rows) DESC) AS fullest
       GROUP BY partition) AS found
 WHERE p.run = $1 AND p.number = found.partition"""
+
+
+_WITHDRAWN: Final = """
+INSERT INTO unread_stones AS u (feed, stone, seq) VALUES ($1, $2, $3)
+ON CONFLICT (feed, stone) DO UPDATE SET seq = greatest(u.seq, excluded.seq)"""
+_READ: Final = "DELETE FROM unread_stones WHERE feed = $1 AND stone = $2 AND seq <= $3"
 
 
 class Told(NamedTuple):
@@ -211,6 +219,13 @@ async def _apply(link: Link, fact: Told) -> None:
         elif kind is Kind.WATERMARK:
             edit = msgspec.json.decode(fact.value, type=Watermark)
             await _move_watermark(link, fact, edit.watermark, None, edit.actor)
+        elif kind is Kind.WITHDRAW:
+            withdraw = msgspec.json.decode(fact.value, type=Withdraw)
+            # What the vendor has no more was read just now.
+            query = _READ if withdraw.reason == GONE else _WITHDRAWN
+            await link.execute(query, withdraw.feed, withdraw.stone, fact.headers.seq)
+        elif kind is Kind.ITEM:
+            await link.execute(_READ, fact.headers.feed, fact.headers.stone, fact.headers.seq)
         elif kind is Kind.RETIRE:
             retire = msgspec.json.decode(fact.value, type=Retire)
             await link.execute("UPDATE runs SET retirement = 'commanded' WHERE run = $1", retire.run)

@@ -178,6 +178,12 @@ async def progress_of(link: Link, run: str) -> RunProgress | None:
     return progress
 
 
+async def unread_stones(link: Link) -> list[tuple[str, str]]:
+    """Feed and vendor's id of the stones that were withdrawn and not read since: their reader has died."""
+    rows = await link.fetch("SELECT feed, stone FROM unread_stones ORDER BY seq")
+    return [(row["feed"], row["stone"]) for row in rows]
+
+
 async def watermark_of(link: Link, feed: str) -> datetime | None:
     """A feed's watermark by the vendor's clock; none before its first run is complete."""
     found: datetime | None = await link.fetchval(

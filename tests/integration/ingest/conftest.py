@@ -217,7 +217,9 @@ def _fact(message: Message) -> Fact:
 def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker) -> Iterator[MakeIngest]:
     with contextlib.ExitStack() as closing:
 
-        def make(simulated: SimulatedVendor, incremental_every_s: float = 3600) -> Ingest:
+        def make(
+            simulated: SimulatedVendor, incremental_every_s: float = 3600, patience_s: float = 900
+        ) -> Ingest:
             topic, port = make_topic(RAW), free_ports(1)[0]
             child = Child(
                 INGEST,
@@ -229,6 +231,7 @@ def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker)
                     "ADAMAS_VENDOR_PASSWORD": "demo-vendor-password",
                     "ADAMAS_HEALTH_PORT": "0",
                     "ADAMAS_INGEST_INCREMENTAL_EVERY_S": str(incremental_every_s),
+                    "ADAMAS_INGEST_PATIENCE_S": str(patience_s),
                     "ADAMAS_GATEWAY_PORT": str(port),
                     "ADAMAS_GATEWAY_TOKEN": GATEWAY_TOKEN,
                 },

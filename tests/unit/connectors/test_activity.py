@@ -31,7 +31,7 @@ def test_silence_without_a_reason_is_not_alive(clock: list[float]) -> None:
 def test_a_pause_of_the_budget_explains_everybodys_silence(clock: list[float]) -> None:
     activity = Activity()
     activity.progressed("one")
-    activity.pauses_for(lambda: (40.0, "the firewall answers 403"))
+    activity.excused_by(lambda: "paused for 40 s: the firewall answers 403")
     clock[0] += SILENCE_S + 1
     activity.beat()
     assert activity.live().ok

@@ -225,6 +225,21 @@ async def test_a_throttled_class_waits_and_the_others_go_on() -> None:
     assert budget.paused() is None
 
 
+async def test_whoever_waits_for_their_turn_is_held_back_only_while_grants_are_given_out() -> None:
+    clock = FakeClock()
+    budget = Budget(1, 1, clock)
+    assert budget.holds_back() is None
+    with await budget.grant(Priority.LIVE) as grant:
+        waiting = asyncio.create_task(budget.grant(Priority.FULL))
+        await settle()
+        assert budget.holds_back() == "1 requests wait for their turn"
+        # Nobody writes, nobody is granted anything: that is no reason.
+        await clock.advance(5)
+        assert budget.holds_back() is None
+        grant.close()
+    await stop(waiting)
+
+
 async def test_whoever_gives_up_waiting_leaves_no_gap() -> None:
     clock = FakeClock()
     budget = Budget(1, 1, clock)
