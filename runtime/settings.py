@@ -90,7 +90,7 @@ class PostgresSettings(Group):
 class VendorSettings(Group):
     """The vendor's GraphQL endpoint and what it allows us: 25 requests in any second, all classes counted.
 
-    The last two are what `adamas vendor probe` finds out.
+    The last three are what `adamas vendor probe` finds out.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADAMAS_VENDOR_")
@@ -99,6 +99,8 @@ class VendorSettings(Group):
     password: SecretStr
     requests_per_second: int = Field(default=25, ge=1, le=25)
     money_unit: Literal["probe", "dollars", "cents"] = "probe"
+    money_ranges: Literal["probe", "whole", "exact"] = "probe"
+    """Whether a stone of 199.50 is in [100, 199] (whole) or not (exact)."""
     offset_cap: int = Field(default=50_000, ge=1_000)
 
 

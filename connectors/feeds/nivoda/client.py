@@ -12,6 +12,7 @@ import structlog
 
 from connectors.budget import Budget, Grant, Priority
 from connectors.feeds.nivoda.probe import probe
+from connectors.feeds.nivoda.ranges import Ask, take_whole_dollars
 from connectors.feeds.nivoda.session import NoData, Reply, Session
 from connectors.feeds.nivoda.vocabulary import AVAILABILITIES
 from connectors.feeds.protocol import (
@@ -126,17 +127,27 @@ class NivodaFeed:
         self._session = session
         self._budget = budget
         self._money_unit = 1
+        self._whole_dollars = {"whole": True, "exact": False}.get(session.settings.money_ranges)
 
     async def prepare(self, priority: Priority) -> int:
-        """Log in, read the vendor's clock, and find out whether its money filters count dollars or cents."""
+        """Log in, read the vendor's clock, and find out how its money filters count."""
         low, clock_ms = await self._probe(1_000, priority)
         if self._session.settings.money_unit != "probe":
             self._money_unit = 100 if self._session.settings.money_unit == "cents" else 1
-            return clock_ms
-        high, _ = await self._probe(100_000, priority)
-        # In cents the first range would end at 10 dollars a carat, below every stone there is.
-        self._money_unit = 100 if low * 50 < high else 1
-        log.info("vendor.probed", feed=self.name, money_unit=self._money_unit, below=low, all=high)
+        else:
+            high, _ = await self._probe(100_000, priority)
+            # In cents the first range would end at 10 dollars a carat, below every stone there is.
+            self._money_unit = 100 if low * 50 < high else 1
+        if self._whole_dollars is None:
+            self._whole_dollars = await take_whole_dollars(
+                self._asking(priority), self._base(), self._money_unit
+            )
+            log.info(
+                "vendor.probed",
+                feed=self.name,
+                money_unit=self._money_unit,
+                whole_dollars=self._whole_dollars,
+            )
         return clock_ms
 
     async def count(self, part: Slice, grant: Grant) -> int:
@@ -201,13 +212,15 @@ class NivodaFeed:
 
     async def probe(self, priority: Priority) -> list[Finding]:
         """Find out what the vendor leaves unsaid."""
+        return await probe(self._asking(priority), self.offset_cap)
 
+    def _asking(self, priority: Priority) -> Ask:
         async def ask(document: str, variables: dict[str, Any]) -> Reply:
             await self._session.log_in()
             with await self._budget.grant(priority) as grant:
                 return await self._session.ask(grant, "probe", document, variables)
 
-        return await probe(ask, self.offset_cap)
+        return ask
 
     async def _probe(self, dollars_per_carat_to: int, priority: Priority) -> tuple[int, int]:
         await self._session.log_in()
@@ -230,7 +243,9 @@ class NivodaFeed:
         low, high = part.dollars_per_carat
         unit = self._money_unit
         # Inclusive whole units: [10, 19] dollars are [1000, 1999] cents, so that neighbours neither overlap nor gap.
-        upper = NO_UPPER_END if high >= NO_UPPER_END // unit else high * unit + unit - 1
+        # Where 19.50 would be in neither, neighbours share the very start of the next dollar: twice is no harm.
+        last = unit - 1 if self._whole_dollars else unit
+        upper = NO_UPPER_END if high >= NO_UPPER_END // unit else high * unit + last
         query = self._base() | {"dollar_per_carat": {"from": low * unit, "to": upper}}
         if part.gone:
             query["availability"] = list(_GONE)

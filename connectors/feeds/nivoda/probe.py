@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
-from connectors.feeds.nivoda.session import NoData, Reply
+from connectors.feeds.nivoda.ranges import Ask, take_whole_dollars
+from connectors.feeds.nivoda.session import NoData
 from schemas.errors import Invalid
 from schemas.gateway import Finding
-
-Ask = Callable[[str, dict[str, Any]], Awaitable[Reply]]
-"""Sends a document with its variables under a grant of its own."""
 
 _COUNT = "query Count($query: DiamondQuery!) { diamonds_by_query_count(query: $query) }"
 _PAGE = """query Page($query: DiamondQuery!, $offset: Int!, $limit: Int!) {
@@ -39,8 +36,10 @@ async def probe(ask: Ask, offset_cap: int) -> list[Finding]:
     Raises:
         Retriable: the vendor does not answer.
     """
+    unit = await _money_unit(ask)
     return [
-        await _money_unit(ask),
+        unit,
+        await _whole_dollars(ask, 100 if unit.found.startswith("cents") else 1),
         await _labgrown_omitted(ask),
         await _offset_cap(ask, offset_cap),
         *await _limit(ask),
@@ -56,6 +55,15 @@ async def _money_unit(ask: Ask) -> Finding:
         name="money filter unit",
         found=f"{found} ({low} stones below 1 000, {high} below 100 000)",
         we_use="asked anew at the start of each run, unless ADAMAS_VENDOR_MONEY_UNIT says which",
+    )
+
+
+async def _whole_dollars(ask: Ask, unit: int) -> Finding:
+    whole = await take_whole_dollars(ask, {"labgrown": False, "availability": ["AVAILABLE"]}, unit)
+    return Finding(
+        name="ends of money ranges",
+        found="199.50 is in [100, 199]" if whole else "199.50 is not in [100, 199], or it cannot be told",
+        we_use="found out at the start, unless ADAMAS_VENDOR_MONEY_RANGES says which",
     )
 
 

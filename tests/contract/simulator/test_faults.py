@@ -176,6 +176,15 @@ async def test_another_buyer_can_be_quicker(buyer: Buyer) -> None:
     assert seen == {"HoldId": None, "availability": "HOLD"}
 
 
+async def test_what_is_not_available_can_be_hidden(buyer: Buyer) -> None:
+    token, stone = await buyer.log_in(), (await buyer.stones(limit=1))[0]["id"]
+    await buyer.ask(HOLD, token, id=stone)
+    held = {"labgrown": (await buyer.stones(limit=1))[0]["lab_grown"], "availability": ["HOLD"]}
+    assert await buyer.count(held) == 1
+    await buyer.faults(gone_hidden={})
+    assert await buyer.count(held) == 0
+
+
 async def test_left_out_labgrown_can_mean_both(buyer: Buyer) -> None:
     natural = await buyer.count({})
     await buyer.faults(labgrown_omitted_both={})

@@ -155,6 +155,39 @@ async def test_slices_of_price_and_weight_neither_overlap_nor_gap(
         assert 0 < light < whole
 
 
+async def test_no_stone_lies_between_two_slices_whatever_a_money_range_is(simulated: SimulatedVendor) -> None:
+    """Were 199.50 in neither [100, 199] nor [200, 299], a plan would lose most of a dollar at each of its cuts."""
+    simulated.set_faults({"money_ranges_exact": {"probability": 1}})
+    try:
+        async with opened(simulated, "nivoda-labgrown") as case:
+            parts = [Slice((low, high - 1)) for low, high in pairwise([0, *range(60, 240, 6)])]
+            parts.append(Slice((parts[-1].dollars_per_carat[1] + 1, NO_UPPER_END)))
+            found = [stone for part in parts for _, ids in await case.pages(part) for stone in ids]
+            assert set(found) == {stone for stone, truth in case.truths().items() if truth["available"]}
+            # What neighbours share lies exactly at a whole dollar.
+            assert len(found) < 1.05 * len(set(found))
+    finally:
+        simulated.set_faults({"money_ranges_exact": None})
+
+
+@pytest.mark.parametrize("fault", ["dirty_enums", "labgrown_wrong", "null_image", "null_video", "auth_401"])
+async def test_what_the_vendor_leaves_out_or_gets_wrong_takes_no_stone_along(
+    simulated: SimulatedVendor, fault: str
+) -> None:
+    simulated.set_faults({fault: {"probability": 1, "seed": 5}})
+    try:
+        async with opened(simulated, "nivoda-labgrown") as case:
+            pages, truths, good = await case.pages(Slice()), case.truths(), set(case.good())
+    finally:
+        simulated.set_faults({fault: None})
+    contents = {made.id.partition(":")[2]: made for body, _ in pages for made in case.contents(body)}
+    assert good
+    assert good <= contents.keys()
+    for stone in good:
+        assert contents[stone].lab_grown
+        assert contents[stone].cost_cents == truths[stone]["cost_cents"]
+
+
 @every_feed
 async def test_a_stone_by_its_id_is_a_page_of_one(simulated: SimulatedVendor, name: str) -> None:
     async with opened(simulated, name) as case:

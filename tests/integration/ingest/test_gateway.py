@@ -269,14 +269,22 @@ async def test_the_probe_finds_out_each_switch_within_the_budget(vendor: MakeVen
 
         calm = await found()
         assert calm["money filter unit"].startswith("dollars")
+        assert calm["ends of money ranges"] == "199.50 is in [100, 199]"
         assert calm["labgrown left out"].startswith("natural only")
         assert calm["offset cap"].startswith("50000 or lower")
         assert calm["limit over 50"] == "60 asked for, 50 given"
         assert calm["total_count"].startswith("items in the page")
-        switches = ("money_in_cents", "labgrown_omitted_both", "offset_uncapped", "limit_error")
+        switches = (
+            "money_in_cents",
+            "money_ranges_exact",
+            "labgrown_omitted_both",
+            "offset_uncapped",
+            "limit_error",
+        )
         simulated.set_faults({switch: {"probability": 1} for switch in switches})
         turned = await found()
         assert turned["money filter unit"].startswith("cents")
+        assert turned["ends of money ranges"].startswith("199.50 is not in")
         assert turned["labgrown left out"].startswith("both")
         assert turned["offset cap"].startswith("none at 50000")
         assert turned["limit over 50"].startswith("refused")

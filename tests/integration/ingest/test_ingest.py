@@ -30,6 +30,14 @@ FAULTS = {
     "partial_data_with_errors": {"probability": 0.02, "seed": 7},
     "token_revoked": {"probability": 0.02, "seed": 8},
     "latency": {"probability": 1, "median_ms": 150, "tail_ms": 1500, "seed": 9},
+    "null_items": {"probability": 0.03, "seed": 10},
+    "hang": {"probability": 0.003, "hang_s": 2, "seed": 11},
+    "auth_401": {"probability": 1},
+    "dirty_enums": {"probability": 0.004, "seed": 12},
+    "labgrown_wrong": {"probability": 0.3, "seed": 13},
+    "null_certificate": {"probability": 0.05, "seed": 14},
+    "null_image": {"probability": 0.3, "seed": 15},
+    "null_video": {"probability": 0.3, "seed": 16},
 }
 
 

@@ -40,7 +40,10 @@ EVERYTHING = Slice()
 class Case:
     def __init__(self, stub: VendorStub, budget: Budget, http: httpx.AsyncClient) -> None:
         settings = VendorSettings(
-            url="http://vendor.test/api", username="demo", password=SecretStr("a secret")
+            url="http://vendor.test/api",
+            username="demo",
+            password=SecretStr("a secret"),
+            money_ranges="whole",
         )
         self.stub, self.budget = stub, budget
         self.session = Session(settings, budget, http)

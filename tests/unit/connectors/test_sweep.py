@@ -71,7 +71,12 @@ async def opened(
     fault: Fault = no_fault, stock: list[Stone] = STOCK
 ) -> AsyncIterator[tuple[FactWriter, Memory, VendorStub]]:
     stub, memory, budget = VendorStub(stock, fault), Memory(), Budget(3)
-    settings = VendorSettings(url="http://vendor.test/api", username="demo", password=SecretStr("a secret"))
+    settings = VendorSettings(
+        url="http://vendor.test/api",
+        username="demo",
+        password=SecretStr("a secret"),
+        money_ranges="whole",
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(stub)) as http:
         feed: Feed = NivodaFeed(FEEDS["nivoda-natural"], Session(settings, budget, http), budget)
         asker = Asker(feed.name, Priority.FULL, budget, Activity())
