@@ -38,8 +38,17 @@ def publish_first_rules(dsn: str, kafka: KafkaSettings) -> None:
     _with_connection(dsn, lambda connection: ensure_default(connection, kafka))
 
 
-def key_of(dsn: str, data: Path, name: str = KEY_NAME, scopes: tuple[Scope, ...] = ALL_SCOPES) -> str:
-    """The key of a name: made once and kept beside the data, so that every start has (and prints) the same."""
+def key_of(dsn: str, data: Path) -> str:
+    """The demo key: made once and kept beside the data, so that every start prints the same."""
+    return _kept_key(dsn, data, KEY_NAME, ALL_SCOPES)
+
+
+def monitor_key_of(dsn: str, data: Path) -> str:
+    """The key under which the monitor asks the API's replicas for their sums, kept likewise."""
+    return _kept_key(dsn, data, MONITOR_KEY_NAME, (Scope.OPERATE,))
+
+
+def _kept_key(dsn: str, data: Path, name: str, scopes: tuple[Scope, ...]) -> str:
     file = data / f"{name}-key"
     if not file.exists():
         file.touch(mode=0o600)

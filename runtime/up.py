@@ -11,7 +11,6 @@ from typing import Final, NoReturn, TypeVar
 
 import httpx
 
-from api.keys import Scope
 from runtime import data_folder, demo
 from runtime.embedded.kafka import EmbeddedKafka
 from runtime.embedded.postgres import EmbeddedPostgres
@@ -158,8 +157,7 @@ class Up:
         with self._screen.step("database, schema and demo key"):
             demo.make_database(self._postgres.dsn)
             dsn = self._postgres.dsn_of(demo.DATABASE)
-            monitor_key = demo.key_of(dsn, self._data, demo.MONITOR_KEY_NAME, (Scope.OPERATE,))
-            return demo.key_of(dsn, self._data), monitor_key
+            return demo.key_of(dsn, self._data), demo.monitor_key_of(dsn, self._data)
 
     def _fill_kafka(self) -> None:
         with self._screen.step("Kafka"):
