@@ -70,6 +70,7 @@ def test_shown_settings_mask_secrets() -> None:
         "ADAMAS_VENDOR_PASSWORD": "********",
         "ADAMAS_VENDOR_REQUESTS_PER_SECOND": "25",
         "ADAMAS_VENDOR_MONEY_UNIT": "probe",
+        "ADAMAS_VENDOR_MONEY_RANGES": "probe",
         "ADAMAS_VENDOR_OFFSET_CAP": "50000",
     }
 
