@@ -59,7 +59,7 @@ class RunsStage:
             env={**_plain(), **self.stage.environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=TIMEOUT_S,
             check=False,
         )
         if done.returncode != 0:

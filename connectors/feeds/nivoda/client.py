@@ -138,10 +138,8 @@ class NivodaFeed:
             high, _ = await self._probe(100_000, priority)
             # In cents the first range would end at 10 dollars a carat, below every stone there is.
             self._money_unit = 100 if low * 50 < high else 1
-        if self._whole_dollars is None:
-            self._whole_dollars = await take_whole_dollars(
-                self._asking(priority), self._base(), self._money_unit
-            )
+        if self._whole_dollars is None and self._money_unit == 1:
+            self._whole_dollars = await take_whole_dollars(self._asking(priority), self._base())
             log.info(
                 "vendor.probed",
                 feed=self.name,
@@ -242,10 +240,10 @@ class NivodaFeed:
     def _filter(self, part: Slice) -> dict[str, Any]:
         low, high = part.dollars_per_carat
         unit = self._money_unit
-        # Inclusive whole units: [10, 19] dollars are [1000, 1999] cents, so that neighbours neither overlap nor gap.
-        # Where 19.50 would be in neither, neighbours share the very start of the next dollar: twice is no harm.
-        last = unit - 1 if self._whole_dollars else unit
-        upper = NO_UPPER_END if high >= NO_UPPER_END // unit else high * unit + last
+        # Both ends belong to a range: [10, 19] and [20, 29] neither overlap nor gap where 19.50 is in the first. Where it
+        # is in neither, and in cents, of which a price a carat has parts, neighbours share a bound: twice is no harm.
+        shared = 0 if self._whole_dollars and unit == 1 else 1
+        upper = NO_UPPER_END if high >= NO_UPPER_END // unit - 1 else (high + 1) * unit - 1 + shared
         query = self._base() | {"dollar_per_carat": {"from": low * unit, "to": upper}}
         if part.gone:
             query["availability"] = list(_GONE)

@@ -39,7 +39,7 @@ async def probe(ask: Ask, offset_cap: int) -> list[Finding]:
     unit = await _money_unit(ask)
     return [
         unit,
-        await _whole_dollars(ask, 100 if unit.found.startswith("cents") else 1),
+        *([await _whole_dollars(ask)] if unit.found.startswith("dollars") else ()),
         await _labgrown_omitted(ask),
         await _offset_cap(ask, offset_cap),
         *await _limit(ask),
@@ -58,8 +58,8 @@ async def _money_unit(ask: Ask) -> Finding:
     )
 
 
-async def _whole_dollars(ask: Ask, unit: int) -> Finding:
-    whole = await take_whole_dollars(ask, {"labgrown": False, "availability": ["AVAILABLE"]}, unit)
+async def _whole_dollars(ask: Ask) -> Finding:
+    whole = await take_whole_dollars(ask, {"labgrown": False, "availability": ["AVAILABLE"]})
     return Finding(
         name="ends of money ranges",
         found="199.50 is in [100, 199]" if whole else "199.50 is not in [100, 199], or it cannot be told",

@@ -55,20 +55,19 @@ class _Sample(msgspec.Struct):
     diamonds_by_query: _List | None = None
 
 
-async def take_whole_dollars(ask: Ask, base: dict[str, Any], unit: int) -> bool:
+async def take_whole_dollars(ask: Ask, base: dict[str, Any]) -> bool:
     """Whether stones are found in the range that is their own dollar; false where that cannot be told.
 
     Args:
-        ask: sends.
+        ask: sends, to a vendor that counts in dollars.
         base: the filter of the feed.
-        unit: what the vendor counts in a dollar, 1 or 100.
 
     Raises:
         Retriable: no answer.
     """
     places = [item.place for item in await _listed(ask, base) if item is not None]
     for stone, dollars, carats in [place for place in places if place is not None][:SAMPLES]:
-        own = {"from": dollars * unit, "to": dollars * unit + unit - 1}
+        own = {"from": dollars, "to": dollars}
         query = base | {"dollar_per_carat": own, "sizes": [{"from": carats, "to": carats}]}
         found = await _listed(ask, query)
         if any(item is not None and item.diamond and item.diamond.id == stone for item in found):

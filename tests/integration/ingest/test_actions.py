@@ -96,7 +96,7 @@ def planned(reading: Ingest, feed: str, pages: int = 3) -> str:
 def test_a_run_is_cancelled_and_deleted_another_forced(
     vendor: MakeVendor, ingest: MakeIngest, desk: Desk
 ) -> None:
-    simulated = vendor(stones=9_000, seed=21)
+    simulated = vendor(stones=60_000, seed=21)
     simulated.set_faults(SLOW)
     reading = ingest(simulated)
     cancelled, forced = planned(reading, NIVODA_LABGROWN), planned(reading, NIVODA_NATURAL)
@@ -129,7 +129,7 @@ def test_a_run_is_cancelled_and_deleted_another_forced(
 def test_one_partition_of_a_running_run_is_read_again(
     vendor: MakeVendor, ingest: MakeIngest, desk: Desk
 ) -> None:
-    simulated = vendor(stones=12_000, seed=22)
+    simulated = vendor(stones=40_000, seed=22)
     simulated.set_faults(SLOW)
     reading = ingest(simulated)
     run = planned(reading, NIVODA_LABGROWN, pages=20)
