@@ -103,7 +103,8 @@ class Publisher:
     async def _publish_parts(self, headers: FactHeaders, parts: list[Part]) -> int | None:
         offset = None
         for number, part in enumerate(parts):
-            own = structs.replace(headers, rows=part.rows, reread=headers.reread + number * PART_STEP)
+            reread, nameless = headers.reread + number * PART_STEP, None if number else headers.nameless
+            own = structs.replace(headers, rows=part.rows, reread=reread, nameless=nameless)
             if part.too_large is not None:
                 # First the letter: what is in the raw log is accounted for.
                 reason = f"is over the record limit of {MAX_RECORD_BYTES} bytes"

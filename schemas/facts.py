@@ -68,6 +68,9 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     rows: Annotated[int | None, Meta(description="items in a page, as the vendor sent them")] = None
+    nameless: Annotated[
+        int | None, Meta(description="items of the page whose stone cannot be told; null for none")
+    ] = None
     granted_at: Annotated[
         int | None,
         Meta(

@@ -128,6 +128,11 @@ class Page:
         """Items in the page."""
         return len(self.ids)
 
+    @property
+    def nameless(self) -> int:
+        """Items whose stone cannot be told."""
+        return self.ids.count(None)
+
 
 class Feed(Protocol):
     """A vendor's feed. Every call but `prepare` is one request under the grant given to it.

@@ -118,14 +118,21 @@ class PartitionProgress:
         self._under_way.clear()
         self._unread_from = 0
 
-    def done(self, page: int, rows: int, ids: Iterable[str | None] | None = None, reread: int = 0) -> None:
+    def done(
+        self,
+        page: int,
+        rows: int,
+        ids: Iterable[str | None] | None = None,
+        reread: int = 0,
+        nameless: int = 0,
+    ) -> None:
         """A read of this page is in the log (or was empty, and is not); `ids` are unknown of one found in the log."""
         stones = None if ids is None else {stone for stone in ids if stone is not None}
         self._under_way.discard(page)
         # Empty reads are not in the log: after a restart the number of the last one that is there counts.
         self._reads[page] = max(self._reads.get(page, 0), reread) + 1
         self._rows[page] = max(rows, self._rows.get(page, 0))
-        if (rows if stones is None else len(stones)) < self.page_size:
+        if (rows - nameless if stones is None else len(stones)) < self.page_size:
             self._short.add(page)
         if stones is not None:
             self._compare(page, stones)
@@ -221,7 +228,7 @@ class RunProgress:
 
     def replay(self, facts: Iterable[FactHeaders]) -> None:
         """Take over what the log already holds of this run."""
-        parts: dict[tuple[int, int, int], dict[int, int]] = {}
+        parts: dict[tuple[int, int, int], dict[int, FactHeaders]] = {}
         for fact in facts:
             partition = self.partitions.get(fact.partition) if fact.partition is not None else None
             if fact.run != self.plan.run or partition is None:
@@ -232,9 +239,11 @@ class RunProgress:
                 # A delivery that was repeated is one read, and so are the parts of a large page.
                 part, reread = divmod(fact.reread, PART_STEP)
                 read = (partition.plan.number, fact.page, reread)
-                parts.setdefault(read, {}).setdefault(part, fact.rows or 0)
-        for (number, page, reread), rows in parts.items():
-            self.logged(self.partitions[number], page, reread, sum(rows.values()))
+                parts.setdefault(read, {}).setdefault(part, fact)
+        for (number, page, reread), facts_of in parts.items():
+            rows = sum(fact.rows or 0 for fact in facts_of.values())
+            nameless = sum(fact.nameless or 0 for fact in facts_of.values())
+            self.logged(self.partitions[number], page, reread, rows, nameless=nameless)
 
     def logged(
         self,
@@ -243,8 +252,9 @@ class RunProgress:
         reread: int,
         rows: int,
         ids: Iterable[str | None] | None = None,
+        nameless: int = 0,
     ) -> None:
-        """A read of this page is in the log; `ids` are unknown of one found there."""
+        """A read of this page is in the log; `ids` are unknown of one found there, but how many are no stone's."""
         if reread:
             self.rereads.add((partition.plan.number, page, reread))
-        partition.done(page, rows, ids, reread)
+        partition.done(page, rows, ids, reread, nameless)

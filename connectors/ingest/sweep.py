@@ -60,7 +60,7 @@ class FactWriter:
         value: bytes,
         run: str | None,
         read: Read | None = None,
-        rows: int | None = None,
+        page: Page | None = None,
     ) -> int | None:
         """Append one fact, however often Kafka must be asked; its offset, or none for one too large for the log."""
         headers = FactHeaders(
@@ -73,7 +73,8 @@ class FactWriter:
             partition=read.partition if read else None,
             page=read.page if read else None,
             reread=read.reread if read else 0,
-            rows=rows,
+            rows=page.rows if page else None,
+            nameless=(page.nameless or None) if page else None,
             granted_at=int(time.time() * 1000),
         )
         return await self.asker.until_done(lambda: self.log.publish(headers, value))
@@ -264,7 +265,7 @@ class Sweep:
             partition.done(read.page, 0, (), read.reread)
 
     async def _write_page(self, read: Read, page: Page, seq: Seq) -> None:
-        await self._writer.write(Kind.PAGE, seq, page.body, self._plan.run, read, page.rows)
+        await self._writer.write(Kind.PAGE, seq, page.body, self._plan.run, read, page)
 
     async def _search(self, part: Slice, number: int, first: Grant | None) -> tuple[Page, Seq]:
         for _ in range(PARTIAL_READS):
@@ -323,7 +324,7 @@ class Sweep:
                 await self._write_page(Read(number, page, 0), empty, seq)
         empty, seq = self._empty.pop((number, partition.end_page))
         end = Read(number, partition.end_page, 0)
-        await self._writer.write(Kind.EMPTY, seq, empty.body, self._plan.run, end, 0)
+        await self._writer.write(Kind.EMPTY, seq, empty.body, self._plan.run, end, empty)
         log.info(
             "ingest.partition_ended",
             run=self._plan.run,

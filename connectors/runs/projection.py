@@ -39,8 +39,9 @@ from schemas.headers import Headers, from_headers
 log = structlog.stdlib.get_logger(__name__)
 
 _PAGES: Final = """
-INSERT INTO run_pages (run, raw_offset, partition, page, reread, epoch, seq, rows)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::bigint[], $7::bigint[], $8::int[])
+INSERT INTO run_pages (run, raw_offset, partition, page, reread, epoch, seq, rows, nameless)
+SELECT * FROM unnest(
+    $1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::bigint[], $7::bigint[], $8::int[], $9::int[])
 ON CONFLICT DO NOTHING"""
 _PARTITION: Final = """
 INSERT INTO run_partitions (run, number, slice, estimate) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"""
@@ -192,7 +193,7 @@ def _as_bytes(pairs: object) -> Headers:
 
 async def _add_pages(link: Link, pages: Sequence[Told]) -> None:
     rows = [
-        (h.run, fact.offset, h.partition, h.page, h.reread, h.epoch, h.seq, h.rows or 0)
+        (h.run, fact.offset, h.partition, h.page, h.reread, h.epoch, h.seq, h.rows or 0, h.nameless or 0)
         for fact in pages
         if (h := fact.headers).run is not None and h.partition is not None and h.page is not None
     ]

@@ -165,9 +165,11 @@ async def progress_of(link: Link, run: str) -> RunProgress | None:
             page=page["page"],
             reread=page["reread"],
             rows=page["rows"],
+            nameless=page["nameless"],
         )
         for page in await link.fetch(
-            "SELECT epoch, seq, partition, page, reread, rows FROM run_pages WHERE run = $1 ORDER BY raw_offset",
+            """SELECT epoch, seq, partition, page, reread, rows, nameless FROM run_pages
+               WHERE run = $1 ORDER BY raw_offset""",
             run,
         )
     ]

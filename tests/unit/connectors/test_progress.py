@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from connectors.ingest.progress import RunProgress
@@ -185,3 +186,12 @@ def test_a_page_found_in_parts_is_one_read() -> None:
     assert (run.rows, run.pages, run.rereads) == (100, 2, set())
     run.replay([page_fact(1, 20, reread=1), page_fact(1, 10, reread=101)])
     assert (run.rows, run.rereads) == (100, {(0, 1, 1)})
+
+
+def test_a_page_in_the_log_with_items_of_no_stone_is_read_again() -> None:
+    run = progress(100)
+    facts = [page_fact(0, SIZE), page_fact(1, SIZE)]
+    run.replay([facts[0], msgspec.structs.replace(facts[1], nameless=3)])
+    (made,) = read_all(run, {0: [50], 1: [50]})
+    assert (1, 1) in made
+    assert (0, 1) not in made
