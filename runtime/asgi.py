@@ -16,6 +16,8 @@ from runtime.shutdown import Shutdown
 from schemas.errors import Fatal
 
 DRAIN_S: Final = 5
+FIRST_REQUEST_S: Final = 0.5
+LAST_TAKEN_S: Final = 0.05
 MAX_URL_BYTES: Final = 32 * 1024
 """What is behind is not kept: the application says which parameter is too long, the parser only that something is."""
 MAX_HEAD_BYTES: Final = 2 * 1024 * 1024
@@ -26,6 +28,14 @@ class Protocol(HttpToolsProtocol):
     """HTTP by httptools, in half the time that h11 takes for an answer, and bounded like it."""
 
     _head_bytes: int | None = None
+    _was_asked = False
+
+    def shutdown(self) -> None:
+        """End; a connection that was taken and has asked nothing yet may first do so: its request is on its way."""
+        if self._was_asked:
+            super().shutdown()
+        else:
+            self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless a request's head has no end."""
@@ -39,6 +49,7 @@ class Protocol(HttpToolsProtocol):
         """Begin a head."""
         super().on_message_begin()
         self._head_bytes = 0
+        self._was_asked = True
 
     def on_url(self, url: bytes) -> None:
         """Keep the URL, as far as it may go."""
@@ -57,6 +68,14 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to `Shutdown`."""
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; what waits to be taken is taken first, for closing the listener would reset it."""
+        for listener in sockets or ():
+            # From now on hardly anybody more: who comes later tries again and is refused.
+            listener.listen(0)
+        await asyncio.sleep(LAST_TAKEN_S)
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         """Ask it to end, requests in flight first; safe from any thread."""
