@@ -71,6 +71,7 @@ class Letter:
     seq: int | None
     run: str | None
     granted_at: int | None
+    traceparent: str | None
     stage: str
     error: str
     field: str
@@ -100,7 +101,8 @@ class Arrival:
 
 _GROUP: Final = ", ".join(Group.__dataclass_fields__)
 _LETTER: Final = ", ".join(Letter.__dataclass_fields__).replace(
-    "granted_at", "(headers->>'granted_at')::bigint AS granted_at"
+    "granted_at, traceparent",
+    "(headers->>'granted_at')::bigint AS granted_at, headers->>'traceparent' AS traceparent",
 )
 
 _KEEP: Final = """

@@ -48,6 +48,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         str | None, Meta(description="place of the first letter, where what was refused is a redriven item")
     ] = None
     redriven: Annotated[int | None, Meta(description="how often it had been redriven; null for never")] = None
+    traceparent: Annotated[
+        str | None, Meta(description="the W3C trace it belongs to, where it is followed")
+    ] = None
 
     @property
     def place(self) -> str:

@@ -90,6 +90,9 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
             description="the item is too large for a record: its dead letter is written, this only names its stone"
         ),
     ] = None
+    traceparent: Annotated[
+        str | None, Meta(description="the W3C trace it belongs to, where it is followed")
+    ] = None
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -275,16 +275,22 @@ class Process:
             if not self.gate.lets_pass(message.partition):
                 leave_unread(self._app, message)
                 continue
-            before = len(out.stones), len(out.dead)
-            self.worker.take(_raw_record(message), book, now_ms, out)
-            if traces and (told := traces.get(tracing.traceparent(message.headers) or b"")):
-                out.carry(told, *before)
+            self._take(_raw_record(message), book, now_ms, out, traces)
             self._next_offsets[message.partition] = message.offset + 1
             if out.last is not None:
                 self.gate.count(*out.last, message.offset)
                 out.last = None
             if len(out.stones) - out.fed >= FEED_STONES:
                 await self.delivery.feed(out)
+
+    def _take(
+        self, record: RawRecord, book: PriceBook, now_ms: int, out: Outbox, traces: dict[bytes, bytes]
+    ) -> None:
+        """Process a record; what comes of it carries its trace on, where that is followed."""
+        before = len(out.stones), len(out.dead)
+        self.worker.take(record, book, now_ms, out)
+        if traces and (told := traces.get(tracing.traceparent(record.headers) or b"")):
+            out.carry(told, *before)
 
     async def _reread(self, records: Sequence[RawRecord]) -> dict[str, int]:
         """Take records behind fresh facts, in one slice; their outcomes by name."""
@@ -296,11 +302,13 @@ class Process:
                 # No fresh fact may come for hours; what the former owner wrote is waited for here as well.
                 await self._catch_up()
             out, now_ms = Outbox(), int(time.time() * 1000)
-            for record in records:
-                self.worker.take(record, self._book(), now_ms, out)
-                if len(out.stones) - out.fed >= FEED_STONES:
-                    await self.delivery.feed(out)
-            await self.delivery.send(out)
+            told = tracing.traceparents(record.headers for record in records)
+            with tracing.batch_span("process.reread", told, pages=len(records)) as traces:
+                for record in records:
+                    self._take(record, self._book(), now_ms, out, traces)
+                    if len(out.stones) - out.fed >= FEED_STONES:
+                        await self.delivery.feed(out)
+                await self.delivery.send(out)
         totals = Counter[str]()
         for (_feed, outcome), count in out.outcomes.items():
             totals[outcome.value] += count

@@ -19,6 +19,7 @@ from operating.sandbox import Sandbox, refusal
 from runtime.kafka import producer
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings
+from runtime.tracing import traceparent
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Invalid
 from schemas.headers import to_headers
@@ -226,3 +227,13 @@ async def test_only_what_can_be_put_in_order_is_redriven(stage: Stage) -> None:
         1,
     )
     assert value == b'{"data":{"diamonds_by_query":{"items":[{}]}}}'
+
+
+async def test_a_redriven_item_goes_on_in_the_trace_of_its_page(stage: Stage) -> None:
+    told = "00-11111111111111111111111111111111-2222222222222222-01"
+    stage.write(letter(1, traceparent=told))
+    await stage.keep()
+    async with stage.database.link() as link:
+        (found,) = await letters.waiting(link, letter(1).fingerprint)
+    headers, _ = fact_of(found)
+    assert traceparent(to_headers(headers)) == told.encode()

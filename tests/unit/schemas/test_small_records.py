@@ -88,7 +88,7 @@ def test_unknown_headers_are_ignored() -> None:
     letter = DeadLetter(
         topic="t", partition=0, offset=1, stage="decode", error="e", field="f", reason="r", feed="x"
     )
-    assert from_headers([*to_headers(letter), ("traceparent", b"00-1")], DeadLetter) == letter
+    assert from_headers([*to_headers(letter), ("tracestate", b"a=1")], DeadLetter) == letter
 
 
 def test_a_fact_key_leaves_out_what_is_missing() -> None:
