@@ -25,6 +25,7 @@ from api.problems import (
 from api.routes.availability import availability_router
 from api.routes.dead import dead_router
 from api.routes.diamonds import diamonds_router
+from api.routes.events import events_router
 from api.routes.health import health_router
 from api.routes.jobs import jobs_router
 from api.routes.prices import prices_router
@@ -57,6 +58,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.include_router(diamonds_router(service, search))
     app.include_router(availability_router(service))
     app.include_router(jobs_router(service))
+    app.include_router(events_router(service))
     app.include_router(dead_router(service))
     app.include_router(replays_router(service))
     app.include_router(prices_router(service))

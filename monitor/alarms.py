@@ -23,7 +23,8 @@ ACTOR: Final = "monitor"
 OVER_AFTER_S: Final = 5.0
 """A condition that pauses for less is not over."""
 STEP_EVERY_S: Final = 1.0
-_MINE: Final = "SELECT kind, subject FROM events WHERE resolved_at IS NULL AND actor = $1"
+_MINE: Final = """
+SELECT kind, subject FROM events WHERE resolved_at IS NULL AND actor = $1 AND kind = ANY($2)"""
 
 Key = tuple[Kind, str]
 
@@ -60,7 +61,7 @@ class Alarms:
         alarms = {(alarm.kind, alarm.subject): alarm for alarm in self.evaluation.alarms(self.samples, now_s)}
         if self._open is None:
             async with self.database.link() as link:
-                rows = await link.fetch(_MINE, ACTOR)
+                rows = await link.fetch(_MINE, ACTOR, self.evaluation.kinds)
             self._open = {(Kind(row["kind"]), row["subject"]): now_s for row in rows}
         for key, alarm in alarms.items():
             if key not in self._open:

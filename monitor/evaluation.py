@@ -30,6 +30,11 @@ class Evaluation:
     rules: Iterable[Rule] = RULES
     _since: dict[tuple[int, Labels], float] = field(default_factory=dict)
 
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kinds that are evaluated; the others are recorded, and resolved, by whoever finds out."""
+        return [rule.kind for rule in self.rules if not rule.recorded]
+
     def alarms(self, samples: Samples, now_s: float) -> list[Alarm]:
         """Everything that is wrong now. Of rules of one kind and subject the first one tells."""
         found: dict[tuple[Kind, str], Alarm] = {}

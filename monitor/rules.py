@@ -131,6 +131,8 @@ RULES: Final = (
         Condition(Latest("adamas_monitor_dead_letters", where=(("state", "new"),), aggregate="sum"), ">", 0),
         0,
         "{value:.0f} dead letters that nobody has looked at",
+        # Each group is an event of its own, recorded with its first letter.
+        recorded=True,
     ),
     Rule(
         Kind.AUTHENTICATION_FAILURES,

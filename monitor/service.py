@@ -20,8 +20,9 @@ from monitor.notices import Notifier
 from monitor.positions import Positions
 from monitor.routes import router
 from monitor.samples import Samples
+from monitor.trial import trial
 from monitor.watch import Watch
-from operating import stores
+from operating import alert_test, stores
 from operating.handlers import handlers
 from operating.keeper import Keeper
 from runtime.asgi import bound, in_background, serve
@@ -63,14 +64,19 @@ def make_app(settings: Settings, shutdown: Shutdown) -> FastAPI:
         Samples(histories()),
     )
     alarms = Alarms(watch.database, watch.samples, blind=lambda: watch.look is None)
-    notifier = Notifier(watch.database, read_plan(settings.notify.file))
+    plan = read_plan(settings.notify.file)
+    notifier = Notifier(watch.database, plan)
     beat, health = LoopLag(), Health()
     _add_probes(health, watch, beat)
 
     keeper = Keeper(settings.kafka, database)
     compared = stores.handler(database, settings.kafka, own.replica_urls, own.api_key_text)
-    known = {**handlers(database, settings.kafka), stores.KIND: compared}
-    runner = JobRunner(database, "monitor", known)
+    done_here = {
+        **handlers(database, settings.kafka),
+        alert_test.KIND: trial(database, plan),
+        stores.KIND: compared,
+    }
+    runner = JobRunner(database, "monitor", done_here)
     health.add("letters", keeper.check, on=(Aspect.STARTUP, Aspect.LIVE))
 
     @asynccontextmanager

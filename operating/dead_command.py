@@ -78,11 +78,21 @@ def fix(
 
 @app.command("redrive")
 def redrive_(group: GroupName) -> None:
-    """Send what passes the sandbox into the raw log again; exit code 1 where some came back."""
+    """Send what passes the sandbox into the raw log again; exit code 1 where nothing did, or some did not land."""
     kafka = load_settings(KafkaSettings).kafka
     job: Job = with_database(lambda database: _redrive(database, kafka, group))
-    typer.echo(json.dumps(job.result or job.failure, indent=2))
-    if job.state is not State.DONE or (job.result or {})["came_to"].get("dead"):
+    result = job.result or {}
+    if job.state is not State.DONE:
+        raise typer.Exit(1)
+    typer.echo(json.dumps(result, indent=2))
+    if not result["passed"]:
+        typer.echo(
+            "nothing was redriven: no letter passes the sandbox with the code that is installed here",
+            err=True,
+        )
+        raise typer.Exit(1)
+    if redrive.returned(result):
+        typer.echo("some did not land; they wait as new letters again", err=True)
         raise typer.Exit(1)
 
 

@@ -44,6 +44,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 KIND: Final = "redrive"
 BATCH: Final = 500
+LANDED: Final = (Outcome.CANONICAL, Outcome.UNCHANGED, Outcome.SUPERSEDED)
 _READ_S: Final = 60.0
 
 _decode_receipt: Final = msgspec.json.Decoder(Receipt).decode
@@ -185,11 +186,7 @@ class _Redrive:
         by_outcome: defaultdict[str, list[int]] = defaultdict(list)
         for place, letter in self._sent.items():
             by_outcome[outcomes.get(place, "unknown")].append(letter)
-        landed = {
-            name: ids
-            for name, ids in by_outcome.items()
-            if name in (Outcome.CANONICAL, Outcome.UNCHANGED, Outcome.SUPERSEDED)
-        }
+        landed = {name: ids for name, ids in by_outcome.items() if name in LANDED}
         async with self._database.transaction() as link:
             await letters.settle(link, landed, self._task.job.actor)
             await letters.give_back(
@@ -207,6 +204,12 @@ class _Redrive:
         slots = [feed.slot for feed in FEEDS.values()]
         bounds = await asyncio.to_thread(self._groups.bounds, topic, slots)
         return {slot: end for slot, (_, end) in bounds.items()}
+
+
+def returned(result: Mapping[str, Any]) -> int:
+    """How many of a redrive's letters are new again."""
+    landed = sum(result["came_to"].get(outcome, 0) for outcome in LANDED)
+    return int(sum(result["came_to"].values()) - landed)
 
 
 async def _sift(sandbox: Sandbox, batch: list[Letter], report: Report) -> list[Letter]:
@@ -243,6 +246,7 @@ def fact_of(letter: Letter) -> tuple[FactHeaders, bytes]:
         granted_at=letter.granted_at,
         origin=letter.place,
         redriven=letter.redrives + (letter.state is letters.State.NEW),
+        traceparent=letter.traceparent,
     )
     return headers, MAPPINGS[letter.feed].form.around(letter.payload) if letter.is_item else letter.payload
 

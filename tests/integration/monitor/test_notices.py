@@ -17,10 +17,14 @@ from connectors.notify.notice import Notice, Phase
 from connectors.notify.plan import Plan
 from connectors.postgres import events
 from monitor.alarms import Alarms, take_alertmanager
-from monitor.alerts_command import send_test
 from monitor.evaluation import Evaluation
 from monitor.notices import ROUNDS, Notifier
 from monitor.samples import Samples
+from monitor.trial import send_test, trial
+from operating import alert_test
+from runtime import jobs
+from runtime.job_runner import carry_out
+from runtime.jobs import Job
 from runtime.ports import free_ports
 from runtime.postgres import Database
 from schemas.events import Kind, Severity
@@ -182,11 +186,11 @@ async def test_a_kind_may_go_elsewhere_than_its_severity(store: Database) -> Non
         assert [body["subject"] for body in mail.bodies] == ["run-1"]
 
 
-async def test_the_test_goes_over_the_named_channels_and_is_kept(database: str, store: Database) -> None:
+async def test_the_test_goes_over_the_named_channels_and_is_kept(store: Database) -> None:
     with http_receiver(500) as broken, http_receiver() as chat:
         hooks = {name: {"type": "webhook", "url": r.url} for name, r in (("broken", broken), ("chat", chat))}
         routes = plan(hooks, severities={"info": [["chat"]]})
-        assert await send_test(database, routes, ["broken", "chat"], "me") == {"broken": False, "chat": True}
+        assert await send_test(store, routes, ["broken", "chat"], "me") == {"broken": False, "chat": True}
         assert await Notifier(store, routes).send_waiting() == 0
         assert (len(broken.bodies), len(chat.bodies)) == (1, 1)
     assert await rows(store, "SELECT kind, actor FROM events") == [("Test", "me")]
@@ -230,3 +234,35 @@ async def test_while_it_cannot_see_nothing_is_over(store: Database) -> None:
     await alarms.step(66)
     async with store.link() as link:
         assert not await events.list_events(link, only_open=True)
+
+
+async def test_a_monitor_that_starts_again_leaves_what_others_recorded_open(store: Database) -> None:
+    async with store.link() as link:
+        await events.record(link, Kind.DEAD_LETTERS, "0123456789ab", "3 letters", actor="monitor")
+        await events.record(link, Kind.MEMBER_DOWN, "api", "silent", actor="monitor")
+    alarms = Alarms(store, Samples(), blind=lambda: False)
+    await alarms.step(0)
+    await alarms.step(60)
+    async with store.link() as link:
+        assert [event.kind for event in await events.list_events(link, only_open=True)] == [Kind.DEAD_LETTERS]
+
+
+async def test_a_test_asked_for_as_a_job_names_the_channels_that_took_it(store: Database) -> None:
+    with http_receiver() as chat:
+        routes = plan({"chat": {"type": "webhook", "url": chat.url}})
+        assert (await _trial(store, routes, [])).result == {"taken": {"chat": True}}
+        assert len(chat.bodies) == 1
+        assert "no channel is called pager; there are chat" in str(
+            (await _trial(store, routes, ["pager"])).failure
+        )
+    assert "ADAMAS_NOTIFY_FILE" in str((await _trial(store, plan({}), [])).failure)
+
+
+async def _trial(store: Database, routes: Plan, channels: list[str]) -> Job:
+    async with store.transaction() as link:
+        asked = await alert_test.request(link, channels, "me")
+        job = await jobs.claim(link, "test", [alert_test.KIND], job_id=asked.id)
+    assert job is not None
+    await carry_out(store, job, trial(store, routes))
+    async with store.link() as link:
+        return await jobs.get(link, asked.id)
