@@ -12,6 +12,8 @@ FRESH ?=
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# A file of tests stays on one worker, and each worker has a Kafka and a Postgres of its own: nothing is shared.
+SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 CODE := $(wildcard schemas connectors streams operating api monitor runtime migrations tests bench drills)
 # The first of these that is at least 3.11 makes the virtual environment; 3.11 first, it is what the tests run on.
 CANDIDATES := python3.11 python3.12 python3.13 python3
@@ -27,11 +29,11 @@ up: $(VENV)/.installed ## Start everything here and show how it goes (STONES= SE
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## Run all tests, with a real Kafka and a real Postgres
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest $(SPREAD)
 
 .PHONY: unit
 unit: $(VENV)/.installed-dev ## Run the tests that need neither Kafka nor Postgres (seconds)
-	$(PYTHON) -m pytest tests/unit
+	$(PYTHON) -m pytest tests/unit -m "not slow" $(SPREAD)
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## Check style and format

@@ -1,4 +1,4 @@
-"""The whole stack, as `make up` starts it, once for the session."""
+"""The whole stack, as `make up` starts it, once for this folder."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import asyncpg
 import httpx
 import pytest
 
-from runtime.ports import is_free
-from runtime.stack import PORT_SPAN, Options, all_ports
+from runtime.ports import free_block
+from runtime.stack import PORT_SPAN
 
 STONES = 3_000
 START_TIMEOUT_S = 90
-STOP_TIMEOUT_S = 15
+STOP_TIMEOUT_S = 60
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Running:
 
     def get(self, path: str, **parameters: Any) -> Any:
         """A JSON answer of the API, with the demo key."""
-        reply = httpx.get(self.api + path, params=parameters, headers={"X-API-Key": self.key}, timeout=10)
+        reply = httpx.get(self.api + path, params=parameters, headers={"X-API-Key": self.key}, timeout=30)
         reply.raise_for_status()
         return reply.json()
 
@@ -69,24 +69,16 @@ class Running:
             env=os.environ | settings,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
 
-def _free_port_base() -> int:
-    options = Options(STONES, 5, False, 0, 1, 1, Path())
-    for base in range(21_000, 60_000, PORT_SPAN):
-        if all(map(is_free, all_ports(replace(options, port_base=base)).values())):
-            return base
-    raise AssertionError("no free ports")
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     data = tmp_path_factory.mktemp("up")
     output = data / "screen.txt"
-    command = ["up", "--stones", str(STONES), "--seed", "5", "--port-base", str(_free_port_base())]
+    command = ["up", "--stones", str(STONES), "--seed", "5", "--port-base", str(free_block(PORT_SPAN))]
     with output.open("w") as screen:
         up = subprocess.Popen(
             [sys.executable, "-m", "runtime.cli", *command, "--data", str(data / "data")],

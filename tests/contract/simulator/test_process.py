@@ -37,7 +37,7 @@ def simulator(port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + 60
     while time.monotonic() < end_s:
         assert process.poll() is None, "the simulator ended at once"
         try:
@@ -57,16 +57,16 @@ def port() -> int:
 def test_it_ends_cleanly_on_sigterm(port: int) -> None:
     with simulator(port) as process:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_it_ends_in_time_and_quietly_while_an_answer_sleeps(port: int) -> None:
     with simulator(port) as process, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-        client.post("/_sim/faults", json={"hang": {"hang_s": 60}}).raise_for_status()
+        client.post("/_sim/faults", json={"hang": {"hang_s": 600}}).raise_for_status()
         with pytest.raises(httpx.ReadTimeout):
             client.post("/api/diamonds", json={"query": COUNT}, timeout=httpx.Timeout(5, read=0.2))
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=8)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
         assert b"Traceback" not in errors
 
@@ -101,7 +101,7 @@ def test_requests_read_together_count_by_when_they_arrived(port: int) -> None:
 
 
 def wait_for_requests(base: str, requests: int) -> dict[str, int]:
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + 60
     while time.monotonic() < end_s:
         stats: dict[str, int] = httpx.get(f"{base}/_sim/stats").json()
         if stats["requests"] == requests:

@@ -47,7 +47,7 @@ def of(stone: Stone) -> tuple[bytes, bytes]:
     return stone.id.encode(), encode(stone)
 
 
-async def wait_for(reached: Callable[[], object], timeout_s: float = 20) -> None:
+async def wait_for(reached: Callable[[], object], timeout_s: float = 60) -> None:
     deadline = monotonic() + timeout_s
     while not reached():
         assert monotonic() < deadline, "did not happen in time"

@@ -41,7 +41,7 @@ async def compare(kafka_settings: KafkaSettings, topic: str, database: str) -> N
     index, freshness = FastIndex(), Freshness(tuple(FEEDS))
     follower = Follower(kafka_settings, index, freshness, topic)
     follower.start()
-    deadline = monotonic() + 30
+    deadline = monotonic() + 60
     while not follower.caught_up:
         assert monotonic() < deadline, "the index did not catch up"
         await asyncio.sleep(0.02)

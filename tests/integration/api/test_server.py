@@ -47,7 +47,7 @@ def start(environment: dict[str, str]) -> subprocess.Popen[str]:
 
 
 def wait_ready(base: str) -> None:
-    deadline = monotonic() + 100  # the first start on a machine compiles the kernels
+    deadline = monotonic() + 200  # the first start on a machine compiles the kernels
     while True:
         assert monotonic() < deadline, "not ready in time"
         try:
@@ -69,7 +69,7 @@ def test_it_answers_and_stops_when_told(
     wait_ready(base)
 
     headers = {"X-API-Key": key}
-    deadline = monotonic() + 10
+    deadline = monotonic() + 60
     while httpx.get(f"{base}/v1/diamonds/{stone.id}", headers=headers).status_code != 200:
         assert monotonic() < deadline
         sleep(0.05)
@@ -78,7 +78,7 @@ def test_it_answers_and_stops_when_told(
     assert "adamas_api_stones" in httpx.get(f"{base}/metrics").text
 
     server.send_signal(signal.SIGTERM)
-    _, lines = server.communicate(timeout=15)
+    _, lines = server.communicate(timeout=60)
     assert server.returncode == 0, lines
     assert "api.answered" in lines
     assert key not in lines
@@ -89,6 +89,6 @@ def test_a_taken_port_is_said_in_plain_words(
 ) -> None:
     wait_ready(f"http://127.0.0.1:{environment['ADAMAS_API_PORT']}")
     second = start(environment)
-    _, lines = second.communicate(timeout=20)
+    _, lines = second.communicate(timeout=60)
     assert second.returncode == 1
     assert "cannot listen" in lines

@@ -80,7 +80,7 @@ class Child:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -136,7 +136,7 @@ def vendor() -> Iterator[MakeVendor]:
 
 
 def wait_for_answer(made: SimulatedVendor) -> None:
-    _wait_for(lambda: _answers(made), 30, made.child)
+    _wait_for(lambda: _answers(made), 60, made.child)
 
 
 def _answers(made: SimulatedVendor) -> bool:

@@ -94,7 +94,7 @@ def refused(reply: httpx.Response, status: int, error: str) -> Refusal:
 
 
 async def eventually(
-    holds: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout_s: float = 15
+    holds: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout_s: float = 60
 ) -> None:
     async with asyncio.timeout(timeout_s):
         while True:

@@ -8,7 +8,6 @@ import time
 from itertools import pairwise
 
 import msgspec
-import pytest
 
 from connectors.postgres.events import Event, list_events
 from connectors.simulator.faults import KINDS
@@ -17,8 +16,6 @@ from schemas.events import Kind as EventKind
 from schemas.facts import Complete, Kind, Plan
 from schemas.feeds import FEEDS, STANDARD
 from tests.integration.ingest.conftest import Fact, MakeIngest, MakeVendor, SimulatedVendor
-
-pytestmark = pytest.mark.timeout(180)
 
 FAULTS = {
     "short_page": {"probability": 0.05, "seed": 1},
@@ -89,7 +86,7 @@ def test_a_run_brings_every_stone_within_the_budget(vendor: MakeVendor, ingest: 
     simulated = vendor(stones=9_000, seed=5)
     began = time.monotonic()
     reading = ingest(simulated)
-    facts = reading.wait_complete(90)
+    facts = reading.wait_complete(120)
     assert_all_there(facts, simulated)
     assert_within_budget(simulated)
     assert reading.child.stop() == 0
@@ -140,13 +137,13 @@ def test_a_ban_stops_everything_is_an_event_and_ends(
 ) -> None:
     simulated = vendor(stones=1_000, seed=8)
     reading = ingest(simulated)
-    reading.wait_until(lambda facts: any(f.headers.kind is Kind.PLAN for f in facts), 30)
+    reading.wait_until(lambda facts: any(f.headers.kind is Kind.PLAN for f in facts), 60)
     simulated.set_faults({"http_403_html": {"probability": 1, "duration_s": 2}})
     time.sleep(1.5)
     before = simulated.stats()["requests"]
     time.sleep(2)
     assert simulated.stats()["requests"] == before
-    facts = reading.wait_complete(60)
+    facts = reading.wait_complete(120)
     assert_all_there(facts, simulated)
     ban = asyncio.run(events_of(database))[0]
     assert (ban.kind, ban.subject, ban.open) == (EventKind.VENDOR_STOPPED, "nivoda", False)
@@ -166,11 +163,11 @@ def test_killed_at_any_moment_a_run_resumes_with_what_is_missing(
     simulated.set_faults(FAULTS)
     reading = ingest(simulated)
     for _ in range(3):
-        reading.wait_for_facts(len(reading.log.read()) + 10, 30)
+        reading.wait_for_facts(len(reading.log.read()) + 10, 60)
         time.sleep(chance.random())
         reading.child.kill()
         reading.child.start()
-    facts = reading.wait_complete(90)
+    facts = reading.wait_complete(120)
     assert_all_there(facts, simulated)
     assert_within_budget(simulated)
     for feed in STANDARD:
@@ -184,10 +181,10 @@ def test_killed_at_any_moment_a_run_resumes_with_what_is_missing(
 def test_a_complete_run_starts_nothing_after_a_restart(vendor: MakeVendor, ingest: MakeIngest) -> None:
     simulated = vendor(stones=200, seed=10)
     reading = ingest(simulated)
-    present = len(reading.wait_complete(60))
+    present = len(reading.wait_complete(120))
     assert reading.child.stop() == 0
     reading.child.start()
-    facts = reading.wait_until(lambda facts: len(facts) >= present + len(FEEDS), 30)
+    facts = reading.wait_until(lambda facts: len(facts) >= present + len(FEEDS), 60)
     time.sleep(5)
     assert [fact.headers.kind for fact in reading.log.read()[present:]] == [Kind.LEASE] * len(FEEDS)
     assert len(facts) == present + len(FEEDS)

@@ -32,7 +32,7 @@ def only_message(kafka: KafkaSettings, topic: str) -> Message:
     reader = consumer(kafka, fetch_message_max_bytes=2 * MAX_RECORD_BYTES)
     try:
         reader.assign([TopicPartition(topic, FEEDS[PAGE.feed].slot, 0)])
-        (message,) = reader.consume(1, timeout=20)
+        (message,) = reader.consume(1, timeout=60)
         assert message.error() is None
         return message
     finally:
@@ -44,7 +44,7 @@ def all_messages(kafka: KafkaSettings, topic: str, many: int) -> list[Message]:
     try:
         reader.assign([TopicPartition(topic, FEEDS[PAGE.feed].slot, 0)])
         found: list[Message] = []
-        while len(found) < many and (messages := reader.consume(many, timeout=20)):
+        while len(found) < many and (messages := reader.consume(many, timeout=60)):
             found += messages
         return found
     finally:

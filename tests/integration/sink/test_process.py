@@ -31,7 +31,7 @@ def test_it_gets_ready_and_stops_when_told(kafka_settings: KafkaSettings, databa
         with urlopen(f"http://127.0.0.1:{port}/metrics") as metrics:
             assert b"adamas_sink_rows_total" in metrics.read()
         process.send_signal(signal.SIGTERM)
-        _, lines = process.communicate(timeout=15)
+        _, lines = process.communicate(timeout=60)
         assert process.returncode == 0, lines
     finally:
         process.kill()

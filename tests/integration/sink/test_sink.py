@@ -63,7 +63,7 @@ def drained(progress: Progress) -> bool:
     return progress.caught_up and progress.lag == 0 and not progress.unsettled()
 
 
-def wait_for(reached: Callable[[], object], timeout_s: float = 30) -> None:
+def wait_for(reached: Callable[[], object], timeout_s: float = 60) -> None:
     deadline = monotonic() + timeout_s
     while not reached():
         assert monotonic() < deadline, "did not happen in time"

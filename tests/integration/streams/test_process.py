@@ -96,7 +96,7 @@ class Stage:
         found: list[Message] = []
         tail = Tail(self.kafka, topic, found.extend)
         tail.start()
-        assert tail.wait_caught_up(20)
+        assert tail.wait_caught_up(60)
         tail.stop()
         return found
 
@@ -176,7 +176,7 @@ def test_an_accident_in_mid_batch_loses_nothing(stage: Stage, fault: str, exit_c
         # A cancelled task ends no process by itself: whatever Faust makes of it, give it time to acknowledge.
         time.sleep(12)
         struck.terminate()
-        struck.wait(40)
+        struck.wait(60)
     else:
         assert struck.wait(60) == exit_code
     assert_nothing_acknowledged_is_missing(stage)
@@ -184,7 +184,7 @@ def test_an_accident_in_mid_batch_loses_nothing(stage: Stage, fault: str, exit_c
     stage.write([raw_page(seq=PAGES + 1, number=PAGES)])
     stage.wait(lambda: stage.acknowledged() == PAGES + 1)
     again.terminate()
-    assert again.wait(40) == 0
+    assert again.wait(60) == 0
     assert stone_ids(range(PAGES)) == {stone.id for stone in stage.stones()}
     # The second process read what the first had written before it took a page: nothing is written twice.
     written = Counter((stone.id, stone.seq, stone.rules_version) for stone in stage.stones())
@@ -218,7 +218,7 @@ def test_poison_passes_by_and_the_rest_arrives(stage: Stage) -> None:
     process = stage.start()
     stage.wait(lambda: stage.acknowledged() == len(poison))
     process.terminate()
-    assert process.wait(40) == 0
+    assert process.wait(60) == 0
     assert {stone.id.partition(":")[2] for stone in stage.stones()} == {
         made["diamond"]["id"] for made in good
     }
@@ -249,7 +249,7 @@ def test_new_rules_reach_every_stone_fresh_or_old(stage: Stage) -> None:
     stage.write([raw_page(item(1, price=200), seq=PAGES + 1, run="run-2")])
     stage.wait(lambda: stage.acknowledged() == PAGES + 1)
     process.terminate()
-    assert process.wait(40) == 0
+    assert process.wait(60) == 0
     last = {stone.id: stone for stone in stage.stones()}
     for stone in last.values():
         assert (stone.rules_version, stone.margin_bps) == (2, 5_000)
@@ -262,7 +262,7 @@ def test_a_restarted_worker_prices_anew_although_no_fresh_fact_comes(stage: Stag
     process = stage.start()
     stage.wait(lambda: stage.acknowledged() == PAGES)
     process.terminate()
-    assert process.wait(40) == 0
+    assert process.wait(60) == 0
     stage.publish_rules(2, 5_000)
     stage.start()
     stage.wait(lambda: sum(stone.rules_version == 2 for stone in stage.stones()) == PAGES * ITEMS)

@@ -34,7 +34,7 @@ async def story(shop: Shop, number: int) -> dict[str, Any]:
         return await rules_history.number(link, number)
 
 
-async def until(holds: Callable[[], Any], timeout_s: float = 30) -> None:
+async def until(holds: Callable[[], Any], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not await holds():
         assert time.monotonic() < deadline

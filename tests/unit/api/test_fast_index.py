@@ -93,6 +93,7 @@ def check(index: FastIndex, stock: list[Stone], query: Query) -> int:
         query = replace(query, after=page.last, offset=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wild", [False, True])
 @pytest.mark.parametrize("turn", range(QUICK_ROUNDS))
 def test_every_answer_equals_a_naive_scan(turn: int, wild: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,7 @@ def ids(records: list[bytes]) -> list[str]:
     return [decode_stone(record).id for record in records]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     batches=st.lists(st.lists(stones(), max_size=12), max_size=4),
@@ -157,6 +158,7 @@ EVERY_FACET = Facets(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(stock=st.lists(stones(), max_size=30), query=QUERIES, exclude_own=st.booleans())
 def test_facets_offsets_and_prefixes_equal_a_naive_scan(

@@ -130,6 +130,7 @@ def test_every_rule_has_its_case_and_every_lasting_kind_its_rule() -> None:
     assert {kind for kind, info in KINDS.items() if info.lasting} <= {rule.kind for rule in RULES}
 
 
+@pytest.mark.slow
 def test_promtool_sees_every_alert_fire_and_stay_silent(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CALLED = "from runtime.kernels import njit\n\n@njit(cache=True)\ndef one():\n    return 1\n"
 CALLER = (
     "from runtime.kernels import njit\nfrom {package}.called import one\n\n"
@@ -21,6 +23,7 @@ def run(checkout: Path, cache: Path) -> str:
     return subprocess.run(use, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_copy_compiles_nothing_and_a_changed_callee_does(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     package = first / "kernels_of_a_test"

@@ -68,19 +68,19 @@ def _hanging(grace_s: float) -> "subprocess.Popen[str]":
 def test_a_drain_that_hangs_is_cut_off() -> None:
     child = _hanging(grace_s=0.2)
     child.terminate()
-    assert child.wait(10) == EXIT_DRAIN_TIMED_OUT
+    assert child.wait(60) == EXIT_DRAIN_TIMED_OUT
 
 
 def test_a_second_signal_leaves_at_once() -> None:
     child = _hanging(grace_s=60)
     child.terminate()
-    time.sleep(SAME_SIGNAL_S + 0.1)
+    time.sleep(SAME_SIGNAL_S + 1)
     child.terminate()
-    assert child.wait(10) == 128 + signal.SIGTERM
+    assert child.wait(60) == 128 + signal.SIGTERM
 
 
 def test_one_stop_that_arrives_twice_is_one_stop() -> None:
     child = _hanging(grace_s=0.5)
     child.terminate()
     child.send_signal(signal.SIGINT)
-    assert child.wait(10) == EXIT_DRAIN_TIMED_OUT
+    assert child.wait(60) == EXIT_DRAIN_TIMED_OUT

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,10 +26,15 @@ _PRICED = {
 }  # fmt: skip
 
 
-def shelf_of(stones: list[Content], rules: PublishedRuleSet) -> Shelf:
+def priced(stones: list[Content]) -> list[Stone]:
+    """Records of the topic with these contents, all priced alike."""
+    return [msgspec.convert(msgspec.to_builtins(stone) | _PRICED, Stone) for stone in stones]
+
+
+def shelf_of(records: list[Stone], rules: PublishedRuleSet) -> Shelf:
     """Stones as columns, the way records of the topic come in."""
     stock = Stock(attributes_of(rules))
-    stock.put([msgspec.convert(msgspec.to_builtins(stone) | _PRICED, Stone) for stone in stones])
+    stock.put(records)
     return stock.shelf()
 
 
@@ -45,6 +51,7 @@ def bulk_outcomes(shelf: Shelf, rules: PublishedRuleSet) -> dict[str, tuple[int,
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(PUBLISHED, st.lists(CHANGES, min_size=1, max_size=40))
 def test_scalar_bulk_and_reference_agree_to_the_cent(
@@ -55,7 +62,7 @@ def test_scalar_bulk_and_reference_agree_to_the_cent(
             stone.id: stone for stone in (msgspec.structs.replace(PLAIN, **change) for change in changes)
         }.values()
     )
-    found = bulk_outcomes(shelf_of(stones, rules), rules)
+    found = bulk_outcomes(shelf_of(priced(stones), rules), rules)
     book = PriceBook(rules)
     for stone in stones:
         expected = slow_outcome(rules, stone)
@@ -63,14 +70,16 @@ def test_scalar_bulk_and_reference_agree_to_the_cent(
         assert found[stone.id] == (expected.price_cents, expected.rule, expected.rating)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_cases_agree_to_the_cent() -> None:
     """Every stone of a grid that sits on, above and below each bound, under each of a few hundred drawn tables."""
     cases = 0
     grid = _grid()
+    records = priced(grid)
     rng = np.random.default_rng(20_261_125)
     tables = _tables(rng, 200)
     for number, rules in enumerate(tables):
-        shelf = shelf_of(grid, rules)
+        shelf = shelf_of(records, rules)
         found = bulk_outcomes(shelf, rules)
         book = PriceBook(rules)
         for stone in grid[number % 5 :: 5]:
@@ -153,7 +162,8 @@ def test_hits_and_holds_tell_shadowed_rows_from_dead_ones() -> None:
         rule("shadowed", 2, 2, shape="ROUND"),
         rule("dead", 3, 3, shape="KITE"),
     )
-    shelf = shelf_of([msgspec.structs.replace(PLAIN, id=f"f:{n}", shape="ROUND") for n in range(3)], rules)
+    rounds = [msgspec.structs.replace(PLAIN, id=f"f:{n}", shape="ROUND") for n in range(3)]
+    shelf = shelf_of(priced(rounds), rules)
     book = BulkBook(rules, shelf)
     for rows in book.lots():
         book.lot(rows)
@@ -165,7 +175,7 @@ def test_hits_and_holds_tell_shadowed_rows_from_dead_ones() -> None:
 def test_a_cost_beyond_the_columns_arithmetic_is_exact_too() -> None:
     rules = published(rule("all", 1, 999_999, cost_cents={"min": 0}))
     stone = msgspec.structs.replace(PLAIN, cost_cents=MAX_COST * 900)
-    found = bulk_outcomes(shelf_of([stone], rules), rules)
+    found = bulk_outcomes(shelf_of(priced([stone]), rules), rules)
     assert found[stone.id][0] == PriceBook(rules).price(stone).price_cents
 
 

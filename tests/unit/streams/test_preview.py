@@ -42,6 +42,7 @@ def stocked(
     return stock.shelf()
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     RULE_SETS.filter(lambda content: content.currency == "USD"),

@@ -42,6 +42,7 @@ def rule(name: str, priority: int, margin_bps: int, **when: Any) -> Rule:
 PLAIN_STONE = a_stone()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(PUBLISHED, st.lists(CHANGES, min_size=1, max_size=20))
 def test_price_and_rating_equal_the_obvious_reading(
