@@ -19,7 +19,7 @@ from runtime.ports import free_block
 from runtime.stack import PORT_SPAN
 
 STONES = 3_000
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 200
 STOP_TIMEOUT_S = 60
 
 

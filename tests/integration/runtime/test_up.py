@@ -19,7 +19,7 @@ import pytest
 from runtime.ports import free_block
 from runtime.stack import PORT_SPAN
 
-START_S = 120.0
+START_S = 200.0
 STOP_S = 60.0
 STONES = 300
 

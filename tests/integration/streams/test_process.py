@@ -120,7 +120,7 @@ class Stage:
             asker.close()
         return max(0, place.offset)
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 120) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "not in time"
@@ -176,9 +176,9 @@ def test_an_accident_in_mid_batch_loses_nothing(stage: Stage, fault: str, exit_c
         # A cancelled task ends no process by itself: whatever Faust makes of it, give it time to acknowledge.
         time.sleep(12)
         struck.terminate()
-        struck.wait(60)
+        struck.wait(120)
     else:
-        assert struck.wait(60) == exit_code
+        assert struck.wait(120) == exit_code
     assert_nothing_acknowledged_is_missing(stage)
     again = stage.start()
     stage.write([raw_page(seq=PAGES + 1, number=PAGES)])
@@ -196,7 +196,7 @@ def test_a_failed_delivery_is_not_acknowledged(stage: Stage) -> None:
     stage.create(**{"max.message.bytes": "6000", "compression.type": "uncompressed"})
     stage.write(pages(huge_from=30))
     struck = stage.start()
-    assert struck.wait(60) == EXIT_UNDELIVERED
+    assert struck.wait(120) == EXIT_UNDELIVERED
     assert assert_nothing_acknowledged_is_missing(stage) <= 30
 
 
