@@ -1,6 +1,6 @@
-"""A real Kafka and a real Postgres, started once for the session and only when a test asks for one.
+"""A real Kafka and a real Postgres, started once for a worker and only when a test asks for one.
 
-kafka           bootstrap address of the session's broker
+kafka           bootstrap address of the worker's broker
 kafka_settings  the same as settings
 postgres        DSN of the superuser
 database        DSN of a fresh, migrated database of this test's own
