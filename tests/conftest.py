@@ -12,6 +12,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,13 @@ FAST_POSTGRES = {
 }
 FAST_KAFKA = {"log.cleaner.backoff.ms": "200", "log.initial.task.delay.ms": "500"}
 TEMPLATE = "migrated"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Side by side, tests go to their workers by id: of two with the same one would never run, and nobody would know.
+    doubled = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
+    if doubled:
+        raise pytest.UsageError(f"these ids stand for more than one test: {', '.join(doubled)}")
 
 
 class TopicMaker(Protocol):
