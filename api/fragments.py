@@ -31,7 +31,6 @@ NOWHERE: Final = -1
 _SHIFT: Final = 32
 _OFFSET: Final = (1 << _SHIFT) - 1
 _HEADER: Final = struct.Struct("<III")
-_LENGTH_BYTES: Final = np.arange(4)
 _MOVED_AT_ONCE: Final = 400
 _NAME: Final = "records-{:06}"
 _PATTERN: Final = "records-*"
@@ -42,10 +41,13 @@ Rows = NDArray[np.intp]
 
 @dataclass(slots=True)
 class _Segment:
+    """One file; of its `records` so many are `stale`, counted without looking at them: that would be a page each."""
+
     file: int
     map: mmap.mmap
     path: Path | None
     size: int = 0
+    records: int = 0
     stale: int = 0
     synced: int = 0
 
@@ -176,9 +178,11 @@ class Fragments:
             self._reopen(self._folder / name, size)
         self._places = places.astype(np.int64)
         self._moving = None
-        used = np.unique(self._places[self._places != NOWHERE] >> _SHIFT)
+        used, counts = np.unique(self._places[self._places != NOWHERE] >> _SHIFT, return_counts=True)
         if not set(used.tolist()) <= set(self._segments):
             raise OSError("the snapshot's places name a file that is not there")
+        for number, count in zip(used.tolist(), counts.tolist(), strict=True):
+            self._segments[number].records = count
         self._head = None
         self.tidy()
 
@@ -218,6 +222,7 @@ class Fragments:
             stop = start + int(np.searchsorted(ends, len(head.map), side="right"))
             places[start:stop] = self._head << _SHIFT | (ends - lengths[start:])[: stop - start]
             _write(head, b"".join(framed[start:stop]))
+            head.records += stop - start
             start = stop
             if start < len(framed):
                 self._head = None
@@ -226,14 +231,9 @@ class Fragments:
     def _drop(self, rows: Rows) -> None:
         places = self._places[rows[rows < len(self._places)]]
         places = places[places != NOWHERE]
-        numbers = places >> _SHIFT
-        for number in np.unique(numbers).tolist():
-            segment = self._segments[number]
-            offsets = places[numbers == number] & _OFFSET
-            data = np.frombuffer(segment.map, dtype=np.uint8)
-            # The length stands first in the header.
-            lengths = data[offsets[:, None] + _LENGTH_BYTES].view("<u4")
-            segment.stale += _HEADER.size * len(offsets) + int(lengths.sum(dtype=np.int64))
+        numbers, counts = np.unique(places >> _SHIFT, return_counts=True)
+        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+            self._segments[number].stale += count
 
     def _reach(self, rows: int) -> None:
         if rows > len(self._places):
@@ -243,7 +243,7 @@ class Fragments:
 
     def _wasteful(self) -> int | None:
         for number, segment in self._segments.items():
-            if number != self._head and 2 * segment.stale > segment.size:
+            if number != self._head and 2 * segment.stale >= segment.records:
                 return number
         return None
 

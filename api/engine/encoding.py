@@ -40,6 +40,30 @@ GRADES: Final = (("color", 6), ("clarity", 4), ("cut", 3))
 """Attributes in `Encoded.grades`, the first in the lowest bits, and how many bits each has."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """How stones differ from what a stock held when it was asked; see `Stock.compare`.
+
+    Attributes:
+        state: the stock's state then.
+        rows: of the stones, -1 for those that were not held.
+        places: by column the places of what is new there; a column without news is left out.
+    """
+
+    state: int
+    rows: NDArray[np.int32]
+    places: dict[str, NDArray[np.int64]]
+
+    def part(self, begin: int, end: int, number: int) -> News:
+        """Of some of the stones, that are put after `number` other parts."""
+        places = {}
+        for name, of_all in self.places.items():
+            low, high = np.searchsorted(of_all, (begin, end)).tolist()
+            if low < high:
+                places[name] = of_all[low:high] - begin
+        return News(self.state + number, self.rows[begin:end], places)
+
+
 @dataclass(slots=True)
 class Encoded:
     """Stones as arrays, in the order they were given.
@@ -52,6 +76,7 @@ class Encoded:
         packed: certificate and stock numbers.
         odd: those that are odd, by place.
         front, rear, price, carat, grades: what stands in the clusters.
+        news: what of all that the stock does not hold yet; None where nobody looked.
     """
 
     ids: Packed
@@ -65,9 +90,10 @@ class Encoded:
     price: NDArray[np.int32]
     carat: NDArray[np.int32]
     grades: NDArray[np.uint16]
+    news: News | None = None
 
-    def part(self, begin: int, end: int) -> Encoded:
-        """Some of the stones, as views."""
+    def part(self, begin: int, end: int, number: int) -> Encoded:
+        """Some of the stones, as views; the stock takes them after `number` other parts."""
 
         def cut(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
             return {name: array[begin:end] for name, array in arrays.items()}
@@ -84,6 +110,7 @@ class Encoded:
             price=self.price[begin:end],
             carat=self.carat[begin:end],
             grades=self.grades[begin:end],
+            news=self.news and self.news.part(begin, end, number),
         )
 
 

@@ -54,6 +54,7 @@ class FastIndex:
         self._positions: dict[str, int] = {}
         self._run: Run = run or ThreadPoolExecutor(1, "clustering").submit
         self._job: Future[Any] | None = None
+        self._settled = False
         self._mask: NDArray[np.uint8] = np.zeros(8192, dtype=np.uint8)
         self._words: NDArray[np.uint64] = self._mask.view(np.uint64)
 
@@ -98,11 +99,15 @@ class FastIndex:
         """Encode a batch, in any thread (one at a time); call the results in the owner's thread, in order."""
         # All stones in one go: what it costs beside the stones would else be paid for each part.
         encoded = self._stock.encoder.encode(batch.stones) if batch.stones else None
+        if encoded is not None and self._settled:
+            # Most of what comes is a new price; the owner shall not be held up by fifty columns that stay.
+            encoded.news = self._stock.compare(encoded)
         steps: list[Callable[[], None]] = []
         begin = 0
-        for part in parts(batch, at_once):
+        for number, part in enumerate(parts(batch, at_once)):
             end = begin + len(part.stones)
-            steps.append(self._step(part, encoded.part(begin, end) if encoded and part.stones else None))
+            mine = encoded.part(begin, end, number) if encoded and part.stones else None
+            steps.append(self._step(part, mine))
             begin = end
         return steps
 
@@ -186,6 +191,7 @@ class FastIndex:
             self._stock.renumber(rows)
             self._fragments.renumber(rows.astype(np.intp))
             clusters.renumber()
+        self._settled = True
 
     def _begin(self, stock: Stock) -> None:
         self._stock = stock

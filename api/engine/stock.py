@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from api.engine.encoding import CODED, TRUTHS, Encoded, Encoder, code_type
+from api.engine.encoding import CODED, TRUTHS, Encoded, Encoder, News, code_type
 from api.engine.ids import IdTable, Packed
 from api.engine.kernels import ids as id_kernels
 from api.engine.numbers import ladder, widen
@@ -34,9 +34,11 @@ class Stock:
         id_feed, id_high, id_low: the ids.
         odd_ids: row of the ids that are odd.
         used: rows ever used; free: those without a stone.
+        state: another number after every change.
     """
 
     def __init__(self) -> None:
+        self.state = 0
         self.encoder = Encoder()
         self.levels = dict.fromkeys(NUMBERS, 0)
         self.coded: dict[str, NDArray[Any]] = {
@@ -98,31 +100,65 @@ class Stock:
         found = int(self.find(ids.pack([stone_id]))[0])
         return None if found < 0 else found
 
+    def compare(self, encoded: Encoded) -> News:
+        """How stones differ from what is held, so that `put` need not write what is there already.
+
+        In the thread that prepares, while nothing is applied: it reads what the owner writes.
+        """
+        rows = self.find(encoded.ids)
+        new = rows < 0
+        places = {}
+        for name, held, values in self._beside(encoded):
+            # Numbers in other units cannot be compared.
+            same_units = encoded.levels.get(name) == self.levels.get(name)
+            there = np.flatnonzero(new | (held[rows] != values)) if same_units else np.arange(len(rows))
+            if len(there):
+                places[name] = there
+        return News(self.state, rows, places)
+
     def put(self, encoded: Encoded) -> NDArray[np.int32]:
         """Insert or overwrite stones; their rows, in order."""
-        rows = self.find(encoded.ids)
+        news = encoded.news if encoded.news is not None and encoded.news.state == self.state else None
+        rows = self.find(encoded.ids) if news is None else news.rows.copy()
+        self.state += 1
         new = np.flatnonzero(rows < 0)
         if len(new):
             rows[new] = self._take(len(new))
             self._enter(rows, new, encoded.ids)
-        for name, codes in encoded.coded.items():
-            if codes.dtype.itemsize > self.coded[name].dtype.itemsize:
-                self.coded[name] = self.coded[name].astype(codes.dtype)
-            self.coded[name][rows] = codes
-        for name, numbers in encoded.numbers.items():
-            level = encoded.levels[name]
-            if level > self.levels[name]:
-                self.numbers[name] = widen(name, self.numbers[name], self.levels[name], level)
-                self.levels[name] = level
-            self.numbers[name][rows] = numbers
-        for name, packed in encoded.packed.items():
-            self.packed[name][rows] = packed
+        self._widen(encoded)
+        for name, held, values in self._beside(encoded):
+            if news is None:
+                held[rows] = values
+            elif (places := news.places.get(name)) is not None:
+                held[rows[places]] = values[places]
+        for name in self.packed:
             if encoded.odd[name] or self.odd[name].by_row:
                 self.odd[name].put(rows.tolist(), encoded.odd[name])
         return rows
 
+    def _widen(self, encoded: Encoded) -> None:
+        """Make the columns as wide as those of what comes."""
+        for name, codes in encoded.coded.items():
+            if codes.dtype.itemsize > self.coded[name].dtype.itemsize:
+                self.coded[name] = self.coded[name].astype(codes.dtype)
+        for name, level in encoded.levels.items():
+            if level > self.levels[name]:
+                self.numbers[name] = widen(name, self.numbers[name], self.levels[name], level)
+                self.levels[name] = level
+
+    def _beside(self, encoded: Encoded) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]:
+        """Each column as it is held, and what comes."""
+        for columns, coming in (
+            (self.coded, encoded.coded),
+            (self.numbers, encoded.numbers),
+            (self.packed, encoded.packed),
+        ):
+            for name, values in coming.items():
+                yield name, columns[name], values
+
     def remove(self, packed: Packed) -> NDArray[np.int32]:
         """Forget stones; the rows they had."""
+        self.state += 1
         rows = np.unique(self.find(packed))
         rows = rows[rows >= 0]
         regular = [row for row in rows.tolist() if row not in self._odd_text] if self._odd_text else rows
@@ -144,6 +180,7 @@ class Stock:
         odd_ids: dict[str, int],
     ) -> None:
         """Take over columns by name, in place of what is held; the encoder has been told its part."""
+        self.state += 1
         self.levels = dict(levels)
         self.coded = {name: arrays[name] for name in self.coded}
         self.numbers = {name: arrays[name] for name in self.numbers}

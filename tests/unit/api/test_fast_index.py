@@ -12,7 +12,7 @@ from numba.core.dispatcher import Dispatcher
 from api.engine.fast_index import FastIndex
 from api.engine.kernels import counting, ids, marks, places, sorting
 from api.engine.warming import warm
-from api.query import Query
+from api.query import Query, Range, SortKey
 from schemas.errors import Invalid
 from schemas.stone import Stone, encode
 from tests.unit.api.random_searches import Searches
@@ -24,6 +24,7 @@ from tests.unit.api.stock import (
     record_of,
     records_of,
 )
+from tests.unit.schemas.stones import make_stone
 
 ROUNDS = 12
 """Of each kind of stock; the first few here, the others among the slow tests: 21 000 searches in all."""
@@ -111,6 +112,8 @@ def hold_to_a_naive_scan(turn: int, wild: bool, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(f"api.engine.{name}", most)
     searches, jobs = Searches(1000 * turn + wild, wild=wild), Jobs()
     index, stock = FastIndex(run=jobs.submit), dict[str, Stone]()
+    if turn % 2:
+        index.settle()  # From now on only what is new is written.
     for batch in range(BATCHES):
         change(searches, stock, index, 60 if batch < 2 else 25)
         assert len(index) == len(stock)
@@ -182,3 +185,30 @@ def kernels() -> dict[str, Any]:
         for name, value in vars(module).items()
         if isinstance(value, Dispatcher) and not name.startswith("_")
     }
+
+
+def test_what_was_prepared_before_another_change_is_applied_whole() -> None:
+    index = FastIndex()
+    index.settle()
+    first, second, third = (make_stone(price_cents=cents, carat=cents / 10) for cents in (1, 2, 1))
+    index.apply(batch_of(first))
+    steps = [step for stone in (second, third) for step in index.prepare(batch_of(stone), 1)]
+    for take in steps:
+        take()
+    assert index.search(Query(ranges={"price_cents": Range(1, 1), "carat": Range(0.1, 0.1)})).total == 1
+    # In the first column's units 0.0101 looks like 1.01.
+    index.apply(batch_of(make_stone(carat=1.01, length_mm=1.01)))
+    index.apply(batch_of(make_stone(carat=1.01, length_mm=0.0101)))
+    assert index.search(Query(ranges={"length_mm": Range(0.0, 0.1)})).total == 1
+
+
+def test_a_batch_cut_into_parts_is_compared_part_by_part() -> None:
+    index = FastIndex()
+    index.settle()
+    stock = [make_stone(id=f"nivoda-natural:{number}", price_cents=number) for number in range(9)]
+    index.apply(batch_of(*stock[:6]))
+    moved = [replace_price(stone, stone.price_cents + 100) for stone in stock]
+    for take in index.prepare(batch_of(*moved), 2):
+        take()
+    found = index.search(Query(ranges={"price_cents": Range(100, None)}, sort=(SortKey("price_cents"),)))
+    assert records_of(index, found) == [encode(stone) for stone in moved]
