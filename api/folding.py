@@ -5,7 +5,7 @@ The last record of a key that can be read is the stone, so that the end is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from api.fragments import frame
-from api.index import Batch, decode_searchable
-from schemas.errors import Invalid
+from api.index import Batch
+from api.values import NO_STONES, read
 from schemas.stone import decode_position, is_position
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,51 +67,77 @@ def fold(messages: Sequence[Message], held: Contents | None = None) -> Folded:
         held: tells what the index holds; records that say nothing new are then left out.
     """
     last = {message.key(): message for message in messages}
-    folded = Folded(Batch([], [], [], {}))
+    folded = Folded(Batch(NO_STONES, [], [], {}))
     for message in {message.partition(): message for message in messages}.values():
         folded.next_offsets[message.partition() or 0] = (message.offset() or 0) + 1
     keys = [(key or b"").decode(errors="replace") for key in last]
     contents = held(keys) if held is not None and keys else [None] * len(keys)
-    for message, content in zip(last.values(), contents, strict=True):
-        _take_readable(message, messages, folded, content)
+    known = dict(zip(last, contents, strict=True))
+    waiting = list(last.values())
+    while waiting:
+        stones, failed = _take_others(waiting, known, folded)
+        failed += _take_stones(stones, folded)
+        waiting = [before for message in failed if (before := _before(message, messages)) is not None]
     return folded
 
 
-def _take_readable(
-    message: Message, messages: Sequence[Message], folded: Folded, content: bytes | None
-) -> None:
-    try:
-        _take(message, folded, content)
-        return
-    except (msgspec.MsgspecError, ValueError, Invalid) as error:
-        folded.unreadable += 1
-        log.warning("api.record_unreadable", stone=str(message.key()), error=str(error))
-    key, offset = message.key(), message.offset() or 0
-    before = [m for m in messages if m.key() == key and (m.offset() or 0) < offset]
-    if before:
-        _take_readable(before[-1], messages, folded, content)
+def _take_others(
+    messages: Sequence[Message], known: Mapping[bytes | None, bytes | None], folded: Folded
+) -> tuple[list[Message], list[Message]]:
+    """Take positions and nulls; the messages that say something new of a stone, and those that cannot be read."""
+    stones, failed = [], []
+    for message in messages:
+        key, value = message.key() or b"", message.value()
+        try:
+            if is_position(key):
+                if value is not None:
+                    position = decode_position(value)
+                    folded.batch.positions[position.feed] = position.as_of
+            elif value is None:
+                folded.batch.removed.append(key.decode())
+                _note_change(message, folded)
+            elif not _says_nothing_new(value, known[message.key()]):
+                stones.append(message)
+        except (msgspec.MsgspecError, ValueError) as error:
+            _note_failure(message, error, folded)
+            failed.append(message)
+    return stones, failed
 
 
-def _take(message: Message, folded: Folded, content: bytes | None) -> None:
-    key, value, batch = message.key() or b"", message.value(), folded.batch
-    if is_position(key):
-        if value is not None:
-            position = decode_position(value)
-            batch.positions[position.feed] = position.as_of
-        return
-    stone_id = key.decode()
-    if value is None:
-        batch.removed.append(stone_id)
-    elif _says_nothing_new(value, content):
-        return
-    else:
-        stone, framed = decode_searchable(value), frame(value)
-        if stone.id != stone_id:
-            raise Invalid("id", f"is {stone.id}, not the record's key", "other_key")
-        batch.stones.append(stone)
-        batch.records.append(framed)
+def _take_stones(messages: Sequence[Message], folded: Folded) -> list[Message]:
+    """Take versions of stones; the messages that cannot be read."""
+    if not messages:
+        return []
+    records = [message.value() or b"" for message in messages]
+    values, failures = read(records, [message.key() or b"" for message in messages])
+    good = [place for place in range(len(messages)) if place not in failures] if failures else slice(None)
+    some = values.part(good)
+    batch = folded.batch
+    batch.stones = batch.stones.beside(some) if len(batch.stones) else some
+    for place, message in enumerate(messages):
+        if place in failures:
+            _note_failure(message, failures[place], folded)
+        else:
+            batch.records.append(frame(records[place]))
+            _note_change(message, folded)
+    return [messages[place] for place in failures]
+
+
+def _note_change(message: Message, folded: Folded) -> None:
     slot, offset = message.partition() or 0, message.offset() or 0
     folded.changed[slot] = max(offset, folded.changed.get(slot, -1))
+
+
+def _note_failure(message: Message, error: Exception, folded: Folded) -> None:
+    folded.unreadable += 1
+    log.warning("api.record_unreadable", stone=str(message.key()), error=str(error))
+
+
+def _before(message: Message, messages: Sequence[Message]) -> Message | None:
+    """The message of the same key before this one."""
+    key, offset = message.key(), message.offset() or 0
+    before = [other for other in messages if other.key() == key and (other.offset() or 0) < offset]
+    return before[-1] if before else None
 
 
 def _says_nothing_new(record: bytes, content: bytes | None) -> bool:

@@ -94,7 +94,7 @@ class Fragments:
 
     def record(self, row: int) -> bytes:
         """The whole record of a row that has one."""
-        return self._framed(row)[_HEADER.size :]
+        return unframed(self._framed(row))
 
     def content(self, row: int) -> bytes:
         """The record of a row that has one, up to its provenance: all that a search or an item could show."""
@@ -291,6 +291,11 @@ def frame(record: bytes) -> bytes:
 def _record(data: mmap.mmap, offset: int) -> bytes:
     (length, _, _) = _HEADER.unpack_from(data, offset)
     return data[offset + _HEADER.size : offset + _HEADER.size + length]
+
+
+def unframed(framed: bytes) -> bytes:
+    """The canonical record behind its header."""
+    return framed[_HEADER.size :]
 
 
 def _number_of(path: Path) -> int:

@@ -8,96 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
-import msgspec
-
 from api.fragments import Fragments
 from api.query import After, Number, Query
-
-
-class Searchable(msgspec.Struct, frozen=True, gc=False):
-    """What a search looks at; a subset of `schemas.stone.Stone`, read from its bytes, and what follows from it."""
-
-    id: str
-    feed: str
-    shape: str
-    carat: float
-    lab_grown: bool
-    availability: str
-    price_cents: int
-    updated_at: datetime
-    cost_cents: int = 0
-    list_discount_bps: int | None = None
-    supplier_id: str | None = None
-    supplier_name: str | None = None
-    supplier_stock_number: str | None = None
-    color: str | None = None
-    clarity: str | None = None
-    cut: str | None = None
-    polish: str | None = None
-    symmetry: str | None = None
-    fluorescence: str | None = None
-    fluorescence_color: str | None = None
-    lab: str | None = None
-    certificate_number: str | None = None
-    lab_grown_type: str | None = None
-    treated: bool | None = None
-    fancy_color: str | None = None
-    fancy_intensity: str | None = None
-    fancy_overtone: str | None = None
-    length_mm: float | None = None
-    width_mm: float | None = None
-    depth_mm: float | None = None
-    depth_percent: float | None = None
-    table_percent: float | None = None
-    crown_angle: float | None = None
-    pavilion_angle: float | None = None
-    girdle: str | None = None
-    culet: str | None = None
-    eye_clean: str | None = None
-    milky: str | None = None
-    brown: str | None = None
-    green: str | None = None
-    blue: str | None = None
-    gray: str | None = None
-    other_tinge: str | None = None
-    image_url: str | None = None
-    video_url: str | None = None
-    origin: str | None = None
-    location: str | None = None
-    delivery_days_min: int | None = None
-    delivery_days_max: int | None = None
-    return_window_days: int | None = None
-    rating: int | None = None
-
-    @property
-    def price_per_carat_cents(self) -> int:
-        """Our price a carat, integer US cents, half up; the weight counts to a thousandth of a carat."""
-        thousandths = max(1, round(self.carat * 1000))
-        return (2000 * self.price_cents + thousandths) // (2 * thousandths)
-
-    @property
-    def ratio(self) -> float | None:
-        """Length to width, two decimals; null when either is unknown."""
-        return round(self.length_mm / self.width_mm, 2) if self.length_mm and self.width_mm else None
-
-    @property
-    def has_image(self) -> bool:
-        """Whether there is an image."""
-        return self.image_url is not None
-
-    @property
-    def has_video(self) -> bool:
-        """Whether there is a video."""
-        return self.video_url is not None
-
+from api.values import NO_STONES, Values
 
 _REMOVED_AT_ONCE: Final = 200
-
-decode_searchable = msgspec.json.Decoder(Searchable).decode
 
 
 @dataclass(slots=True)
@@ -105,13 +23,13 @@ class Batch:
     """Changes to apply; each stone occurs at most once.
 
     Attributes:
-        stones: new or changed stones.
+        stones: new or changed stones, as what a search looks at of them.
         records: the canonical record of each, framed by `api.fragments.frame`, in the same order.
         removed: ids of stones that are gone.
         positions: feed to the time (epoch ms, vendor's clock) until which its changes are in.
     """
 
-    stones: list[Searchable]
+    stones: Values
     records: list[bytes]
     removed: list[str]
     positions: dict[str, int]
@@ -225,17 +143,17 @@ class Index(Protocol):
 
 def parts(batch: Batch, at_once: int) -> list[Batch]:
     """A batch cut up, at most so many stones each."""
-    cut = [
-        Batch(batch.stones[begin : begin + at_once], batch.records[begin : begin + at_once], [], {})
-        for begin in range(0, len(batch.stones), at_once)
-    ]
+    cut = []
+    for begin in range(0, len(batch.stones), at_once):
+        some = slice(begin, begin + at_once)
+        cut.append(Batch(batch.stones.part(some), batch.records[some], [], {}))
     cut += [
-        Batch([], [], batch.removed[begin : begin + _REMOVED_AT_ONCE], {})
+        Batch(NO_STONES, [], batch.removed[begin : begin + _REMOVED_AT_ONCE], {})
         for begin in range(0, len(batch.removed), _REMOVED_AT_ONCE)
     ]
     if batch.positions:
         # Positions last: they promise that everything before them is in.
-        cut.append(Batch([], [], [], batch.positions))
+        cut.append(Batch(NO_STONES, [], [], batch.positions))
     return cut
 
 

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.fields import FIELDS, Kind
-from api.fragments import Fragments
-from api.index import Batch, Counted, Numbers, Page, Searchable, decode_searchable, parts
+from api.fragments import Fragments, unframed
+from api.index import Batch, Counted, Numbers, Page, parts
 from api.query import After, Facets, Number, Query, Range, SortKey
 from api.ranks import Ranker, Ranks
+from api.searchable import Searchable, decode_searchable
 from schemas.columns import NULL_BOOL, NULL_INT, Columns
 
 _EXACT: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.EXACT)
@@ -82,8 +83,9 @@ class PlainIndex:
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
-        if batch.stones:
-            self._fragments.put(self._describe(batch.stones), batch.records)
+        if batch.records:
+            stones = [decode_searchable(unframed(record)) for record in batch.records]
+            self._fragments.put(self._describe(stones), batch.records)
         gone = [row for row in map(self._columns.remove, batch.removed) if row is not None]
         if gone:
             self._fragments.drop(np.array(gone))

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import Final
 
-from api.index import Index, Searchable, decode_searchable
+from api.index import Index
 from api.query import Query, Range, SortKey
+from api.searchable import Searchable, decode_searchable
 from schemas.grades import GRADES
 from schemas.stone import Availability
 

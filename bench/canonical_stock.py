@@ -10,13 +10,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
 from confluent_kafka import Producer
 
 from api.fragments import frame
-from api.index import Batch, decode_searchable
+from api.index import Batch
+from api.values import read
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
 from drills.vendor_pages import page_bodies
@@ -96,15 +98,12 @@ def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:
 
 def batches(stones: Iterable[Stone], size: int = 5_000) -> Iterator[Batch]:
     """The stones as an index takes them."""
-    batch = Batch([], [], [], {})
-    for stone in stones:
-        record = encode(stone)
-        batch.stones.append(decode_searchable(record))
-        batch.records.append(frame(record))
-        if len(batch.stones) == size:
-            yield batch
-            batch = Batch([], [], [], {})
-    yield batch
+    left = iter(stones)
+    while some := list(islice(left, size)):
+        records = [encode(stone) for stone in some]
+        values, failures = read(records, [stone.id.encode() for stone in some])
+        assert not failures
+        yield Batch(values, [frame(record) for record in records], [], {})
 
 
 def fill(kafka: KafkaSettings, stones: Iterable[Stone], topic: str = CANONICAL.name) -> list[Stone]:

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.fragments import frame
-from api.index import Batch, Searchable
+from api.index import Batch
+from api.searchable import Searchable
+from api.values import values_of
 from connectors.simulator import vocabulary as words
 from connectors.simulator.generate import generate
 
@@ -109,7 +111,7 @@ def batches(stock: Stock, rows: NDArray[Any] | None = None, chunk: int = CHUNK) 
         part = every[start : start + chunk]
         stones = list(starmap(_stone, _fields(stock, part)))
         records = [frame(b'{"id":"%b","seq":1}' % stone.id.encode()) for stone in stones]
-        yield Batch(stones, records, [], {})
+        yield Batch(values_of(stones), records, [], {})
 
 
 def _fields(stock: Stock, rows: NDArray[Any]) -> Iterator[tuple[Any, ...]]:

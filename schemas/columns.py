@@ -11,7 +11,7 @@ with NaN, booleans int8 with -1. `schemas.stone.Stone` gives each column its typ
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
@@ -28,6 +28,7 @@ NULL_BOOL: Final = -1
 NULL_CODE: Final = 0
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _DTYPES: Final[dict[str, tuple[Any, Any]]] = {
     "text": (np.int32, NULL_CODE),
     "bigint": (np.int64, NULL_INT),
@@ -184,4 +185,4 @@ class Columns:
 
 def epoch_ms(moment: datetime) -> int:
     """Milliseconds since 1970, UTC, of an aware datetime."""
-    return int((moment - _EPOCH).total_seconds() * 1000)
+    return (moment - _EPOCH) // _MILLISECOND

@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from api.engine import texts
+from api.engine.dictionary import Dictionary
 from api.engine.ids import IdForms, Packed, part_of
 from api.engine.limits import GREATEST
-from api.engine.numbers import as_given, fit
+from api.engine.numbers import fit
 from api.engine.signature import FRONT, REAR, Bits
-from api.fields import FIELDS, FLAGS, LISTED, NUMBERS, PREFIXED
-from api.index import Searchable
-from schemas.columns import Codes, epoch_ms
+from api.fields import FIELDS, FLAGS, LISTED, NUMBERS, PREFIXED, Kind
+from api.values import Values
+from connectors.records.scan import NO_TEXT
+from schemas.columns import Codes
 
 CODED: Final = (*LISTED, *FLAGS)
 """Attributes held as codes of their values, 0 for unknown."""
@@ -30,7 +31,10 @@ TRUTHS: Final = (None, False, True)
 """What the codes of a flag stand for."""
 
 _CODE_TYPES: Final = (np.uint8, np.int32)
-_TRUTH_CODES: Final = {truth: code for code, truth in enumerate(TRUTHS)}
+_TOLD_BY: Final = {"has_image": "image_url", "has_video": "video_url"}
+_DERIVED: Final = ("price_per_carat_cents", "ratio")
+_NEAR: Final = 1e-6
+_GREAT: Final = 1e9
 _PRICE: Final = "price_cents"
 _CARAT: Final = "carat"
 CARAT_UNITS: Final = 10_000
@@ -126,33 +130,29 @@ class Encoder:
 
     def __init__(self) -> None:
         self.codes = {name: _known_codes(name) for name in LISTED}
+        self._dictionaries = {name: Dictionary(codes) for name, codes in self.codes.items()}
         self.ids = IdForms()
         self.levels = dict.fromkeys(NUMBERS, 0)
         self.grades_fit = True
         self._bits: dict[str, NDArray[np.uint32]] = {}
 
-    def encode(self, stones: Sequence[Searchable]) -> Encoded:
+    def encode(self, stones: Values) -> Encoded:
         """The arrays of some stones."""
-        values = zip(*map(msgspec.structs.astuple, stones), strict=True)
-        given: dict[str, Sequence[Any]] = dict(zip(Searchable.__struct_fields__, values, strict=True))
-        given["has_image"] = [url is not None for url in given["image_url"]]
-        given["has_video"] = [url is not None for url in given["video_url"]]
-        coded = {name: self._code(name, given[name]) for name in CODED}
-        numbers = {
-            name: as_given(name, given[name]) for name in NUMBERS if name in given and name != "updated_at"
+        coded = {name: self._code(name, stones) for name in CODED}
+        numbers: dict[str, NDArray[Any]] = {
+            name: stones.decimals(name) if FIELDS[name].kind is Kind.DECIMAL else stones.whole(name)
+            for name in NUMBERS
+            if name not in _DERIVED
         }
-        # Many stones were updated in the same moment.
-        moments = {moment: epoch_ms(moment) for moment in set(given["updated_at"])}
-        numbers["updated_at"] = np.array([moments[moment] for moment in given["updated_at"]], dtype=np.int64)
         thousandths = np.maximum(1, np.rint(numbers[_CARAT] * 1000).astype(np.int64))
         numbers["price_per_carat_cents"] = (2000 * numbers[_PRICE] + thousandths) // (2 * thousandths)
-        numbers["ratio"] = _ratios(given["length_mm"], given["width_mm"])
+        numbers["ratio"] = _ratios(numbers["length_mm"], numbers["width_mm"])
         packed, odd = {}, {}
         for name in PREFIXED:
-            packed[name], odd[name] = texts.pack(given[name])
+            packed[name], odd[name] = texts.pack_spans(stones.data, stones.whole(name))
         stored = {name: self._fit(name, values) for name, values in numbers.items()}
         return Encoded(
-            ids=self.ids.pack(given["id"]),
+            ids=self.ids.pack_spans(stones.data, stones.whole("id")),
             coded=coded,
             numbers=stored,
             levels=dict(self.levels),
@@ -165,10 +165,13 @@ class Encoder:
             grades=self._grades(coded),
         )
 
-    def _code(self, name: str, values: Sequence[Any]) -> NDArray[Any]:
+    def _code(self, name: str, stones: Values) -> NDArray[Any]:
+        if name in _TOLD_BY:
+            # Code 1 is false, code 2 true.
+            return np.where(stones.whole(_TOLD_BY[name]) == NO_TEXT, 1, 2).astype(np.uint8)
         if name in FLAGS:
-            return np.fromiter(map(_TRUTH_CODES.__getitem__, values), np.uint8, len(values))
-        codes = self.codes[name].add_all(values)
+            return stones.whole(name).astype(np.uint8)
+        codes = self._dictionaries[name].add(stones.data, stones.whole(name))
         return codes.astype(code_type(len(self.codes[name])))
 
     def _fit(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -213,12 +216,17 @@ def _known_codes(name: str) -> Codes:
     return codes
 
 
-def _ratios(lengths: Sequence[float | None], widths: Sequence[float | None]) -> NDArray[np.float64]:
-    found = [
-        round(length / width, 2) if length and width else None
-        for length, width in zip(lengths, widths, strict=True)
-    ]
-    return np.array(found, dtype=np.float64)
+def _ratios(lengths: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(all="ignore"):
+        ratios = np.where((lengths != 0) & (widths != 0), lengths / widths, np.nan)
+        hundredths = ratios * 100
+        rounded: NDArray[np.float64] = np.rint(hundredths) / 100
+        # The product is not exact: where that could matter, Python rounds the number as it stands.
+        near_half = np.abs(hundredths - np.floor(hundredths) - 0.5) < _NEAR
+        doubtful = near_half | (np.abs(hundredths) > _GREAT)
+    for place in np.flatnonzero(doubtful).tolist():
+        rounded[place] = round(float(ratios[place]), 2)
+    return rounded
 
 
 def _cluster_weights(carats: NDArray[np.float64]) -> NDArray[np.int32]:

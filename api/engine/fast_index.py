@@ -98,7 +98,7 @@ class FastIndex:
     def prepare(self, batch: Batch, at_once: int) -> list[Callable[[], None]]:
         """Encode a batch, in any thread (one at a time); call the results in the owner's thread, in order."""
         # All stones in one go: what it costs beside the stones would else be paid for each part.
-        encoded = self._stock.encoder.encode(batch.stones) if batch.stones else None
+        encoded = self._stock.encoder.encode(batch.stones) if batch.records else None
         if encoded is not None and self._settled:
             # Most of what comes is a new price; the owner shall not be held up by fifty columns that stay.
             encoded.news = self._stock.compare(encoded)
@@ -106,7 +106,7 @@ class FastIndex:
         begin = 0
         for number, part in enumerate(parts(batch, at_once)):
             end = begin + len(part.stones)
-            mine = encoded.part(begin, end, number) if encoded and part.stones else None
+            mine = encoded.part(begin, end, number) if encoded and part.records else None
             steps.append(self._step(part, mine))
             begin = end
         return steps

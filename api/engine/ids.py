@@ -17,7 +17,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from api.engine.dictionary import Dictionary
 from api.engine.kernels import ids as id_kernels
+from api.engine.kernels import texts as text_kernels
+from api.values import spans_of, text_at
 from schemas.columns import Codes
 
 _HEX: Final = "0123456789abcdef"
@@ -60,27 +63,29 @@ class IdForms:
 
     def __init__(self) -> None:
         self.feeds = Codes()
+        self._names = Dictionary(self.feeds)
         self.uuids: list[bool] = [False]
 
     def pack(self, ids: Sequence[str]) -> Packed:
         """The bits of ids; a feed that was never seen gets its form from its first id."""
-        if not ids:
-            return Packed(np.zeros(0, np.uint8), np.zeros(0, np.uint64), np.zeros(0, np.uint64), {})
-        texts = np.array(ids)
-        characters = texts.view(np.uint32).reshape(len(ids), -1)
-        names = [stone_id.partition(":")[0] for stone_id in ids]
-        start = np.array([len(name) + 1 for name in names], dtype=np.int64)
-        high, low = np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.uint64)
-        good = np.zeros(len(ids), dtype=np.bool_)
-        id_kernels.read_uuids(characters, start, high, low, good)
-        feed = np.array([self._feed(name, good[place]) for place, name in enumerate(names)], dtype=np.uint8)
+        return self.pack_spans(*spans_of(ids))
+
+    def pack_spans(self, data: NDArray[np.uint8], spans: NDArray[np.int64]) -> Packed:
+        """The same of ids as they lie in records."""
+        high, low = np.empty(len(spans), np.uint64), np.empty(len(spans), np.uint64)
+        good, names = np.empty(len(spans), np.bool_), np.empty(len(spans), np.int64)
+        text_kernels.read_ids(data, spans, names, high, low, good)
+        feed = self._names.find(data, names)
+        for place in np.flatnonzero(feed < 0).tolist():
+            feed[place] = self._feed(text_at(data, int(names[place])) or "", good[place])
         odd: dict[int, str] = {}
         regular = good & np.array(self.uuids)[feed]
         for place in np.flatnonzero(~regular).tolist():
-            high[place], low[place], exact = self._pack_one(ids[place], self.uuids[feed[place]])
+            text = text_at(data, int(spans[place])) or ""
+            high[place], low[place], exact = self._pack_one(text, self.uuids[feed[place]])
             if not exact:
-                odd[place] = ids[place]
-        return Packed(feed, high, low, odd)
+                odd[place] = text
+        return Packed(feed.astype(np.uint8), high, low, odd)
 
     def pack_uuid(self, stone_id: str) -> tuple[int, int, int] | None:
         """Feed's code and bits of an id that is a UUID of a feed whose ids are; what `pack` gives, for one and fast."""

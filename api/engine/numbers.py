@@ -7,7 +7,6 @@ decimals is the number itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil, floor, inf, isnan
 from typing import Any, Final
 
@@ -130,12 +129,3 @@ def widen(name: str, stored: Array, level: int, to: int) -> Array:
     widened = stored.astype(new.dtype) * (new.units // old.units)
     widened[~known] = new.null
     return widened
-
-
-def as_given(name: str, values: Sequence[Number | None]) -> Array:
-    """Numbers as `fit` takes them."""
-    if FIELDS[name].kind is Kind.DECIMAL:
-        return np.array(values, dtype=np.float64)
-    if None in values:
-        return np.array([_NULL if value is None else value for value in values], dtype=np.int64)
-    return np.array(values, dtype=np.int64)

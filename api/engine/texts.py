@@ -13,6 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from api.engine.kernels import texts as text_kernels
+from api.values import spans_of, text_at
+
 CHARACTERS: Final = 12
 _ALPHABET: Final = f"{digits}{ascii_uppercase}-/"
 _BASE: Final = len(_ALPHABET) + 2
@@ -20,7 +23,6 @@ _OTHER: Final = _BASE - 1
 _SYMBOLS: Final = np.full(128, _OTHER, dtype=np.uint64)
 _SYMBOLS[0] = 0
 _SYMBOLS[[ord(character) for character in _ALPHABET]] = np.arange(1, _BASE - 1, dtype=np.uint64)
-_POWERS: Final = np.array([_BASE**place for place in reversed(range(CHARACTERS))], dtype=np.uint64)
 assert _BASE**CHARACTERS < 2**64
 
 NO_TEXT: Final = 0
@@ -28,19 +30,28 @@ NO_TEXT: Final = 0
 
 def pack(texts: Sequence[str | None]) -> tuple[NDArray[np.uint64], dict[int, str]]:
     """The numbers of texts, `NO_TEXT` for null; and by place the texts that are odd."""
-    if not texts:
-        return np.zeros(0, dtype=np.uint64), {}
-    known = [text or "" for text in texts]
-    characters = np.array(known, dtype=f"U{CHARACTERS}").view(np.uint32).reshape(-1, CHARACTERS)
-    symbols = _SYMBOLS[np.minimum(characters, 127)]
-    symbols[characters > 127] = _OTHER
-    packed = (symbols * _POWERS).sum(axis=1, dtype=np.uint64)
-    suspect = (symbols == _OTHER).any(axis=1)
-    lengths = np.fromiter(map(len, known), dtype=np.int64, count=len(known))
-    suspect |= (lengths > CHARACTERS) | (lengths != (symbols > 0).sum(axis=1))
-    odd = {place: known[place] for place in np.flatnonzero(suspect).tolist()}
-    odd |= {place: "" for place, text in enumerate(texts) if text == ""}
-    return packed, odd
+    return pack_spans(*spans_of(texts))
+
+
+def pack_spans(
+    data: NDArray[np.uint8], spans: NDArray[np.int64]
+) -> tuple[NDArray[np.uint64], dict[int, str]]:
+    """The same of texts as they lie in records."""
+    packed, odd = np.empty(len(spans), np.uint64), np.empty(len(spans), np.bool_)
+    text_kernels.pack(data, spans, _SYMBOLS, np.uint64(_OTHER), np.uint64(_BASE), CHARACTERS, packed, odd)
+    texts = {place: text_at(data, int(spans[place])) or "" for place in np.flatnonzero(odd).tolist()}
+    for place, text in texts.items():
+        packed[place] = _number_of(text)
+    return packed, texts
+
+
+def _number_of(text: str) -> int:
+    """The number of the first characters, each of any alphabet."""
+    number = 0
+    for place in range(CHARACTERS):
+        code = ord(text[place]) if place < len(text) else 0
+        number = number * _BASE + (int(_SYMBOLS[code]) if code < 128 else _OTHER)
+    return number
 
 
 def span_of(beginning: str) -> tuple[int, int] | None:

@@ -15,8 +15,10 @@ import structlog
 
 from api.engine.fast_index import FastIndex
 from api.fragments import frame
-from api.index import Batch, Searchable
+from api.index import Batch
 from api.query import Facets, Query, Range, SortKey
+from api.searchable import Searchable
+from api.values import NO_STONES, read, values_of
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,12 +31,13 @@ def warm() -> None:
     """Compile, or read what was compiled; takes seconds on the first start only, and says so."""
     started = perf_counter()
     log.info("index.compiling")
+    read([b""], [b""])
     index = FastIndex(run=_at_once)
     for turn in range(3):
         index.apply(_batch(range(_MANY), turn))
     index.apply(_batch(range(2), 900))
     index.apply(_batch(range(_MANY, _MANY + 2)))
-    index.apply(Batch([], [], [_id(1)], {}))
+    index.apply(Batch(NO_STONES, [], [_id(1)], {}))
     some = Query(ranges={"price_cents": Range(1, 2**20), "carat": Range(0.5, 3.0)}, lists={"polish": ("EX",)})
     for descending in (False, True):
         page = index.search(Query(sort=(SortKey("price_cents", descending),), limit=3))
@@ -89,7 +92,7 @@ def _batch(numbers: range, cents: int = 0, **changes: Any) -> Batch:
         )
         for number in numbers
     ]
-    return Batch(stones, [_RECORD] * len(stones), [], {})
+    return Batch(values_of(stones), [_RECORD] * len(stones), [], {})
 
 
 def _id(number: int) -> str:

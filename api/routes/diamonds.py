@@ -10,7 +10,6 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from api.index import decode_searchable
 from api.items import FACETS_SCHEMA, ITEMS_SCHEMA, facets_json, item, joined, slim
 from api.keys import Scope
 from api.parameter_docs import parameter_docs
@@ -19,6 +18,7 @@ from api.problems import BadParameter, NotFound, Problem, answers, document
 from api.related import MAX_RELATED, related
 from api.routes.secured import SECURED, secured
 from api.search import AS_OF_HEADER, PATH, Search
+from api.searchable import decode_searchable
 from api.service import Service
 from api.vocabulary import shown, texts_in
 

@@ -1,7 +1,7 @@
 """Rows of Postgres' binary `COPY`, made of canonical records.
 
 `stone_row` and `history_row` make them of a decoded stone, value by value; `rows_of` makes those of a whole batch of
-records in one go (`connectors.postgres.transcode`), and leaves out the few records that are not plain. Format: "COPY",
+records in one go (`connectors.records.transcode`), and leaves out the few records that are not plain. Format: "COPY",
 section "Binary Format", of Postgres' manual.
 """
 
@@ -10,15 +10,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from itertools import accumulate
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
-from msgspec import inspect
 from numpy.typing import NDArray
 
-from connectors.postgres import transcode
+from connectors.records import plain
+from connectors.records.plain import joined
+from connectors.records.transcode import transcode
 from schemas.sql import STONE_COLUMNS
 from schemas.stone import Cause, Stone
 
@@ -125,19 +125,28 @@ def compile_ahead() -> None:
 def _rows_of(
     records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]
 ) -> tuple[list[bytes | None], list[bytes | None]]:
-    data, ends = _joined(records)
-    key_data, key_ends = _joined(keys)
+    data, ends = joined(records)
+    key_data, key_ends = joined(keys)
     room, count = len(data) + len(records) * _ROOM, len(records)
     rows, row_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
     history, history_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
     places = np.array(offsets, np.int64)
-    given = (data, ends, key_data, key_ends, places, *_LAYOUT, rows, row_ends, history, history_ends)
-    transcode.transcode(*given)
+    given = (
+        data,
+        ends,
+        key_data,
+        key_ends,
+        places,
+        *plain.LAYOUT,
+        _SPECIAL,
+        _HISTORY,
+        rows,
+        row_ends,
+        history,
+        history_ends,
+    )
+    transcode(*given)
     return _cut(rows, row_ends), _cut(history, history_ends)
-
-
-def _joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    return np.frombuffer(b"".join(parts), np.uint8), np.array(list(accumulate(map(len, parts))), np.int64)
 
 
 def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]:
@@ -151,75 +160,10 @@ def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]
     return pieces
 
 
-class _Field(NamedTuple):
-    """What `transcode` is told of a field."""
-
-    kind: int
-    limit: int
-    nullable: bool
-    words: tuple[str, ...] = ()
-
-
-_KINDS: Final[dict[type, int]] = {
-    inspect.StrType: transcode.TEXT,
-    inspect.IntType: transcode.INTEGER,
-    inspect.FloatType: transcode.DECIMAL,
-    inspect.BoolType: transcode.FLAG,
-    inspect.DateTimeType: transcode.MOMENT,
-    inspect.EnumType: transcode.WORD,
-}
-
-
-def _field(kind: inspect.Type) -> _Field:
-    """From msgspec's description of a field's type.
-
-    Raises:
-        TypeError: the field is limited in a way that `transcode` does not look at.
-    """
-    if isinstance(kind, inspect.Metadata):
-        return _field(kind.type)
-    if isinstance(kind, inspect.UnionType):
-        (one,) = (_field(option) for option in kind.types if not isinstance(option, inspect.NoneType))
-        return one._replace(nullable=True)
-    limits = {
-        name: getattr(kind, name)
-        for name in kind.__struct_fields__
-        if name not in ("cls", "tz") and getattr(kind, name) is not None
-    }
-    known = {"": transcode.ANY, "ge": transcode.NOT_NEGATIVE, "gt": transcode.POSITIVE}
-    if any(limits.values()) or len(limits) > 1 or type(kind) not in _KINDS:
-        raise TypeError(f"no row can be made of {kind}")
-    words = tuple(word.value for word in kind.cls) if isinstance(kind, inspect.EnumType) else ()
-    return _Field(_KINDS[type(kind)], known["".join(limits)], False, words)
-
-
-def _layout() -> tuple[Any, ...]:
-    """The arguments by which `transcode` knows the record, in its order."""
-    (described,) = inspect.multi_type_info([Stone])
-    assert isinstance(described, inspect.StructType)
-    fields = [_field(field.type) for field in described.fields]
-    names = [field.encode_name for field in described.fields]
-    name_data, name_ends = _joined(
-        [f'{"," if place else "{"}"{name}":'.encode() for place, name in enumerate(names)]
-    )
-    words = [word for field in fields for word in field.words]
-    word_data, word_ends = _joined([word.encode() for word in words])
-    behind = list(accumulate(len(field.words) for field in fields))
-    ranges = [(end - len(field.words), end) for field, end in zip(fields, behind, strict=True)]
-    cause = names.index("cause")
-    special = (
-        *(names.index("id"), cause, names.index("price_cents"), names.index("previous_price_cents")),
-        ranges[cause][0] + fields[cause].words.index(Cause.NEW),
-    )
-    return (
-        *(name_data, name_ends),
-        *(np.array([field.kind for field in fields]), np.array([field.limit for field in fields])),
-        np.array([field.nullable for field in fields]),
-        *(word_data, word_ends, np.array(ranges), special),
-        np.array([names.index(name) for name in _SOURCES]),
-    )
-
-
-_LAYOUT: Final = _layout()
+_SPECIAL: Final = (
+    *map(plain.NAMES.index, ("id", "cause", "price_cents", "previous_price_cents")),
+    plain.word_number("cause", Cause.NEW),
+)
+_HISTORY: Final = np.array([plain.NAMES.index(name) for name in _SOURCES])
 _ROOM: Final = 12 * len(COPIED)
 """No value's row form is more than twelve bytes longer than the value's text."""

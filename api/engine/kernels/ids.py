@@ -58,37 +58,3 @@ def remove_rows(rows, slots, id_feed, id_high, id_low):
                 slots[slot] = LEFT
                 break
             slot = (slot + 1) & (size - 1)
-
-
-@njit(cache=True)
-def read_uuids(characters, start, high, low, good):
-    """The 128 bits of UUIDs as text; `good` says which are UUIDs as everybody writes them, in lower case.
-
-    Args:
-        characters: code points, shape (n, width), filled up with 0.
-        start: where each UUID begins.
-    """
-    width = characters.shape[1]
-    for i in range(len(characters)):
-        begin = start[i]
-        fine = begin + 36 <= width and (begin + 36 == width or characters[i, begin + 36] == 0)
-        h, w, digits = np.uint64(0), np.uint64(0), 0
-        if fine:
-            for j in range(36):
-                c = np.int64(characters[i, begin + j])
-                if j == 8 or j == 13 or j == 18 or j == 23:
-                    fine = fine and c == 45
-                    continue
-                if 48 <= c <= 57:
-                    digit = c - 48
-                elif 97 <= c <= 102:
-                    digit = c - 87
-                else:
-                    fine = False
-                    digit = 0
-                if digits < 16:
-                    h = (h << np.uint64(4)) | np.uint64(digit)
-                else:
-                    w = (w << np.uint64(4)) | np.uint64(digit)
-                digits += 1
-        high[i], low[i], good[i] = h, w, fine

@@ -13,6 +13,7 @@ from api.keyring import Caller
 from api.keys import ALL_SCOPES, Scope
 from api.plain_index import PlainIndex
 from api.service import Service
+from api.values import NO_STONES
 from schemas.stone import Stone
 from tests.unit.api.stock import batch_of
 
@@ -41,7 +42,9 @@ class StockApp:
     def __init__(self, stones: Iterable[Stone], **positions: int) -> None:
         self.index = PlainIndex()
         self.index.apply(batch_of(*stones))
-        self.index.apply(Batch([], [], [], positions or {"a": 1_767_323_045_678, "b": 1_767_323_046_000}))
+        self.index.apply(
+            Batch(NO_STONES, [], [], positions or {"a": 1_767_323_045_678, "b": 1_767_323_046_000})
+        )
         self.freshness = Freshness(("a", "b"))
         self.freshness.note("first", self.index.positions)
         self.app = create_app(Service(self.index, FixedKeys(), freshness=self.freshness))

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from api.fields import FIELDS, Kind
 from api.fragments import frame
-from api.index import Batch, Counted, Index, Numbers, Page, decode_searchable
+from api.index import Batch, Counted, Index, Numbers, Page
 from api.query import After, Query, SortKey
+from api.values import read
 from schemas.columns import epoch_ms
 from schemas.grades import CLARITIES, COLORS, FANCY_INTENSITIES, FLUORESCENCES, QUALITIES
 from schemas.stone import Availability, Stone, encode
@@ -63,7 +64,9 @@ def _stone(feed: str, vendor_id: str, **changes: Any) -> Stone:
 def batch_of(*changed: Stone, removed: tuple[str, ...] = (), **positions: int) -> Batch:
     records = [encode(stone) for stone in changed]
     framed = [frame(record) for record in records]
-    return Batch([decode_searchable(r) for r in records], framed, list(removed), positions)
+    values, failures = read(records, [stone.id.encode() for stone in changed])
+    assert not failures
+    return Batch(values, framed, list(removed), positions)
 
 
 def records_of(index: Index, page: Page) -> list[bytes]:

@@ -10,7 +10,7 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 from api.engine.fast_index import FastIndex
-from api.engine.kernels import counting, ids, marks, places, sorting
+from api.engine.kernels import counting, ids, marks, places, sorting, texts
 from api.engine.warming import warm
 from api.query import Query, Range, SortKey
 from schemas.errors import Invalid
@@ -178,7 +178,7 @@ def test_warming_compiles_whatever_a_search_needs() -> None:
 
 
 def kernels() -> dict[str, Any]:
-    modules = (counting, ids, marks, places, sorting)
+    modules = (counting, ids, marks, places, sorting, texts)
     return {
         f"{module.__name__}.{name}": value
         for module in modules

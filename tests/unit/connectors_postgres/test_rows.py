@@ -3,14 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.postgres.rows import COPIED, history_row, rows_of, stone_row, with_topic
 from schemas.stone import Availability, Cause, Stone, encode
-from tests.unit.schemas.stones import DEFAULTS, make_stone
+from tests.unit.schemas.stones import DEFAULTS, any_stones, make_stone
 
 
 def rows(stone: Stone, record: bytes | None = None, key: bytes | None = None) -> tuple[Any, Any]:
@@ -18,43 +17,7 @@ def rows(stone: Stone, record: bytes | None = None, key: bytes | None = None) ->
     return row, history
 
 
-INTEGERS = st.integers(-(2**63), 2**63 - 1)
-FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.decimals(
-    -1000, 1000, places=3, allow_nan=False
-).map(float)
-MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))
-TEXTS = st.text(st.characters(codec="ascii"), max_size=20) | st.text(max_size=5)
-BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
-    "IntType": INTEGERS,
-    "FloatType": FLOATS,
-    "StrType": TEXTS,
-    "BoolType": st.booleans(),
-    "DateTimeType": MOMENTS,
-}
-
-
-def strategy_of(kind: Any) -> st.SearchStrategy[Any]:
-    if isinstance(kind, msgspec.inspect.Metadata):
-        return strategy_of(kind.type)
-    if isinstance(kind, msgspec.inspect.UnionType):
-        return st.one_of(*map(strategy_of, kind.types))
-    if isinstance(kind, msgspec.inspect.NoneType):
-        return st.none()
-    if isinstance(kind, msgspec.inspect.EnumType):
-        return st.sampled_from(list(kind.cls))
-    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType) and 0 in (kind.ge, kind.gt):
-        return BY_TYPE[type(kind).__name__].map(abs).filter(lambda number: 0 < number < 2**63)
-    return BY_TYPE[type(kind).__name__]
-
-
-(DESCRIBED,) = msgspec.inspect.multi_type_info([Stone])
-assert isinstance(DESCRIBED, msgspec.inspect.StructType)
-STONES = st.fixed_dictionaries({field.name: strategy_of(field.type) for field in DESCRIBED.fields}).map(
-    lambda values: Stone(**values)
-)
-
-
-@given(STONES, st.integers(0, 2**62))
+@given(any_stones(), st.integers(0, 2**62))
 def test_both_ways_give_the_same_bytes(stone: Stone, offset: int) -> None:
     (row,), (history,) = rows_of([encode(stone)], [stone.id.encode()], [offset])
     if row is not None:

@@ -1,0 +1,148 @@
+"""What a search looks at of many stones, as numbers: read from their records in machine code, without an object a value.
+
+A record that is not plain (`connectors.records.plain`) is decoded, which also says what is wrong with it. Both ways
+give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from api.searchable import Searchable, decode_searchable
+from connectors.records.plain import DECIMAL, FLAG, INTEGER, KIND_OF, LAYOUT, MOMENT, NAMES, joined
+from connectors.records.scan import LENGTH_BITS, NO_FLAG, NO_NUMBER, NO_TEXT, NOT, YES, scan
+from schemas.columns import epoch_ms
+from schemas.errors import Invalid
+from schemas.stone import public_borders
+
+_FIELDS: Final = Searchable.__struct_fields__
+_ROWS: Final = {name: row for row, name in enumerate(_FIELDS)}
+_SLOTS: Final = np.array([_ROWS.get(name, -1) for name in NAMES])
+_TEXTS: Final = np.array([KIND_OF[name] not in (INTEGER, DECIMAL, FLAG, MOMENT) for name in _FIELDS])
+_LENGTH: Final = (1 << LENGTH_BITS) - 1
+_FLAGS: Final = {None: NO_FLAG, False: NOT, True: YES}
+
+Data = NDArray[np.uint8]
+Table = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The attributes of `Searchable` of some stones.
+
+    Attributes:
+        data: where the texts lie, in UTF-8.
+        table: shape (attributes, stones); a number as `connectors.records.scan` writes it.
+    """
+
+    data: Data
+    table: Table
+
+    def __len__(self) -> int:
+        return int(self.table.shape[1])
+
+    def whole(self, name: str) -> Table:
+        """Integers and moments with `NO_NUMBER`, flags with `NO_FLAG`, texts as spans with `NO_TEXT`."""
+        found: Table = self.table[_ROWS[name]]
+        return found
+
+    def decimals(self, name: str) -> NDArray[np.float64]:
+        """Decimals with NaN for null."""
+        return self.whole(name).view(np.float64)
+
+    def text(self, name: str, place: int) -> str | None:
+        """One text."""
+        return text_at(self.data, int(self.table[_ROWS[name], place]))
+
+    def part(self, places: Any) -> Values:
+        """Of some of the stones: a slice or an array of places."""
+        return Values(self.data, self.table[:, places])
+
+    def beside(self, others: Values) -> Values:
+        """These stones and others behind them."""
+        spans = others.table[_TEXTS]
+        table = others.table.copy()
+        table[_TEXTS] = np.where(spans == NO_TEXT, NO_TEXT, spans + (len(self.data) << LENGTH_BITS))
+        data = np.frombuffer(self.data.tobytes() + others.data.tobytes(), np.uint8)
+        return Values(data, np.concatenate([self.table, table], axis=1))
+
+
+def text_at(data: Data, span: int) -> str | None:
+    """The text that a span says."""
+    if span == NO_TEXT:
+        return None
+    begin = span >> LENGTH_BITS
+    return data[begin : begin + (span & _LENGTH)].tobytes().decode()
+
+
+def spans_of(texts: Sequence[str | None]) -> tuple[Data, Table]:
+    """Texts as their bytes, one behind the other, and their spans."""
+    encoded = [None if text is None else text.encode() for text in texts]
+    data, ends = joined([text or b"" for text in encoded])
+    lengths = np.diff(ends, prepend=0)
+    spans = (ends - lengths) << LENGTH_BITS | lengths
+    spans[np.array([text is None for text in encoded], dtype=np.bool_)] = NO_TEXT
+    return data, spans
+
+
+def values_of(stones: Sequence[Searchable]) -> Values:
+    """The values of decoded stones."""
+    table = np.empty((len(_FIELDS), len(stones)), dtype=np.int64)
+    texts: list[str | None] = []
+    for row, name in enumerate(_FIELDS):
+        given = [getattr(stone, name) for stone in stones]
+        kind = KIND_OF[name]
+        if kind == DECIMAL:
+            table[row] = np.array(given, dtype=np.float64).view(np.int64)
+        elif kind == INTEGER:
+            table[row] = [NO_NUMBER if value is None else value for value in given]
+        elif kind == MOMENT:
+            table[row] = [epoch_ms(value) for value in given]
+        elif kind == FLAG:
+            table[row] = [_FLAGS[value] for value in given]
+        else:
+            texts += given
+    data, spans = spans_of(texts)
+    table[_TEXTS] = spans.reshape(np.count_nonzero(_TEXTS), len(stones))
+    return Values(data, table)
+
+
+def read(records: Sequence[bytes], keys: Sequence[bytes]) -> tuple[Values, Mapping[int, Exception]]:
+    """The values of canonical records under these keys, and by place why a record cannot be read.
+
+    What stands in the values of one that cannot be read means nothing.
+    """
+    data, ends = joined(records)
+    table = np.empty((len(_FIELDS), len(records)), dtype=np.int64)
+    plain = np.empty(len(records), dtype=np.bool_)
+    given: tuple[Any, ...] = (data, ends, *joined(keys), *LAYOUT, NAMES.index("id"), _SLOTS, table, plain)
+    scan(*given)
+    values, failures, decoded = Values(data, table), dict[int, Exception](), dict[int, Searchable]()
+    for place in np.flatnonzero(~plain).tolist():
+        try:
+            decoded[place] = _decoded(records[place], keys[place])
+        except (msgspec.MsgspecError, ValueError, Invalid) as error:
+            failures[place] = error
+    if decoded:
+        both = values.beside(values_of(list(decoded.values())))
+        order = np.arange(len(records))
+        order[list(decoded)] = np.arange(len(decoded)) + len(records)
+        values = both.part(order)
+    return values, failures
+
+
+def _decoded(record: bytes, key: bytes) -> Searchable:
+    stone = decode_searchable(record)
+    public_borders(record)
+    if stone.id != key.decode():
+        raise Invalid("id", f"is {stone.id}, not the record's key", "other_key")
+    return stone
+
+
+NO_STONES: Final = values_of([])

@@ -1,0 +1,1 @@
+"""Canonical records read in machine code, by whoever reads them by the thousand."""

@@ -1,0 +1,180 @@
+"""Plain canonical records to numbers: what a search looks at, without a Python object a value."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from connectors.records.plain import (
+    ANY,
+    BACKSLASH,
+    DECIMAL,
+    END,
+    EXACT_BELOW,
+    EXACT_DIGITS,
+    FALSE,
+    FLAG,
+    INTEGER,
+    LONGEST_MOMENT,
+    MOMENT,
+    NULL,
+    POSITIVE,
+    POSTGRES_EPOCH_DAYS,
+    POWERS,
+    QUOTE,
+    TEXT,
+    TRUE,
+    WORD,
+    N,
+    T,
+    compiled,
+    moment,
+    number,
+    same,
+)
+
+LENGTH_BITS: Final = 28
+"""A text is where it begins, shifted by so many bits, and how many bytes it has."""
+NO_TEXT: Final = -1
+NO_NUMBER: Final = np.iinfo(np.int64).min
+NO_FLAG, NOT, YES = range(3)
+_POSTGRES_EPOCH_MS: Final = POSTGRES_EPOCH_DAYS * 86_400_000
+
+
+@compiled
+def _past_text(data: Any, at: int, end: int) -> int:
+    """The place behind the text that begins at `at`; -1 where it is not plain."""
+    while at < end:
+        sign = data[at]
+        if sign == QUOTE:
+            return at + 1
+        if sign == BACKSLASH or sign < 32 or sign > 126:
+            return -1
+        at += 1
+    return -1
+
+
+@compiled
+def scan(
+    data: Any,
+    ends: Any,
+    keys: Any,
+    key_ends: Any,
+    names: Any,
+    name_ends: Any,
+    kinds: Any,
+    limits: Any,
+    nullable: Any,
+    words: Any,
+    word_ends: Any,
+    word_ranges: Any,
+    identity: int,
+    slots: Any,
+    values: Any,
+    plain: Any,
+) -> None:
+    """Fill `values`, and say in `plain` which records could be read; what stands of the others means nothing.
+
+    Args:
+        data: the records, one behind the other, with their `ends`.
+        keys: the records' keys, likewise with `key_ends`.
+        names: this and the next seven are `connectors.records.plain.LAYOUT`.
+        identity: the field that must be equal to the record's key.
+        slots: by field its row in `values`, -1 for a field that nobody looks at.
+        values: shape (rows, records): integers as they are, decimals as their bits, moments in milliseconds since 1970,
+            flags and texts as the constants above say.
+        plain: of each record.
+    """
+    # One long function on purpose: cut into one a value it takes twice as long.
+    as_float = np.empty(1, np.float64)
+    as_bits = as_float.view(np.int64)
+    begin, key_begin = 0, 0
+    for record in range(len(ends)):
+        end, key_end = ends[record], key_ends[record]
+        at, name_begin = begin, 0
+        fine = True
+        for field in range(len(kinds)):
+            name_end = name_ends[field]
+            # The shortest value and the closing brace must fit as well: nothing is read beyond the record.
+            if at + name_end - name_begin + 2 > end or not same(data, at, names, name_begin, name_end):
+                fine = False
+                break
+            at += name_end - name_begin
+            name_begin = name_end
+            kind, sign = kinds[field], data[at]
+            value = np.int64(0)
+            if sign == N:
+                if not nullable[field] or not same(data, at, NULL, 0, 4):
+                    fine = False
+                    break
+                at += 4
+                if kind in (INTEGER, MOMENT):
+                    value = np.int64(NO_NUMBER)
+                elif kind == DECIMAL:
+                    as_float[0] = np.nan
+                    value = as_bits[0]
+                else:
+                    value = np.int64(NO_FLAG if kind == FLAG else NO_TEXT)
+            elif kind in (TEXT, WORD):
+                start = at + 1
+                at = _past_text(data, start, end) if sign == QUOTE else -1
+                if at < 0:
+                    fine = False
+                    break
+                length = at - 1 - start
+                if field == identity and (
+                    length != key_end - key_begin or not same(data, start, keys, key_begin, key_end)
+                ):
+                    fine = False
+                    break
+                if kind == WORD:
+                    known = False
+                    for word in range(word_ranges[field, 0], word_ranges[field, 1]):
+                        word_begin = word_ends[word - 1] if word else 0
+                        if word_ends[word] - word_begin == length and same(
+                            data, start, words, word_begin, word_ends[word]
+                        ):
+                            known = True
+                    if not known:
+                        fine = False
+                        break
+                value = np.int64(start << LENGTH_BITS | length)
+            elif kind == FLAG:
+                if not (same(data, at, TRUE, 0, 4) if sign == T else same(data, at, FALSE, 0, 5)):
+                    fine = False
+                    break
+                at += 4 if sign == T else 5
+                value = np.int64(YES if sign == T else NOT)
+            elif kind == MOMENT:
+                micros, at = moment(data, at) if at + LONGEST_MOMENT <= end and sign == QUOTE else (0, -1)
+                if at < 0:
+                    fine = False
+                    break
+                value = np.int64(micros // 1000 + _POSTGRES_EPOCH_MS)
+            else:
+                mantissa, decimals, at, negative = number(data, at, end)
+                if (
+                    at < 0
+                    or (negative and limits[field] != ANY)
+                    or (mantissa == 0 and limits[field] == POSITIVE)
+                ):
+                    fine = False
+                    break
+                if kind == INTEGER:
+                    if decimals >= 0:
+                        fine = False
+                        break
+                    value = np.int64(-mantissa if negative else mantissa)
+                else:
+                    if mantissa >= EXACT_BELOW or decimals > EXACT_DIGITS:
+                        fine = False
+                        break
+                    as_float[0] = mantissa / POWERS[max(decimals, 0)]
+                    if negative:
+                        as_float[0] = -as_float[0]
+                    value = as_bits[0]
+            if slots[field] >= 0:
+                values[slots[field], record] = value
+        plain[record] = fine and at == end - 1 and data[at] == END
+        begin, key_begin = end, key_end

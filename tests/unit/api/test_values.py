@@ -1,0 +1,62 @@
+"""What a search looks at of a record: machine code and decoding agree, and what is not plain is left to decoding."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.searchable import Searchable, decode_searchable
+from api.values import Values, read, text_at, values_of
+from connectors.records.plain import KIND_OF, TEXT, WORD
+from schemas.stone import Stone, encode
+from tests.unit.schemas.stones import any_stones, make_stone
+
+
+def told(values: Values) -> dict[str, list[object]]:
+    """Every attribute's numbers, texts as texts."""
+    return {
+        name: [text_at(values.data, span) for span in values.whole(name).tolist()]
+        if KIND_OF[name] in (TEXT, WORD)
+        else values.whole(name).tolist()
+        for name in Searchable.__struct_fields__
+    }
+
+
+@given(st.lists(any_stones(), max_size=5))
+def test_machine_code_and_decoding_give_the_same(stones: list[Stone]) -> None:
+    records = [encode(stone) for stone in stones]
+    values, failures = read(records, [stone.id.encode() for stone in stones])
+    assert not failures
+    assert told(values) == told(values_of([decode_searchable(record) for record in records]))
+
+
+def test_numbers_are_what_the_record_says() -> None:
+    stone = make_stone(carat=1.25, treated=True, rating=None, color="D", table_percent=None)
+    values, _ = read([encode(stone)], [stone.id.encode()])
+    assert values.decimals("carat").tolist() == [1.25]
+    assert np.isnan(values.decimals("table_percent")).all()
+    assert values.whole("price_cents").tolist() == [stone.price_cents]
+    assert values.whole("updated_at").tolist() == [int(stone.updated_at.timestamp() * 1000)]
+    assert (values.text("color", 0), values.text("cut", 0)) == ("D", None)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"",
+        b"{",
+        b"<html>",
+        encode(make_stone())[:-1],
+        encode(make_stone()).replace(b'"lab_grown":false', b'"lab_grown":fals'),
+        encode(make_stone()).replace(b'"carat":1.01', b'"carat":"1.01"'),
+        encode(make_stone()).replace(b'"shape":"ROUND"', b'"shape":null'),
+        encode(make_stone()).replace(b'"ROUND"', b'"RO\xffD"'),
+        encode(make_stone(id="nivoda-natural:2")),
+    ],
+)
+def test_what_cannot_be_read_says_why_and_spoils_no_other(bad: bytes) -> None:
+    key, good = make_stone().id.encode(), make_stone(id="nivoda-natural:9", color="E", girdle="é")
+    values, failures = read([bad, encode(good), bad], [key, good.id.encode(), key])
+    assert sorted(failures) == [0, 2]
+    assert str(failures[0])
+    assert told(values.part([1])) == told(values_of([decode_searchable(encode(good))]))
