@@ -7,7 +7,8 @@ tutorial gives (`bench.plain_pipeline`: a Faust event, a Faust send and an upser
 on the same servers.
 
 The clock starts when the first output record is created and stops when the API has every stone in memory and the sink
-has nothing left to write; the stones of the first batch, worked on before the clock started, do not count.
+has nothing left to write; the stones of the first batch, worked on before the clock started, do not count. Processor
+time is what was used while the clock ran.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import psutil
 from confluent_kafka import Message
 from confluent_kafka.admin import NewTopic
 
+from bench.accounts import Account, Accounts
 from drills.raw_writer import RawWriter
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
@@ -41,6 +43,7 @@ PAGE_SIZE: Final = 50
 PLAIN_STONES: Final = 6_000
 GOAL_STONES_PER_S: Final = 25_000
 GOAL_RATIO: Final = 8
+_WORTH_TELLING_S: Final = 0.05
 STAGES: Final = ("process", "sink", "postgres", "api", "kafka")
 
 
@@ -85,21 +88,22 @@ def _replay(stage: Stage, pages: list[tuple[str, bytes]]) -> float:
         stage.start(name)
     for name in ("sink", "api"):
         stage.wait_ready(name)
-    before = _usage(stage)
-    stage.start("process")
     items = sum(body.count(b'"certificate":') for _, body in pages)
-    stage.wait(
-        lambda: stage.metric("process", "adamas_process_items_total") >= items, 120, "process", "process"
-    )
-    processed_at = time.time()
-    stones = int(stage.metric("process", "adamas_process_items_total", outcome="canonical"))
-    stage.wait(lambda: stage.metric("api", "adamas_api_stones") >= stones, 120, "the API", "api")
-    searchable_at = time.time()
-    stage.wait(lambda: stage.lag("adamas-sink") == 0, 120, "the sink", "sink")
-    stored_at = time.time()
-    after = _usage(stage)
+    with Accounts(lambda: stage.pids) as accounts:
+        stage.start("process")
+        stage.wait(
+            lambda: stage.metric("process", "adamas_process_items_total") >= items, 120, "process", "process"
+        )
+        processed_at = time.time()
+        stones = int(stage.metric("process", "adamas_process_items_total", outcome="canonical"))
+        stage.wait(lambda: stage.metric("api", "adamas_api_stones") >= stones, 120, "the API", "api")
+        searchable_at = time.time()
+        stage.wait(lambda: stage.lag("adamas-sink") == 0, 120, "the sink", "sink")
+        stored_at = time.time()
+    memory = _memory(stage)
     started_at = _first_record_at(stage)
-    _print_usage(before, after, started_at, processed_at, searchable_at, stored_at)
+    used = accounts.between(started_at, max(searchable_at, stored_at))
+    _print_usage(used, memory, stones, started_at, processed_at, searchable_at, stored_at)
     for name in ("process", "sink", "api"):
         stage.children[name].stop(30)
     counted = stones - BATCH_PAGES * PAGE_SIZE
@@ -119,35 +123,45 @@ def _first_record_at(stage: Stage) -> float:
     return min(first) / 1000
 
 
-def _usage(stage: Stage) -> dict[str, tuple[float, float]]:
-    """CPU seconds so far and MiB (shared pages counted once) of each process, children included."""
+def _memory(stage: Stage) -> dict[str, float]:
+    """MiB of each process, children included, shared pages counted once."""
     found = {}
     for name, pid in stage.pids.items():
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        times = [process.cpu_times() for process in family]
-        # Postgres' finished workers are in their parent's account.
-        seconds = sum(t.user + t.system for t in times) + times[0].children_user + times[0].children_system
-        found[name] = (seconds, sum(process.memory_full_info().pss for process in family) / 2**20)
+        found[name] = sum(process.memory_full_info().pss for process in family) / 2**20
     return found
 
 
 def _print_usage(
-    before: dict[str, tuple[float, float]],
-    after: dict[str, tuple[float, float]],
+    used: Account,
+    memory: dict[str, float],
+    stones: int,
     started_at: float,
     processed_at: float,
     searchable_at: float,
     stored_at: float,
 ) -> None:
     elapsed_s = max(searchable_at, stored_at) - started_at
-    used = {name: after[name][0] - before.get(name, (0.0, 0.0))[0] for name in STAGES}
     for name in STAGES:
-        print(f"  {name:9} {used[name]:6.1f} CPU s {after[name][1]:7.0f} MiB")
-    busiest = max(used, key=lambda name: used[name])
+        threads = sorted(
+            ((key.partition("/")[2], seconds) for key, seconds in used.items() if key.startswith(f"{name}/")),
+            key=lambda thread: -thread[1],
+        )
+        told = ", ".join(
+            f"{thread} {seconds * 1e6 / stones:.1f}"
+            for thread, seconds in threads
+            if seconds > _WORTH_TELLING_S
+        )
+        print(
+            f"  {name:9} {used[name]:5.1f} CPU s = {used[name] * 1e6 / stones:5.1f} us a stone"
+            f" {memory[name]:7.0f} MiB  {told}"
+        )
+    busiest = max(STAGES, key=lambda name: used[name])
+    total_s = sum(used[name] for name in STAGES)
     print(
         f"  processed after {processed_at - started_at:.1f} s, searchable {searchable_at - started_at:.1f} s, "
-        f"in Postgres {stored_at - started_at:.1f} s; {sum(used.values()) / elapsed_s:.2f} cores busy "
-        f"(the starts included); limited by {busiest}"
+        f"in Postgres {stored_at - started_at:.1f} s; {total_s * 1e6 / stones:.1f} us a stone, "
+        f"{total_s / elapsed_s:.2f} cores busy; limited by {busiest}"
     )
 
 

@@ -1,0 +1,94 @@
+"""Processor time of processes over a stretch of time that is known only afterwards.
+
+A thread of its own notes it every fifth of a second; what was used between two moments is read off between the notes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Event, Thread
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
+
+_EVERY_S: Final = 0.2
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PYTHON: Final = ("process", "sink", "api")
+
+Account = dict[str, float]
+"""CPU seconds so far by name; `name/thread` for the threads of a process that are worth telling apart."""
+
+
+class Accounts:
+    """Use it as a context: notes are taken until it is left.
+
+    Args:
+        pids: the processes to note, by name; asked anew every time.
+    """
+
+    def __init__(self, pids: Callable[[], Mapping[str, int]]) -> None:
+        self._pids = pids
+        self._notes: list[tuple[float, Account]] = []
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="accounts", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def between(self, begin_s: float, end_s: float) -> Account:
+        """CPU seconds used between two moments (seconds since 1970) by each process and thread."""
+        begin, end = self._at(begin_s), self._at(end_s)
+        return {name: seconds - begin.get(name, 0.0) for name, seconds in end.items()}
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            self._notes.append((time.time(), self._note()))
+
+    def _note(self) -> Account:
+        account: Account = {}
+        for name, pid in self._pids().items():
+            try:
+                family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+                times = [process.cpu_times() for process in family]
+                if name in _PYTHON:
+                    account.update(_threads(name, pid))
+            except (psutil.NoSuchProcess, OSError):
+                continue
+            # Postgres' finished workers are in their parent's account.
+            ended = times[0].children_user + times[0].children_system
+            account[name] = sum(t.user + t.system for t in times) + ended
+        return account
+
+    def _at(self, moment_s: float) -> Account:
+        """The account of a moment, on the straight line between the notes around it."""
+        after = min(bisect_left(self._notes, moment_s, key=lambda note: note[0]), len(self._notes) - 1)
+        (late_s, late), (early_s, early) = self._notes[after], self._notes[max(0, after - 1)]
+        share = 1.0 if late_s == early_s else min(1.0, (moment_s - early_s) / (late_s - early_s))
+        return {
+            name: early.get(name, 0.0) + share * (seconds - early.get(name, 0.0))
+            for name, seconds in late.items()
+        }
+
+
+def _threads(name: str, pid: int) -> Account:
+    """By what the kernel calls a thread; the process's first thread is `main`."""
+    account: Account = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        before, _, after = (task / "stat").read_text().rpartition(")")
+        thread = "main" if task.name == str(pid) else before.partition("(")[2]
+        fields = after.split()
+        key = f"{name}/{thread}"
+        account[key] = account.get(key, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS
+    return account
