@@ -46,8 +46,17 @@ _DERIVED: Final[dict[str, Callable[[Content], Any]]] = {
     "type": stone_type,
     "cost_per_carat_cents": cost_per_carat_cents,
 }
-assert _DERIVED.keys() == DERIVED.keys()
+_DERIVED_FROM: Final = {
+    "type": ("color", "fancy_color", "lab_grown"),
+    "cost_per_carat_cents": ("cost_cents", "carat"),
+}
+assert _DERIVED.keys() == DERIVED.keys() == _DERIVED_FROM.keys()
 _READERS: Final = {f"read_{name}": read for name, read in _DERIVED.items()}
+
+
+def fields_read(attribute: str) -> tuple[str, ...]:
+    """The fields of a content that a condition on an attribute looks at."""
+    return _DERIVED_FROM.get(attribute, (attribute,))
 
 
 def compile_cases(cases: Sequence[Case[ResultT]], otherwise: Match[ResultT]) -> Match[ResultT]:

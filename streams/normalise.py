@@ -21,6 +21,7 @@ from schemas.errors import Invalid
 from schemas.feeds import FEEDS, FeedInfo, stone_id
 from schemas.stone import Content
 from streams.pages import PageReader
+from streams.transcription.transcriber import transcriber
 
 _MEMO_SIZE: Final = 50_000
 _VALUES_COUNTED: Final = 50
@@ -57,11 +58,13 @@ class Normaliser:
         content: the compiled function: vendor item to `Content`; raises `Invalid` with the vendor's path.
         content_of_plain: the same for an item from a page that `is_plain`, a third faster.
         source: the Python that `content` was compiled from.
+        transcriber: makes most items of a page that `is_plain` into encoded contents; null where the table is beyond it.
     """
 
     def __init__(self, table: tuple[Row, ...], version: int, feed: FeedInfo, form: Form) -> None:
         check_total(table)
         self.pages = PageReader(form)
+        self.transcriber = transcriber(table, feed, form.item)
         self.version = version
         self.unknown = UnknownValues()
         names: dict[str, Any] = {

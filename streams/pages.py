@@ -37,7 +37,7 @@ class PageReader:
             items = self._found(self._decode(page))
         except msgspec.ValidationError:
             # Some item (or the envelope: then the split fails as well, and says so) is of an unexpected form.
-            return [self._item(item) for item in self.split(page)]
+            return [self.item(item) for item in self.split(page)]
         except UNREADABLE as error:
             raise _unreadable(error) from error
         if None in items:
@@ -58,6 +58,17 @@ class PageReader:
             raise _unreadable(error) from error
         return [bytes(item) for item in self._found(reply)]
 
+    def item(self, item: bytes) -> Any:
+        """One item of a page from its bytes; an `Invalid` where it is not of an item's form."""
+        if item == b"null":
+            return _NULL_ITEM
+        try:
+            return self._decode_item(item)
+        except msgspec.ValidationError as error:
+            return Invalid(_path(error) or "item", _rule(error), "wrong_type")
+        except UNREADABLE as error:
+            return Invalid("item", f"is not readable: {error}", "not_json")
+
     def stone(self, item: bytes) -> str | None:
         """The vendor's id of the stone, read from an item that may be wrong in every other way."""
         try:
@@ -70,16 +81,6 @@ class PageReader:
         if items is None:
             raise Invalid(self.form.place, "must be a list of items", "bad_envelope")
         return items
-
-    def _item(self, item: bytes) -> Any:
-        if item == b"null":
-            return _NULL_ITEM
-        try:
-            return self._decode_item(item)
-        except msgspec.ValidationError as error:
-            return Invalid(_path(error) or "item", _rule(error), "wrong_type")
-        except UNREADABLE as error:
-            return Invalid("item", f"is not readable: {error}", "not_json")
 
 
 _NULL_ITEM: Final = Invalid("items[]", "must not be null", "null_item")

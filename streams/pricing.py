@@ -5,13 +5,13 @@ What a row means is said in `schemas.ruleset`, how its conditions are compiled i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
 
-from schemas.conditions import TYPES
+from schemas.conditions import TYPES, conditions_in
 from schemas.ruleset import (
     HOME_CURRENCY,
     RATE_ONE,
@@ -25,7 +25,7 @@ from schemas.ruleset import (
     Terms,
 )
 from schemas.stone import Content
-from streams.matching import Case, Match, compile_cases, stone_type
+from streams.matching import Case, Match, compile_cases, fields_read, stone_type
 
 SCALE: Final = WHOLE_BPS * RATE_ONE
 """A cost times (10 000 + margin) times rate is a price in this many parts of a minor unit."""
@@ -69,10 +69,12 @@ class PriceBook:
         number: the rule set's number.
         margin: the compiled function: content to the margin that holds for it.
         rating: content to the rating that holds for it, 1 to 10, or null.
+        reads: the fields of a content that both may look at.
     """
 
     def __init__(self, published: PublishedRuleSet) -> None:
         self.number = published.number
+        self.reads = frozenset(_reads(sides(published)))
         at_ms, share, rest = published.counted_at, published.share_bps, published.rest
         self.margin = compile_margins(published.content, published.rate, at_ms)
         self.rating = compile_ratings(published.content, at_ms)
@@ -160,6 +162,17 @@ def price_function(terms: Terms, ppm: int) -> Callable[[int], int]:
         return limited if limited > floor else floor
 
     return price
+
+
+def _reads(sides: Sequence[Side]) -> Iterator[str]:
+    yield from fields_read("type")
+    for side in sides:
+        for row in (*side.content.rules, *side.content.ratings.rules):
+            for name, _ in conditions_in(row.when):
+                yield from fields_read(name)
+    if len(sides) > 1:
+        # Which of them holds is decided by the stone itself.
+        yield "id"
 
 
 def margin_of(name: str, terms: Terms, content: RuleSet, rate: Rate | None) -> Margin:

@@ -146,6 +146,7 @@ class Process:
         watching = asyncio.create_task(self.gate.serve())
         self._pace.start()
         try:
+            await asyncio.to_thread(self._warm_up)
             await self._until_ready(stop)
             await asyncio.to_thread(self._settle_beginning)
             _tune_collector()
@@ -170,6 +171,12 @@ class Process:
             self._raise_failures()
             await asyncio.sleep(_WAIT_S)
         log.info("process.loaded", stones=len(self.memory), repairs=len(self.memory.repairs))
+
+    def _warm_up(self) -> None:
+        """Have the kernels ready before the first page: compiling them anew takes seconds."""
+        for normaliser in self._normalisers.values():
+            if normaliser.transcriber is not None:
+                normaliser.transcriber.transcribe([], [])
 
     def _settle_beginning(self) -> None:
         # The raw log has the canonical topic's partitions.

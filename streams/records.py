@@ -15,35 +15,42 @@ import msgspec
 from schemas.stone import Cause, Content
 from streams.pricing import Margin
 
-_TAIL: Final = (
-    b'%b,"price_cents":%d,"currency":%b,"rule":%b,"rules_version":%d,"rating":%b,"updated_at":%b,"seq":%d'
-    b',"mapper_version":%d,"content_hash":"%b","cause":"%b","margin_bps":%d,"rate_id":%b,"previous_price_cents":%b'
-    b',"run":%b,"raw_offset":%d}'
+_RECORD: Final = b'%b,"price_cents":%d%b%016x%b'
+_BEFORE_HASH: Final = (
+    b',"currency":%b,"rule":%b,"rules_version":%d,"rating":%b,"updated_at":%b,"seq":%d,"mapper_version":%d'
+    b',"content_hash":"'
+)
+_AFTER_HASH: Final = (
+    b'","cause":"%b","margin_bps":%d,"rate_id":%b,"previous_price_cents":%b,"run":%b,"raw_offset":%d}'
 )
 _CAUSES: Final = {cause: cause.value.encode() for cause in Cause}
+_UNSIGNED: Final = (1 << 64) - 1
 _decode_content: Final = msgspec.json.Decoder(Content).decode
 
 
-def canonical(
-    content_json: bytes,
-    *,
-    price_cents: int,
+def canonical(content_json: bytes, price_cents: int, content_hash: int, around: tuple[bytes, bytes]) -> bytes:
+    """The record's bytes. The hash is signed, 64 bits; for `around` see `around_hash`."""
+    before, after = around
+    return _RECORD % (content_json[:-1], price_cents, before, content_hash & _UNSIGNED, after)
+
+
+def around_hash(
     margin: Margin,
     rules: int,
     rating: int | None,
     updated_ms: int,
     seq: int,
     mapper: int,
-    hash_hex: str,
     cause: Cause,
     previous_price_cents: int | None,
     run_json: bytes,
     raw_offset: int,
-) -> bytes:
-    """The record's bytes. `run_json` is a JSON text, quotes included."""
-    return _TAIL % (
-        content_json[:-1],
-        price_cents,
+) -> tuple[bytes, bytes]:
+    """What stands before a record's hash, from the currency on, and behind it.
+
+    `run_json` is a JSON text, quotes included.
+    """
+    before = _BEFORE_HASH % (
         margin.currency_json,
         margin.rule_json,
         rules,
@@ -51,7 +58,8 @@ def canonical(
         moment_json(updated_ms),
         seq,
         mapper,
-        hash_hex.encode(),
+    )
+    after = _AFTER_HASH % (
         _CAUSES[cause],
         margin.bps,
         margin.rate_json,
@@ -59,6 +67,7 @@ def canonical(
         run_json,
         raw_offset,
     )
+    return before, after
 
 
 def _optional(number: int | None) -> bytes:

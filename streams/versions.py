@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.stone import CONTENT_HASH_BYTES, Cause, Content
+from schemas.stone import CONTENT_HASH_BYTES, Cause
 from streams.memory import Version
 from streams.owner import Fact
 from streams.pricing import Margin
-from streams.records import canonical, content_json
+from streams.records import around_hash, canonical, content_json
+
+_around_page: Final = lru_cache(maxsize=256)(around_hash)
+"""It is the same for most new stones of a page."""
 
 
 class Ready(NamedTuple):
-    """Content with what is needed to write it."""
+    """Content with what is needed to write it; its hash is signed, 64 bits."""
 
-    content: Content
+    id: str
+    cost_cents: int
     json: bytes
-    digest: bytes
+    content_hash: int
     margin: Margin
     rating: int | None
+
+
+def hash_of(content_json: bytes) -> int:
+    """The hash of an encoded content as a signed integer; in a record it stands as hex digits."""
+    return int.from_bytes(blake2b(content_json, digest_size=CONTENT_HASH_BYTES).digest(), "big", signed=True)
 
 
 def version_of(
     made: Ready,
     fact: Fact,
-    *,
     cause: Cause,
     previous_price_cents: int | None,
     price: int,
@@ -35,34 +45,31 @@ def version_of(
     run_json: bytes | None = None,
 ) -> Version:
     """The version that content under a fact's numbers becomes, its record included; times in ms since 1970."""
-    body = canonical(
-        made.json,
-        price_cents=price,
-        margin=made.margin,
-        rules=fact.rules,
-        rating=made.rating,
-        updated_ms=updated_ms,
-        seq=fact.seq,
-        mapper=fact.mapper,
-        hash_hex=made.digest.hex(),
-        cause=cause,
-        previous_price_cents=previous_price_cents,
-        run_json=run_json or msgspec.json.encode(run),
-        raw_offset=fact.raw_offset,
+    seq, mapper, rules, raw_offset, *_ = fact
+    around = _around_page(
+        made.margin,
+        rules,
+        made.rating,
+        updated_ms,
+        seq,
+        mapper,
+        cause,
+        previous_price_cents,
+        run_json or msgspec.json.encode(run),
+        raw_offset,
     )
-    content_hash = int.from_bytes(made.digest, "big", signed=True)
     return Version(
-        id=made.content.id,
-        seq=fact.seq,
-        mapper=fact.mapper,
-        rules=fact.rules,
-        content_hash=content_hash,
-        price_cents=price,
-        updated_ms=updated_ms,
-        raw_offset=fact.raw_offset,
-        run=run,
-        changed=cause is not Cause.SEEN,
-        body=body,
+        made.id,
+        seq,
+        mapper,
+        rules,
+        made.content_hash,
+        price,
+        updated_ms,
+        raw_offset,
+        run,
+        cause is not Cause.SEEN,
+        canonical(made.json, price, made.content_hash, around),
     )
 
 
@@ -78,21 +85,19 @@ def repriced(version: Version, given: Given, number: int, now_ms: int) -> Versio
     """A version in stock under a newer rule set; everything but rule and price stays as it is. Time in ms since 1970."""
     assert version.body is not None
     updated_ms = now_ms if given.price_cents != version.price_cents else version.updated_ms
-    body = canonical(
-        content_json(version.body),
-        price_cents=given.price_cents,
-        margin=given.margin,
-        rules=number,
-        rating=given.rating,
-        updated_ms=updated_ms,
-        seq=version.seq,
-        mapper=version.mapper,
-        hash_hex=version.content_hash.to_bytes(CONTENT_HASH_BYTES, "big", signed=True).hex(),
-        cause=Cause.REPRICED,
-        previous_price_cents=version.price_cents,
-        run_json=msgspec.json.encode(version.run),
-        raw_offset=version.raw_offset,
+    around = around_hash(
+        given.margin,
+        number,
+        given.rating,
+        updated_ms,
+        version.seq,
+        version.mapper,
+        Cause.REPRICED,
+        version.price_cents,
+        msgspec.json.encode(version.run),
+        version.raw_offset,
     )
+    body = canonical(content_json(version.body), given.price_cents, version.content_hash, around)
     return Version(
         version.id,
         version.seq,

@@ -8,8 +8,7 @@ letters; the stone itself, where it is known, becomes unavailable, because we no
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,10 +20,8 @@ from schemas.feeds import FEEDS, stone_id
 from schemas.headers import from_headers
 from schemas.receipt import Outcome, Receipt, receipt_key
 from schemas.stone import (
-    CONTENT_HASH_BYTES,
     Availability,
     Cause,
-    Content,
     Position,
     encode,
     position_key,
@@ -37,7 +34,9 @@ from streams.owner import Fact, decide
 from streams.pages import UNREADABLE, PageReader
 from streams.pricing import PriceBook
 from streams.records import content_of
-from streams.versions import Ready, version_of
+from streams.terms import TermsOf
+from streams.transcription.transcriber import Encoded
+from streams.versions import Ready, hash_of, version_of
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -96,6 +95,7 @@ class Worker:
         self._normalisers = normalisers
         self._clock = clock
         self._receipted = receipted
+        self._terms: dict[str, TermsOf] = {}
 
     def take(self, raw: RawRecord, book: PriceBook, now_ms: int, out: Outbox) -> None:
         """Add what a raw record gives to the outbox. No input makes it raise."""
@@ -144,20 +144,13 @@ class Worker:
         )
 
     def _page(self, page: _Page, book: PriceBook, out: Outbox) -> None:
-        normaliser = self._normalisers[page.headers.feed]
-        work = normaliser.content_of_plain if is_plain(page.raw.value) else normaliser.content
-        items = [
-            Refusal("decode", item) if isinstance(item, Invalid) else item
-            for item in normaliser.pages.decode(page.raw.value)
-        ]
+        terms = self._terms_of(page.headers.feed, book)
 
-        def prepare(content: Content) -> Ready:
-            json = encode(content)
-            digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
-            return Ready(content, json, digest, book.margin(content), book.rating(content))
+        def prepare(encoded: Encoded) -> Ready:
+            stone, cost_cents, json, *_ = encoded
+            return Ready(stone, cost_cents, json, hash_of(json), *terms(encoded))
 
-        contents = self._stage("normalise", work, items)
-        ready = self._stage("price", prepare, contents)
+        ready = self._stage("price", prepare, self._contents(page, terms.fields))
         ids = self._ids(page, ready)
         outcomes = self._decide(page, ids, ready, book, out)
         stones = tuple(stone and stone.partition(":")[2] for stone in ids)
@@ -166,6 +159,33 @@ class Worker:
         if page.headers.redriven is not None:
             # What an operator sent again says nothing about the feed.
             out.last = None
+
+    def _terms_of(self, feed: str, book: PriceBook) -> TermsOf:
+        terms = self._terms.get(feed)
+        if terms is None or terms.book is not book:
+            terms = self._terms[feed] = TermsOf(book, self._normalisers[feed].transcriber)
+        return terms
+
+    def _contents(self, page: _Page, fields: Sequence[str]) -> list[Any]:
+        """An `Encoded` for each item, or a `Refusal`."""
+        normaliser, value = self._normalisers[page.headers.feed], page.raw.value
+        plain = is_plain(value)
+        read = normaliser.content_of_plain if plain else normaliser.content
+
+        def work(item: Any) -> Encoded:
+            content = read(item)
+            return Encoded(content.id, content.cost_cents, encode(content), content=content)
+
+        if not plain or normaliser.transcriber is None:
+            return self._stage("normalise", work, _refused(normaliser.pages.decode(value)))
+        items = normaliser.pages.split(value)
+        encoded: list[Any] = normaliser.transcriber.transcribe(items, fields)
+        left = [place for place, found in enumerate(encoded) if found is None]
+        if left:
+            read_anew = _refused(map(normaliser.pages.item, map(items.__getitem__, left)))
+            for place, found in zip(left, self._stage("normalise", work, read_anew), strict=True):
+                encoded[place] = found
+        return encoded
 
     def _stage(self, stage: str, work: Callable[[Any], Any], inputs: Sequence[Any]) -> list[Any]:
         """Results in order, a `Refusal` in the place of each that failed here or earlier."""
@@ -190,13 +210,13 @@ class Worker:
 
     def _ids(self, page: _Page, ready: list[Any]) -> list[str | None]:
         if not any(type(made) is Refusal for made in ready):
-            return [made.content.id for made in ready]
+            return [made.id for made in ready]
         reader = self._reader(page)
         parts = reader.split(page.raw.value)
         ids: list[str | None] = []
         for made, part in zip(ready, parts, strict=True):
             if type(made) is not Refusal:
-                ids.append(made.content.id)
+                ids.append(made.id)
                 continue
             vendor_id = reader.stone(part)
             ids.append(stone_id(page.headers.feed, vendor_id) if vendor_id and vendor_id.strip() else None)
@@ -263,8 +283,9 @@ class Worker:
             return
         content = msgspec.structs.replace(content_of(body), availability=Availability.UNAVAILABLE)
         json = encode(content)
-        digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
-        ready = Ready(content, json, digest, book.margin(content), book.rating(content))
+        ready = Ready(
+            *(content.id, content.cost_cents, json, hash_of(json)), book.margin(content), book.rating(content)
+        )
         _write(page, ready, before, out, understood=understood)
 
     def _refuse_record(self, raw: RawRecord, error: Invalid, out: Outbox) -> None:
@@ -337,12 +358,14 @@ class Worker:
             if stone.content.id != stone.id or stone.content.feed != headers.feed:
                 raise Invalid("stones[].content.id", "must be the stone's", "wrong_stone_in_fact")
             json = encode(stone.content)
-            digest = blake2b(json, digest_size=CONTENT_HASH_BYTES).digest()
-            if int.from_bytes(digest, "big", signed=True) == known.content_hash:
+            content_hash = hash_of(json)
+            if content_hash == known.content_hash:
                 continue
             margin = book.margin(stone.content)
             version = version_of(
-                Ready(stone.content, json, digest, margin, book.rating(stone.content)),
+                Ready(
+                    stone.id, stone.content.cost_cents, json, content_hash, margin, book.rating(stone.content)
+                ),
                 Fact(known.seq, known.mapper, max(known.rules, book.number), known.raw_offset, 0),
                 cause=Cause.RESTORED,
                 previous_price_cents=known.price_cents,
@@ -386,6 +409,10 @@ def _may_create(headers: FactHeaders, now_ms: int) -> bool:
     return headers.granted_at is None or now_ms - headers.granted_at <= CREATES_FOR_MS
 
 
+def _refused(items: Iterable[Any]) -> list[Any]:
+    return [Refusal("decode", item) if isinstance(item, Invalid) else item for item in items]
+
+
 def _attempt(stage: str, work: Callable[[Any], Any], given: Any) -> Any:
     if type(given) is Refusal:
         return given
@@ -401,26 +428,17 @@ def _attempt(stage: str, work: Callable[[Any], Any], given: Any) -> Any:
 
 def _write(page: _Page, made: Ready, before: Known | None, out: Outbox, *, understood: bool) -> Outcome:
     """Decide on an item and add what is to be written."""
-    content_hash = int.from_bytes(made.digest, "big", signed=True)
+    content_hash = made.content_hash
     cause, outcome = decide(before, page.fact, content_hash, understood=understood)
     if cause is None:
         return outcome
-    price = made.margin.price(made.content.cost_cents)
+    price = made.margin.price(made.cost_cents)
     previous, updated_ms = None, page.now_ms
     if before is not None and not before.retired:
         previous = before.price_cents
         if price == previous and content_hash == before.content_hash:
             updated_ms = before.updated_ms
-    version = version_of(
-        made,
-        page.fact,
-        cause=cause,
-        previous_price_cents=previous,
-        price=price,
-        updated_ms=updated_ms,
-        run=page.headers.run,
-        run_json=page.run_json,
-    )
+    version = version_of(made, page.fact, cause, previous, price, updated_ms, page.headers.run, page.run_json)
     out.add(page.slot, version)
     return outcome
 

@@ -251,7 +251,7 @@ def test_a_slow_stone_is_a_dead_letter_and_its_neighbors_are_not(monkeypatch: py
         seconds += 1.5 if content.id == STONE else 0.001
         return margin(content)
 
-    log.book.margin = slow_for_one
+    log.book.margin, log.book.reads = slow_for_one, log.book.reads | {"id"}
     out = log.take(raw_page(item(1), item(2), seq=5))
     cause = letter_headers(out)
     assert outcomes_of(out) == [[X, C]]
@@ -274,7 +274,7 @@ def test_a_mistake_of_ours_in_one_stone_is_its_dead_letter() -> None:
             raise ZeroDivisionError
         return margin(content)
 
-    log.book.margin = broken_for_one
+    log.book.margin, log.book.reads = broken_for_one, log.book.reads | {"id"}
     out = log.take(raw_page(item(1), item(2), seq=5))
     assert outcomes_of(out) == [[X, C]]
     assert letter_headers(out).error == "unexpected"

@@ -1,0 +1,54 @@
+"""What a rule set gives the stones of one feed, remembered by the values that it looks at.
+
+Few different values of few attributes decide a margin, so that a stone whose content is bytes need not become an object
+to be priced. Where a rule set looks at anything else (the price, the weight by its range, the stone itself), it does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.stone import Content
+from streams.pricing import Margin, PriceBook
+from streams.records import content_of
+from streams.transcription.transcriber import Encoded, Transcriber
+
+_REMEMBERED: Final = 100_000
+
+Terms = tuple[Margin, int | None]
+"""Margin and rating."""
+
+
+class TermsOf:
+    """One rule set, for one feed.
+
+    Args:
+        book: the rule set.
+        transcriber: what encodes the feed's items; none for a feed whose items are always objects.
+
+    Attributes:
+        book: the rule set.
+        fields: the learned fields that decide; those that `Encoded.entries` must tell apart.
+    """
+
+    def __init__(self, book: PriceBook, transcriber: Transcriber | None) -> None:
+        self.book = book
+        learned = transcriber.learned if transcriber is not None else frozenset()
+        constant = transcriber.constant if transcriber is not None else frozenset()
+        self._remembers = book.reads <= learned | constant
+        self.fields = sorted(book.reads & learned) if self._remembers else []
+        self._known: dict[bytes, Terms] = {}
+
+    def __call__(self, encoded: Encoded) -> Terms:
+        """What holds for a stone."""
+        if not self._remembers or encoded.content is not None:
+            return self._look(encoded.content or content_of(encoded.json))
+        terms = self._known.get(encoded.entries)
+        if terms is None:
+            terms = self._look(content_of(encoded.json))
+            if len(self._known) < _REMEMBERED:
+                self._known[encoded.entries] = terms
+        return terms
+
+    def _look(self, content: Content) -> Terms:
+        return self.book.margin(content), self.book.rating(content)

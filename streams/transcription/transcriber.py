@@ -1,0 +1,404 @@
+"""A mapping's table made into a plan for the kernel, and what is learned of a vendor's values on the way.
+
+The mapping's parsers stay the one truth: the kernel asks what a value's bytes become the first time it meets them, and
+the parser answers. What a parser does not know, refuses, or would have counted is never learned, so that such an item
+always goes the plain way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.feeds.table import Integer, Refused, Row, Text, Unknown, Url
+from schemas.feeds import FeedInfo, stone_id
+from schemas.stone import Content
+from streams.transcription import kernel
+from streams.transcription.kernel import ABSENT, DONE, LEFT, WAITING, Given, Plan, Table
+
+MOST_LEARNED: Final = 200_000
+"""Values of all fields together: a vendor's free texts cannot fill the memory."""
+_LONGEST_VALUE: Final = 200
+_LONGEST_OF_TEXT: Final = 20
+"""Of a text that is unique to a stone only the short ones, words for nothing among them, are worth learning."""
+_ASKED_AT_ONCE: Final = 512
+_FIELDS: Final = Content.__struct_fields__
+_KINDS: Final = {
+    type(None): kernel.NULL,
+    bool: kernel.FALSE_TRUE,
+    int: kernel.WHOLE,
+    float: kernel.WHOLE | kernel.DECIMAL,
+    str: kernel.STRING,
+}
+
+
+class Encoded(NamedTuple):
+    """A content as it stands in a record.
+
+    Attributes:
+        json: the encoded `Content`.
+        entries: where it never was an object, what gave the learned fields that were asked for: equal bytes, equal values.
+        content: the object, where it was one.
+    """
+
+    id: str
+    cost_cents: int
+    json: bytes
+    entries: bytes = b""
+    content: Content | None = None
+
+
+class _NotExpressible(Exception):
+    """The table or the vendor's item holds something that the kernel has no words for."""
+
+
+class Transcriber:
+    """For one feed's pages.
+
+    Args:
+        table: the feed's mapping.
+        feed: the feed.
+        item: the vendor's item.
+
+    Attributes:
+        learned: the fields that `Encoded.entries` can tell apart.
+        constant: the fields that are the same for all stones of the feed.
+    """
+
+    def __init__(self, table: Sequence[Row], feed: FeedInfo, item: type[msgspec.Struct]) -> None:
+        rows = {row.field: row for row in table}
+        self._rows = [rows[field] for field in _FIELDS]
+        keys = _Keys(item)
+        self._sources = [
+            (place, keys.numbers[path])
+            for place, row in enumerate(self._rows)
+            if row.parser is not None
+            for path in row.sources
+        ]
+        self._decoders = [msgspec.json.Decoder(keys.hints[key]) for _, key in self._sources]
+        self.plan = self._plan(keys, feed)
+        self.learned, self.constant = (
+            frozenset(field for field, own in zip(_FIELDS, self.plan.kinds, strict=True) if own == kind)
+            for kind in (kernel.LEARNED, kernel.CONSTANT)
+        )
+        self._known = _Learned(len(self._sources), len(_FIELDS))
+        self._given = self._room(64, 1 << 16)
+
+    def transcribe(self, items: Sequence[bytes], fields: Sequence[str]) -> list[Encoded | None]:
+        """The contents of a page's items, in order; null for one that must go the plain way.
+
+        Args:
+            items: valid JSON, and plain (`streams.normalise.is_plain`).
+            fields: learned fields; `entries` tells those apart.
+        """
+        count = len(items)
+        whole = b"".join(items)
+        data = np.frombuffer(whole, np.uint8)
+        item_ends = np.cumsum(np.fromiter(map(len, items), np.int64, count))
+        given = self._given = self._enough(count, len(whole))
+        given.states[:count] = WAITING
+        given.counts[1] = 0
+        kernel.transcribe(data, item_ends, self.plan, self._known.table, given)
+        while given.counts[0] and self._learn(whole, given):
+            given = self._given = self._enough(count, len(whole))
+            kernel.transcribe(data, item_ends, self.plan, self._known.table, given)
+        contents = given.contents[: given.counts[1]].tobytes()
+        entries = given.entries[:count, [_FIELDS.index(field) for field in fields]].tobytes()
+        width = 4 * len(fields)
+        return [
+            Encoded(
+                contents[id_begin:id_end].decode(),
+                cost_cents,
+                contents[begin:end],
+                entries[place * width : (place + 1) * width],
+            )
+            if state == DONE
+            else None
+            for place, (state, (begin, end), (id_begin, id_end), cost_cents) in enumerate(
+                zip(
+                    given.states[:count].tolist(),
+                    given.spans[:count].tolist(),
+                    given.ids[:count].tolist(),
+                    given.prices[:count].tolist(),
+                    strict=True,
+                )
+            )
+        ]
+
+    def _learn(self, whole: bytes, given: Given) -> bool:
+        """Learn what the kernel asked for; whether it is worth asking it again."""
+        asked = given.asked[: given.counts[0]].tolist()
+        learned = False
+        answers: dict[tuple[int, bytes | None], bool] = {}
+        for source, begin, end, item in asked:
+            value = None if begin == ABSENT else whole[begin:end]
+            known = answers.get((source, value))
+            if known is None:
+                known = answers[source, value] = self._learn_one(source, value)
+            if known:
+                learned = True
+            else:
+                given.states[item] = LEFT
+        return learned
+
+    def _learn_one(self, source: int, value: bytes | None) -> bool:
+        field = self._sources[source][0]
+        row = self._rows[field]
+        longest = _LONGEST_VALUE if self.plan.kinds[field] == kernel.LEARNED else _LONGEST_OF_TEXT
+        if row.parser is None or (value is not None and len(value) > longest):
+            return False
+        try:
+            given = None if value is None else self._decoders[source].decode(value)
+            parsed = row.parser.parse(given)
+        except (msgspec.DecodeError, Unknown, Refused, ArithmeticError, ValueError):
+            # The plain way meets it again, and says so where it belongs.
+            return False
+        if parsed is None and row.required:
+            return False
+        text = _head(field) + msgspec.json.encode(parsed)
+        return self._known.add(source, field, value, text, is_null=parsed is None)
+
+    def _enough(self, count: int, size: int) -> Given:
+        needed = size + count * (self._most_of_item + int(self._known.longest.sum()))
+        if count <= len(self._given.states) and needed <= len(self._given.contents):
+            return self._given
+        larger = self._room(max(count, len(self._given.states)), max(2 * needed, len(self._given.contents)))
+        pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(larger, self._given, strict=True)
+        for array, kept in pairs:
+            array[: len(kept)] = kept
+        return larger
+
+    def _room(self, count: int, size: int) -> Given:
+        return Given(
+            states=np.zeros(count, np.int64),
+            contents=np.empty(size, np.uint8),
+            spans=np.zeros((count, 2), np.int64),
+            ids=np.zeros((count, 2), np.int64),
+            prices=np.zeros(count, np.int64),
+            entries=np.full((count, len(_FIELDS)), ABSENT, np.int32),
+            asked=np.zeros((_ASKED_AT_ONCE, 4), np.int64),
+            counts=np.zeros(2, np.int64),
+        )
+
+    def _plan(self, keys: _Keys, feed: FeedInfo) -> Plan:
+        heads = [_head(place) for place in range(len(_FIELDS))]
+        constants = [
+            head + _constant(row, feed) if row.parser is None else b""
+            for head, row in zip(heads, self._rows, strict=True)
+        ]
+        prefix = msgspec.json.encode(stone_id(feed.name, ""))[1:-1]
+        self._most_of_item = sum(map(len, heads)) + sum(map(len, constants)) + len(prefix) + 2
+        kinds = [_kind(row) for row in self._rows]
+        price, identity = _FIELDS.index("cost_cents"), _FIELDS.index("id")
+        if (
+            kinds[price] != kernel.INTEGER
+            or _limits(self._rows[price])[0] < 0
+            or kinds[identity] != kernel.TEXT
+        ):
+            raise _NotExpressible("the price must be a number as it is, the id a text as it is")
+        begins = [sum(place < field for place, _ in self._sources) for field in range(len(_FIELDS) + 1)]
+        return Plan(
+            keys=_bytes(keys.names),
+            key_ends=_ends(keys.names),
+            key_ranges=np.array(keys.ranges, np.int64),
+            key_struct=np.array(keys.structs, np.int64),
+            key_kinds=np.array(keys.kinds, np.int64),
+            key_needed=np.array(keys.needed, np.bool_),
+            heads=_bytes(heads),
+            head_ends=_ends(heads),
+            kinds=np.array(kinds, np.int64),
+            limits=np.array([_limits(row) for row in self._rows], np.int64),
+            sources=np.array(list(pairwise(begins)), np.int64),
+            source_keys=np.array([key for _, key in self._sources], np.int64),
+            constants=_bytes(constants),
+            constant_ends=_ends(constants),
+            price=price,
+            identity=identity,
+            prefix=_bytes([prefix]),
+        )
+
+
+def transcriber(table: Sequence[Row], feed: FeedInfo, item: type[msgspec.Struct]) -> Transcriber | None:
+    """A feed's transcriber; null where its table or its item holds what the kernel has no words for."""
+    try:
+        return Transcriber(table, feed, item)
+    except _NotExpressible:
+        return None
+
+
+class _Learned:
+    """The table of what was learned, as it grows."""
+
+    def __init__(self, sources: int, fields: int) -> None:
+        self.longest = np.zeros(fields, np.int64)
+        self._count = 0
+        self.table = Table(
+            slots=np.full(1 << 12, ABSENT, np.int64),
+            hashes=np.zeros(1 << 11, np.uint64),
+            sources=np.zeros(1 << 11, np.int64),
+            is_null=np.zeros(1 << 11, np.bool_),
+            values=np.zeros(1 << 15, np.uint8),
+            value_ends=np.zeros(1 << 11, np.int64),
+            texts=np.zeros(1 << 15, np.uint8),
+            text_ends=np.zeros(1 << 11, np.int64),
+            nulls=np.full(sources, ABSENT, np.int64),
+        )
+
+    def add(self, source: int, field: int, value: bytes | None, text: bytes, *, is_null: bool) -> bool:
+        """Learn one value; false where there is no more room."""
+        entry = self._count
+        if entry >= MOST_LEARNED:
+            return False
+        table = self._with_room(len(value or b""), len(text))
+        hashed = kernel.hash_of(source, value or b"")
+        table.hashes[entry], table.sources[entry], table.is_null[entry] = hashed, source, is_null
+        table.value_ends[entry] = _append(table.values, _end(table.value_ends, entry), value or b"")
+        table.text_ends[entry] = _append(table.texts, _end(table.text_ends, entry), text)
+        self._count += 1
+        self.longest[field] = max(self.longest[field], len(text))
+        if value is None:
+            table.nulls[source] = entry
+        else:
+            _place(table.slots, hashed, entry)
+        return True
+
+    def _with_room(self, value: int, text: int) -> Table:
+        table, entry = self.table, self._count
+        if entry == len(table.hashes):
+            slots = np.full(2 * len(table.slots), ABSENT, np.int64)
+            nulls = set(table.nulls.tolist())
+            for known, hashed in enumerate(table.hashes.tolist()):
+                if known not in nulls:
+                    _place(slots, hashed, known)
+            table = table._replace(
+                slots=slots,
+                hashes=_doubled(table.hashes),
+                sources=_doubled(table.sources),
+                is_null=_doubled(table.is_null),
+                value_ends=_doubled(table.value_ends),
+                text_ends=_doubled(table.text_ends),
+            )
+        if _end(table.value_ends, entry) + value > len(table.values):
+            table = table._replace(values=_doubled(table.values))
+        if _end(table.text_ends, entry) + text > len(table.texts):
+            table = table._replace(texts=_doubled(table.texts))
+        self.table = table
+        return table
+
+
+class _Keys:
+    """The keys of an item's structs, numbered; those of one struct lie together.
+
+    Attributes:
+        numbers: path to the number of its last key.
+    """
+
+    def __init__(self, item: type[msgspec.Struct]) -> None:
+        self.names: list[bytes] = []
+        self.ranges: list[tuple[int, int]] = []
+        self.structs: list[int] = []
+        self.kinds: list[int] = []
+        self.needed: list[bool] = []
+        self.hints: list[Any] = []
+        self.numbers: dict[str, int] = {}
+        waiting: list[tuple[str, type[msgspec.Struct], bool]] = [("", item, True)]
+        found = 1
+        for prefix, struct, always in waiting:
+            first = len(self.names)
+            for field in msgspec.structs.fields(struct):
+                path = f"{prefix}{field.name}"
+                inner, kinds = _shape(field.type)
+                # The one struct without which the table refuses an item; see `streams.normalise`.
+                needed = field.required or field.name == "certificate"
+                if needed and not always:
+                    raise _NotExpressible(f"{path} is needed only where there is a {prefix}")
+                self.numbers[path] = len(self.names)
+                self.names.append(field.encode_name.encode())
+                self.kinds.append(kinds)
+                self.needed.append(needed)
+                self.hints.append(field.type)
+                self.structs.append(ABSENT if inner is None else found)
+                if inner is not None:
+                    waiting.append((f"{path}.", inner, needed))
+                    found += 1
+            self.ranges.append((first, len(self.names)))
+
+
+def _shape(hint: Any) -> tuple[type[msgspec.Struct] | None, int]:
+    """The struct inside a type, if there is one, and the kinds of JSON values that are left."""
+    inner, kinds = None, 0
+    for part in get_args(hint) or (hint,):
+        if part in _KINDS:
+            kinds |= _KINDS[part]
+        elif isinstance(part, type) and issubclass(part, msgspec.Struct) and inner is None:
+            inner = part
+        else:
+            raise _NotExpressible(f"a value of type {part!r}")
+    return inner, kinds
+
+
+def _kind(row: Row) -> int:
+    match row.parser:
+        case None:
+            return kernel.CONSTANT
+        case Integer():
+            return kernel.INTEGER
+        case parser if parser.memo:
+            return kernel.LEARNED
+        case Text():
+            return kernel.TEXT
+        case Url():
+            return kernel.ADDRESS
+        case parser:
+            raise _NotExpressible(f"{row.field} is read by {parser!r}")
+
+
+def _limits(row: Row) -> tuple[int, int]:
+    match row.parser:
+        case Text(limit=limit) | Url(limit=limit):
+            return 0, limit
+        case Integer(at_least=low, up_to=high):
+            return low, high
+        case _:
+            return 0, 0
+
+
+def _constant(row: Row, feed: FeedInfo) -> bytes:
+    return msgspec.json.encode(getattr(feed, row.sources[0].removeprefix("feed.")) if row.sources else None)
+
+
+def _head(field: int) -> bytes:
+    return b'%b"%b":' % (b"," if field else b"{", _FIELDS[field].encode())
+
+
+def _bytes(parts: Sequence[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(parts), np.uint8)
+
+
+def _ends(parts: Sequence[bytes]) -> NDArray[np.int64]:
+    return np.cumsum([len(part) for part in parts], dtype=np.int64)
+
+
+def _end(ends: NDArray[np.int64], entry: int) -> int:
+    return int(ends[entry - 1]) if entry else 0
+
+
+def _append(to: NDArray[np.uint8], at: int, value: bytes) -> int:
+    to[at : at + len(value)] = np.frombuffer(value, np.uint8)
+    return at + len(value)
+
+
+def _place(slots: NDArray[np.int64], hashed: int, entry: int) -> None:
+    at = hashed & (len(slots) - 1)
+    while slots[at] != ABSENT:
+        at = (at + 1) & (len(slots) - 1)
+    slots[at] = entry
+
+
+def _doubled(array: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([array, np.zeros_like(array)])
