@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drills.vendor_pages import page_bodies
-from schemas.ruleset import PublishedRuleSet, RuleSet
+from schemas.ruleset import PublishedRuleSet, RuleSet, Side
 from streams.normalise import is_plain
 from streams.outbox import Outbox
 from streams.pricing import PriceBook
@@ -201,7 +201,7 @@ def book(when: dict[str, Any], share_bps: int = 10_000) -> PriceBook:
     return PriceBook(
         PublishedRuleSet(
             number=2, published_at=0, actor="test", reason="test", content=rules, share_bps=share_bps,
-            rest={"number": 1, "content": RuleSet()} if share_bps < 10_000 else None,
+            rest=Side(number=1, content=RuleSet()) if share_bps < 10_000 else None,
         )
     )  # fmt: skip
 
