@@ -22,7 +22,7 @@ from operating.span import Preview, Span
 from runtime import jobs
 from runtime.job_runner import Handler, Task
 from runtime.jobs import Job, State
-from runtime.postgres import Database, Link
+from runtime.postgres import LONG_STATEMENT_TIMEOUT_S, Database, Link
 from runtime.settings import KafkaSettings
 from runtime.tail import Tail
 from schemas.errors import Fatal, Retriable
@@ -113,7 +113,10 @@ class Replay:
         receipts = (await asyncio.to_thread(self._groups.bounds, RECEIPTS.name, slots))[self._span.slot][1]
         await self._sink_reaches(canonical)
         async with self._database.transaction() as link:
-            await link.execute(_KEEP, self._task.job.id, self._span.feed, self._span.start, self._span.end)
+            await link.execute(
+                *(_KEEP, self._task.job.id, self._span.feed, self._span.start, self._span.end),
+                timeout=LONG_STATEMENT_TIMEOUT_S,
+            )
         self._note(canonical_from=canonical, receipts_from=receipts)
 
     async def _sink_reaches(self, offset: int) -> None:

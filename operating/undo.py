@@ -20,7 +20,7 @@ from operating.replay import KIND as REPLAY
 from runtime import jobs
 from runtime.job_runner import Handler, Task
 from runtime.jobs import Job
-from runtime.postgres import Database, Link
+from runtime.postgres import LONG_STATEMENT_TIMEOUT_S, Database, Link
 from runtime.settings import KafkaSettings
 from schemas.errors import Fatal, Invalid
 from schemas.facts import FactHeaders, Kind, Restore, RestoredStone
@@ -88,9 +88,12 @@ def handler(database: Database, kafka: KafkaSettings) -> Handler:
 
 
 async def _to_restore(link: Link, replay: Job) -> list[RestoredStone]:
-    changed = await link.fetch(_CHANGED, replay.id)
+    changed = await link.fetch(_CHANGED, replay.id, timeout=LONG_STATEMENT_TIMEOUT_S)
     request = replay.request
-    created = await link.fetch(_CREATED, replay.id, replay.subject, request["from"], request["to"])
+    created = await link.fetch(
+        *(_CREATED, replay.id, replay.subject, request["from"], request["to"]),
+        timeout=LONG_STATEMENT_TIMEOUT_S,
+    )
     return [
         *(
             RestoredStone(id=row[0], seq=row[1], mapper=row[2], content=_content(json.loads(row[3])))

@@ -13,6 +13,8 @@ from schemas.errors import Retriable
 
 CONNECT_TIMEOUT_S: Final = 5.0
 STATEMENT_TIMEOUT_S: Final = 60.0
+LONG_STATEMENT_TIMEOUT_S: Final = 1800.0
+"""Of a job's statement over a feed's whole stock."""
 
 Link: TypeAlias = asyncpg.Connection
 """What statements are sent over."""
