@@ -183,6 +183,7 @@ SUB_COMMANDS: Mapping[str, tuple[str, str]] = {
     "keys": ("api.keys_command", "Create, list and revoke API keys."),
     "jobs": ("runtime.jobs_command", "Show and cancel long actions."),
     "alerts": ("monitor.alerts_command", "List events, and try whether people can be reached."),
+    "errors": ("runtime.faults_command", "Show what went wrong in our own code, by kind."),
     "lag": ("monitor.lag_command", "Show where every reader of Kafka stands, live."),
     "dead": ("operating.dead_command", "Show, fix, redrive and drop what was refused."),
     "replay": (
@@ -245,7 +246,10 @@ def _serve(name: str, entry: Entry) -> None:
     gc.freeze()
     gc.enable()
     settings = _prepared(name, (*entry.groups, *getattr(module, "SETTINGS", ())))
-    _to_exit_code(lambda: module.run(settings))
+    from runtime import faults
+
+    with faults.kept(settings.postgres.dsn.get_secret_value()):
+        _to_exit_code(lambda: module.run(settings))
 
 
 def _prepared(name: str, groups: Sequence[type[Group]], level: str = "INFO") -> Settings:

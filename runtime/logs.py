@@ -15,6 +15,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from runtime.faults import FAULTS
 from runtime.settings import LogSettings
 
 _WRITTEN_EVERY_S: Final = 0.05
@@ -71,6 +72,7 @@ def _shared() -> list[Processor]:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _add_trace_id,
+        FAULTS.note,
     ]
 
 

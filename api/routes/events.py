@@ -1,4 +1,4 @@
-"""What somebody should know of: events and whom they reached, and a test of the channels."""
+"""What somebody should know of: events and whom they reached, errors of our own code, and a test of the channels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from api.routes.secured import secured
 from api.service import Service
 from connectors.postgres import events
 from operating import alert_test
-from runtime import jobs
+from runtime import faults, jobs
 from schemas.events import Kind
 
 EVENT: Final = {"type": "object", "required": ["id", "at", "severity", "kind", "subject", "text", "reached"]}
 """JSON Schema of an event as it is shown; `connectors.postgres.events.Event` says what its members mean."""
+FAULT: Final = {"type": "object", "required": ["fingerprint", "process", "count", "first_at", "last_at"]}
+"""The same of `runtime.faults.Fault`."""
 
 
 class Test(BaseModel):
@@ -30,7 +32,7 @@ class Test(BaseModel):
 
 
 def events_router(service: Service) -> APIRouter:
-    """The routes under `/v1/events` and `/v1/alerts`."""
+    """The routes under `/v1/events`, `/v1/errors` and `/v1/alerts`."""
     router = APIRouter(prefix="/v1", tags=["operating"])
 
     @router.get(
@@ -50,6 +52,21 @@ def events_router(service: Service) -> APIRouter:
             found = await events.list_events(link, only_open=open, subject=subject, kind=kind, limit=limit)
             reached = await events.reached(link, [event.id for event in found])
         return {"events": [{**asdict(event), "reached": reached.get(event.id, {})} for event in found]}
+
+    @router.get(
+        "/errors",
+        summary="Errors of our own code by kind, the latest first",
+        **secured({"type": "object", "properties": {"errors": {"items": FAULT}}}, 422),
+    )
+    async def errors(
+        request: Request,
+        process: Annotated[str | None, Query(max_length=60, pattern="^[a-z0-9-]+$")] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> dict[str, Any]:
+        await service.authorise(request, Scope.OPERATE)
+        async with service.postgres() as link:
+            found = await faults.listed(link, process=process, limit=limit)
+        return {"errors": [asdict(fault) for fault in found]}
 
     @router.post(
         "/alerts/test",

@@ -1,4 +1,4 @@
-"""What an operator asks the API of events, answered from a real Postgres."""
+"""What an operator asks the API of events and errors, answered from a real Postgres."""
 
 from collections.abc import AsyncIterator
 
@@ -9,6 +9,7 @@ from api.app import create_app
 from api.plain_index import PlainIndex
 from api.service import Service
 from connectors.postgres import events
+from runtime.faults import Faults
 from runtime.postgres import Database
 from schemas.events import Kind
 from tests.unit.api.clients import BUYER, READER, FixedKeys
@@ -48,6 +49,17 @@ async def test_events_come_with_the_channels_they_were_told_over(
     still = (await client.get("/v1/events", params={"open": True})).json()["events"]
     assert [event["subject"] for event in still] == ["sink"]
     assert (await client.get("/v1/events", headers={"X-API-Key": READER})).status_code == 403
+
+
+async def test_errors_are_told_by_kind(client: httpx.AsyncClient, store: Database) -> None:
+    noted = Faults()
+    for process in ("api", "sink"):
+        noted.note(None, "error", {"event": "x.failed", "level": "error", "process": process, "reason": "no"})
+    await noted.write(store)
+    found = (await client.get("/v1/errors", params={"process": "sink"})).json()["errors"]
+    assert [(one["process"], one["action"], one["count"], one["text"]) for one in found] == [
+        ("sink", "x.failed", 1, "no")
+    ]
 
 
 async def test_a_test_of_the_channels_is_a_job_and_only_one_at_a_time(client: httpx.AsyncClient) -> None:
