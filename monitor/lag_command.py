@@ -86,7 +86,7 @@ def _table(groups: Iterable[dict[str, Any]], *, partitions: bool) -> Table:
         pace = [_number(group[key]) for key in ("read_per_s", "written_per_s")]
         table.add_row(
             Text(group["name"], style="bold"),
-            "" if group["members"] is None else f"{group['members']} members",
+            "" if group["members"] is None else f"{group['members']} member{'s' * (group['members'] != 1)}",
             Text(status, style=_COLORS[status]),
             "",
             "",
@@ -98,6 +98,9 @@ def _table(groups: Iterable[dict[str, Any]], *, partitions: bool) -> Table:
         if group["reason"]:
             table.add_row("", Text(group["reason"], style=_COLORS[status]))
         for part in group["partitions"] if partitions else ():
+            if not part["end"]:
+                # Without any record there is nothing to say.
+                continue
             place = f"{part['topic']}/{part['partition']}"
             figures = [_number(part[key]) for key in ("committed", "end", "lag", "lag_s")]
             table.add_row("", place, "", *figures, "", "", "")

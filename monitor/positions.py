@@ -20,7 +20,7 @@ from runtime.kafka import admin, consumer
 from runtime.settings import KafkaSettings
 from schemas.errors import Retriable
 from schemas.standing import reported_ms
-from schemas.topics import TOPICS
+from schemas.topics import TOPICS, mark_group
 
 TIMEOUT_S: Final = 5.0
 READ_S: Final = 2.0
@@ -107,6 +107,7 @@ class Positions:
         return [
             group.group_id
             for group in _result(self._client.list_consumer_groups(request_timeout=TIMEOUT_S)).valid
+            if group.group_id != mark_group()
         ]
 
     def _members(self, names: Collection[str]) -> dict[str, tuple[int, set[Place]]]:

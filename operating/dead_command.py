@@ -52,10 +52,11 @@ def show(group: GroupName, limit: Annotated[int, typer.Option(help="How many exa
     found, latest = with_database(lambda database: _detail(database, group, limit))
     typer.echo(line(found))
     for letter in latest:
+        note = f"  {letter.note}\n" if letter.note else ""
         head = (letter.payload or b"")[:_EXAMPLE_BYTES].decode(errors="replace")
         typer.echo(
             f"\n{letter.id}  {letter.state}  {letter.stone or letter.feed}  at {letter.place}  seen {letter.seen} times,"
-            f" redriven {letter.redrives}\n  {letter.field}: {letter.reason}\n  {letter.note or ''}\n  {head}"
+            f" redriven {letter.redrives}\n  {letter.field}: {letter.reason}\n{note}  {head}"
         )
 
 
@@ -100,7 +101,7 @@ def redrive_(group: GroupName) -> None:
 def drop(group: GroupName, reason: Annotated[str, typer.Option(help="Why; kept for ever.")]) -> None:
     """Give a group's letters up."""
     dropped = with_database(lambda database: _drop(database, group, reason))
-    typer.echo(f"{dropped} letters are discarded")
+    typer.echo(f"discarded: {dropped}")
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sys
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -159,12 +160,16 @@ def _say(found: Preview) -> None:
     )
     for text in (
         f"{found.feed}, partition {found.partition}, offsets {found.start} to {found.end}:"
-        f" {found.records} records from {found.first_at} to {found.last_at}",
+        f" {found.records} records from {_when(found.first_at)} to {_when(found.last_at)}",
         f"{found.items} items; touches at most {found.stones} stones, {found.rewritten} of them by an older mapper"
         f" than {found.mapper_version}",
         f"takes {eta}{wait}",
     ):
         typer.echo(text, err=True)
+
+
+def _when(at: datetime | None) -> str:
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def _confirm(yes: bool, question: str) -> None:

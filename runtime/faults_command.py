@@ -14,6 +14,11 @@ from runtime.postgres import Database
 app = typer.Typer(help="Show what went wrong in our own code, by kind.", no_args_is_help=True)
 
 
+@app.callback()
+def _group() -> None:
+    """Say `list`, as of everything else that is listed."""
+
+
 @app.command("list")
 def list_(
     process: Annotated[str | None, typer.Option(help="Only those of this process.")] = None,

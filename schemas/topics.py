@@ -115,3 +115,8 @@ SINK_GROUP: Final = "adamas-sink"
 """The consumer group that reads `diamonds.canonical` into Postgres."""
 
 TOPICS: Final = (RAW, CANONICAL, DEAD, RECEIPTS, RULESETS, RATES)
+
+
+def mark_group(group: str = PROCESS_GROUP) -> str:
+    """A group that is no reader, and so never late: its one commit says which canonical topic a group has written to."""
+    return f"{group}-canonical"

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from runtime.kafka import admin, consumer, topic_id
 from runtime.settings import KafkaSettings
 from schemas.errors import Fatal, Retriable
+from schemas.topics import mark_group
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -39,7 +40,7 @@ def settle_beginning(
     present = topic_id(admin(kafka), canonical)
     mark = TopicPartition(canonical, 0, 0, metadata=present)
     try:
-        keeper = consumer(kafka, f"{group}-canonical")
+        keeper = consumer(kafka, mark_group(group))
         try:
             known = keeper.committed([TopicPartition(canonical, 0)], timeout=TIMEOUT_S)[0]
             if known.metadata == present:

@@ -12,6 +12,7 @@ from monitor.positions import Positions
 from runtime.kafka import admin, consumer, producer
 from runtime.settings import KafkaSettings
 from schemas.standing import standing_metadata
+from schemas.topics import mark_group
 from tests.conftest import TopicMaker
 from tests.integration.monitor.conftest import Describe
 
@@ -184,3 +185,18 @@ def _until(done: Callable[[], bool], limit_s: float = 60) -> None:
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_the_mark_of_the_workers_is_no_reader(
+    kafka_settings: KafkaSettings,
+    positions: Positions,
+    make_topic: TopicMaker,
+    topic_name: Callable[[str], str],
+) -> None:
+    topic, reader = make_topic(partitions=1).name, topic_name("reader")
+    write(kafka_settings, topic, 0, 3)
+    commit(kafka_settings, reader, topic, {0: 1})
+    commit(kafka_settings, mark_group(), topic, {0: 0}, "the topic's id")
+    groups = positions.look().groups
+    assert groups[reader].sum_lag == 2
+    assert mark_group() not in groups
