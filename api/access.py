@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from collections.abc import Mapping
 from time import perf_counter
 from types import MappingProxyType
@@ -71,11 +71,12 @@ class Access:
         started = perf_counter()
         access: dict[str, Any] = {}
         scope["trace_id"], scope["access"] = trace_id, access
+        trace_header = (TRACE_HEADER, trace_id.encode())
 
         async def traced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 access["status"] = int(message["status"])
-                message["headers"] = [*message.get("headers", ()), (TRACE_HEADER, trace_id.encode())]
+                message["headers"] = [*message.get("headers", ()), trace_header]
             await send(message)
 
         direct = self._direct.get(scope["path"]) if scope["method"] == "GET" else None
@@ -83,7 +84,12 @@ class Access:
             if direct is None:
                 await self._app(scope, receive, traced)
             else:
-                await _answer(direct, scope, receive, traced)
+                answer = await direct(scope)
+                access["status"] = answer.status
+                answer.headers.append(trace_header)
+                await answer.send(send)
+        except Problem as problem:
+            await refusal(problem, scope["path"], trace_id)(scope, receive, traced)
         except Exception:
             log.exception("api.failed", trace_id=trace_id, path=scope["path"])
             if "status" not in access:
@@ -112,15 +118,6 @@ class Access:
         )
 
 
-async def _answer(direct: Direct, scope: Scope, receive: Receive, send: Send) -> None:
-    try:
-        answer = await direct(scope)
-    except Problem as problem:
-        await refusal(problem, scope["path"], scope["trace_id"])(scope, receive, send)
-    else:
-        await answer.send(send)
-
-
 def _tell(span: Span, scope: Scope) -> None:
     status = int(scope["access"].get("status") or 500)
     span.update_name(f"{scope['method']} {getattr(scope.get('route'), 'path', None) or '(none)'}")
@@ -138,4 +135,4 @@ def trace_id_of(scope: Scope) -> str:
             and set(found[1]) != {ord("0")}
         ):
             return str(found[1].decode())
-    return secrets.token_hex(16)
+    return f"{random.getrandbits(128):032x}"

@@ -29,8 +29,8 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
 from api.keys import Scope, create_key
-from bench.canonical_stock import canonical_stock, fill, produce
-from bench.query_mix import query_strings
+from bench.searches import query_strings
+from bench.stock import canonical_stock, fill, produce
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from runtime.kafka import admin, producer

@@ -45,8 +45,8 @@ from api.keyring import Caller
 from api.keys import Scope as KeyScope
 from api.search import PATH
 from api.service import Service
-from bench.canonical_stock import batches, canonical_stock
-from bench.query_mix import query_strings
+from bench.searches import query_strings
+from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
 from runtime.asgi import Protocol
 from runtime.logs import configure_logs

@@ -17,7 +17,7 @@ from api.query import Query, SortKey
 from bench.sql_search import NUMBERS, TEXTS, Answer, Columns
 
 _HEAP_BYTES: Final = 1_000_000_000
-_FLOATS: Final = ("carat", "ratio")
+_FLOATS: Final = ("carat", "depth_percent")
 _CODE_OF_UNKNOWN: Final = 1
 """Codes are -1 for unknown; those of tantivy are 0 and up."""
 
@@ -84,14 +84,14 @@ def _filled(columns: Columns, places: list[NDArray[np.int64]]) -> Any:
 def _wanted(schema: Any, columns: Columns, query: Query) -> Any:
     parts = []
     for name, values in query.lists.items():
-        codes = [columns.codes[name][value] + _CODE_OF_UNKNOWN for value in values]
+        codes = [columns.code(name, value) + _CODE_OF_UNKNOWN for value in values]
         parts.append(tantivy.Query.term_set_query(schema, name, codes))
     parts += [
         tantivy.Query.term_query(schema, name, int(truth), "basic") for name, truth in query.flags.items()
     ]
     for name, wanted in query.ranges.items():
         kind = tantivy.FieldType.Float if name in _FLOATS else tantivy.FieldType.Integer
-        # An unknown ratio is -1.
-        low = 0.0 if wanted.low is None and name == "ratio" else wanted.low
+        # An unknown depth is -1.
+        low = 0.0 if wanted.low is None and name == "depth_percent" else wanted.low
         parts.append(tantivy.Query.range_query(schema, name, kind, low, wanted.high))
     return tantivy.Query.boolean_query([(tantivy.Occur.Must, part) for part in parts])

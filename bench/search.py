@@ -4,11 +4,11 @@ Hypothesis: with the stock in memory as signatures in clusters, page and exact t
 and 1 ms at p99 (facets 2 ms, multi-select facets 5 ms), while 5 000 changes a second are applied; Postgres needs a
 hundred times that with the best indexes, a thousand times that with the former platform's.
 
-What is measured: 600 different searches (`bench.searches`) on the simulator's stock (`bench.stock`), one thread, in
+What is measured: 600 different searches (`bench.searches`) on stones like the vendor's (`bench.stock`), one thread, in
 process: the time of `FastIndex.search`, which ends with the rows of the page. Changes are applied by the same thread
 between searches, 100 at a time, whenever they are due, and are not part of a search's time; they are told on their own.
 Each search is asked in five rounds and counts with its median; p50 and p99 are over the 600 searches.
-Records are as short as can be. The slow engines answer every n-th search of the same list, on the stock after the
+The slow engines answer every n-th search of the same list, on the stock after the
 changes, and every one of their answers must equal ours.
 """
 
@@ -21,20 +21,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from api.engine.fast_index import FastIndex
 from api.engine.warming import warm
+from api.index import Batch
 from api.query import Query
+from api.searchable import decode_searchable
 from bench.in_tantivy import in_tantivy
 from bench.searches import FACETS, make_searches
 from bench.sql_search import Answer, Columns, InPostgres, in_duckdb
-from bench.stock import Stock, batches, make_stock
+from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
 from runtime.embedded.postgres import EmbeddedPostgres
 from runtime.ports import free_ports
+from schemas.stone import Availability, decode_stone
 
 SEARCHES: Final = 600
 CHANGES_PER_S: Final = 5_000
@@ -52,9 +56,8 @@ def main() -> None:
     print_environment("numpy", "numba", "duckdb", "tantivy", "asyncpg")
     stones = options.scale or options.stones
     began = time.perf_counter()
-    stock = make_stock(stones, options.seed)
     warm()
-    index, taken = _fill(stock)
+    index, taken = _fill(stones, options.seed)
     searches = make_searches(SEARCHES, options.seed)
     totals = [index.search(query).total for query in searches]
     shares = [round(float(p)) for p in np.percentile(totals, (10, 50, 90, 100))]
@@ -62,13 +65,13 @@ def main() -> None:
         f"{stones} stones in {time.perf_counter() - began:.0f} s ({taken}); arrays {index.nbytes / 1e6:.0f} MB"
     )
     print(f"{SEARCHES} searches; matches p10/p50/p90/max {' / '.join(map(str, shares))}")
-    page = _measured(index, stock, searches, options.seed)
-    facets = _measured(index, stock, [replace(query, facets=FACETS) for query in searches], options.seed)
+    page = _measured(index, searches, options.seed)
+    facets = _measured(index, [replace(query, facets=FACETS) for query in searches], options.seed)
     chosen = [replace(query, facets=replace(FACETS, exclude_own=True)) for query in searches]
-    multi = _measured(index, stock, chosen, options.seed)
-    applied_ms, prepared_ms = _apply_many(index, stock, options.seed)
+    multi = _measured(index, chosen, options.seed)
+    applied_ms, prepared_ms = _apply_many(index, options.seed)
     print(f"10 000 changes at once: prepared in {prepared_ms} ms, applied in {applied_ms} ms", flush=True)
-    compared = _compared(index, stock, searches) if not options.scale else {}
+    compared = _compared(index, searches) if not options.scale else {}
     finish(
         "bench-search",
         [
@@ -104,9 +107,9 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _fill(stock: Stock) -> tuple[FastIndex, str]:
+def _fill(stones: int, seed: int) -> tuple[FastIndex, str]:
     index, prepared, applied = FastIndex(), 0.0, 0.0
-    for batch in batches(stock, chunk=4_000):
+    for batch in batches(canonical_stock(stones, seed), 4_000):
         started = time.perf_counter()
         steps = index.prepare(batch, len(batch.stones))
         between = time.perf_counter()
@@ -119,9 +122,9 @@ def _fill(stock: Stock) -> tuple[FastIndex, str]:
     return index, f"prepare {prepared:.1f} s, apply {applied:.1f} s, settle {settled:.1f} s"
 
 
-def _measured(index: FastIndex, stock: Stock, searches: Sequence[Query], seed: int) -> Times:
+def _measured(index: FastIndex, searches: Sequence[Query], seed: int) -> Times:
     """Each search's median over the rounds, in milliseconds, while changes are applied."""
-    changes = _Changes(index, stock, seed)
+    changes = _Changes(index, seed)
     times = np.empty((ROUNDS, len(searches)))
     for number in range(ROUNDS):
         for place, query in enumerate(searches):
@@ -141,9 +144,8 @@ def _measured(index: FastIndex, stock: Stock, searches: Sequence[Query], seed: i
 class _Changes:
     """Price moves (four of five) and holds, applied when they are due."""
 
-    def __init__(self, index: FastIndex, stock: Stock, seed: int) -> None:
+    def __init__(self, index: FastIndex, seed: int) -> None:
         self._index = index
-        self._stock = stock
         self._random = np.random.default_rng(seed)
         self._ready: list[Callable[[], None]] = []
         self._times: Times = []
@@ -155,7 +157,7 @@ class _Changes:
         """Apply what is due by now. Making up changes is nobody's work but the bench's: the clock stands meanwhile."""
         while self._applied < (time.perf_counter() - self._began - self._paused) * CHANGES_PER_S:
             started = time.perf_counter()
-            steps = self._index.prepare(change(self._stock, self._random, CHANGES_AT_ONCE), CHANGES_AT_ONCE)
+            steps = self._index.prepare(change(self._index, self._random, CHANGES_AT_ONCE), CHANGES_AT_ONCE)
             self._paused += time.perf_counter() - started
             started = time.perf_counter()
             for take in steps:
@@ -168,23 +170,28 @@ class _Changes:
         return f"{self._applied} changes, {CHANGES_AT_ONCE} in {np.percentile(self._times, 50):.2f} ms (p99 {np.percentile(self._times, 99):.2f})"
 
 
-def change(stock: Stock, random: np.random.Generator, count: int) -> Any:
-    """Change some stones of the stock; the batch that says so."""
-    rows = np.unique(random.integers(0, len(stock), count))
-    moved = rows[: len(rows) * 4 // 5]
-    stock.price_cents[moved] = np.maximum(
-        1, stock.price_cents[moved] * random.uniform(0.97, 1.03, len(moved))
-    )
-    held = rows[len(moved) :]
-    stock.texts["availability"][held] = np.where(random.random(len(held)) < 0.9, "available", "on_hold")
-    return next(batches(stock, random.permutation(rows), chunk=count))
+def change(index: FastIndex, random: np.random.Generator, count: int) -> Batch:
+    """Other prices and holds for some stones; nothing is applied."""
+    rows = random.permutation(np.unique(random.integers(0, len(index), count))).tolist()
+    stones = []
+    for place, row in enumerate(rows):
+        stone = decode_stone(index.fragments.record(row))
+        if place < len(rows) * 4 // 5:
+            price = max(1, round(stone.price_cents * random.uniform(0.97, 1.03)))
+            stone = msgspec.structs.replace(stone, price_cents=price)
+        else:
+            held = random.random() < 0.1
+            is_now = Availability.ON_HOLD if held else Availability.AVAILABLE
+            stone = msgspec.structs.replace(stone, availability=is_now)
+        stones.append(stone)
+    return next(batches(stones, len(stones)))
 
 
-def _apply_many(index: FastIndex, stock: Stock, seed: int) -> tuple[float, float]:
+def _apply_many(index: FastIndex, seed: int) -> tuple[float, float]:
     """Milliseconds to apply 10 000 changes at once, and to prepare them; medians of five."""
     random, applied, prepared = np.random.default_rng(seed + 1), [], []
     for _ in range(5):
-        batch = change(stock, random, 10_000)
+        batch = change(index, random, 10_000)
         started = time.perf_counter()
         steps = index.prepare(batch, len(batch.stones))
         between = time.perf_counter()
@@ -197,12 +204,10 @@ def _apply_many(index: FastIndex, stock: Stock, seed: int) -> tuple[float, float
     return round(float(np.median(applied)), 2), round(float(np.median(prepared)), 1)
 
 
-def _compared(index: FastIndex, stock: Stock, searches: list[Query]) -> dict[str, float]:
+def _compared(index: FastIndex, searches: list[Query]) -> dict[str, float]:
     """Medians of the slow engines over ours on the same searches. Every answer is compared."""
-    columns = Columns(stock)
-    rank_of = np.empty(len(stock), dtype=np.int64)
-    rows = [index.row(stone_id) for stone_id in stock.ids]
-    rank_of[np.array(rows, dtype=np.int64)] = columns.ranks
+    # Nothing was removed: every row has a stone.
+    columns = Columns(decode_searchable(index.fragments.record(row)) for row in range(len(index)))
     found: dict[str, float] = {}
 
     def note(name: str, asked: list[Query], answers: list[Answer]) -> None:
@@ -211,7 +216,7 @@ def _compared(index: FastIndex, stock: Stock, searches: list[Query]) -> dict[str
             started = time.perf_counter()
             page = index.search(query)
             ours.append((time.perf_counter() - started) * 1000)
-            if page.total != answer.total or rank_of[list(page.rows)].tolist() != answer.ranks:
+            if page.total != answer.total or columns.ranks[list(page.rows)].tolist() != answer.ranks:
                 raise AssertionError(f"{name} answers otherwise: {query}")
         times = [answer.took_ms for answer in answers]
         ratio = float(np.median(times) / np.median(ours))

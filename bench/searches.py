@@ -1,11 +1,13 @@
-"""Searches as a storefront sends them: the filters of the former platform's statements, in about its mix."""
+"""Searches as a storefront sends them: the filters of the former platform's statements, in about its mix, no two alike."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import Final
+from urllib.parse import urlencode
 
-from api.query import Facets, Query, Range, SortKey
+from api.parameters import read_parameters, split
+from api.query import DEFAULT_LIMIT, Facets, Query
 from schemas.grades import CLARITIES, COLORS
 
 FACETS: Final = Facets(
@@ -23,20 +25,18 @@ FACETS: Final = Facets(
 )
 """What is counted beside a page: five attributes and a histogram of twenty buckets."""
 
-LIMIT: Final = 24
-
 _SHAPES: Final = {
     **{"ROUND": 45, "OVAL": 16, "EMERALD": 9, "PEAR": 7, "CUSHION": 4, "CUSHION MODIFIED": 3, "PRINCESS": 4},
     **{"RADIANT": 5, "MARQUISE": 4, "HEART": 2, "ASSCHER": 2},
 }
 _SORTS: Final = {
-    (SortKey("price_cents"),): 72,
-    (SortKey("price_cents", True),): 10,
-    (SortKey("carat", True),): 6,
-    (SortKey("carat"),): 4,
-    (SortKey("updated_at", True),): 4,
-    (SortKey("price_per_carat_cents"),): 3,
-    (SortKey("carat", True), SortKey("price_cents")): 1,
+    "price_cents": 72,
+    "-price_cents": 10,
+    "-carat": 6,
+    "carat": 4,
+    "-updated_at": 4,
+    "price_per_carat_cents": 3,
+    "-carat,price_cents": 1,
 }
 _BAND: Final = (
     (0.5, 0.7),
@@ -50,58 +50,68 @@ _BAND: Final = (
 )
 
 
-def make_searches(count: int, seed: int) -> list[Query]:
-    """So many different searches."""
-    random, found = Random(seed), dict[str, Query]()
+def query_strings(count: int, seed: int) -> list[str]:
+    """So many different query strings, each a page of 24."""
+    random, found = Random(seed), dict[str, None]()
     while len(found) < count:
-        query = _draw(random)
-        found.setdefault(repr(query), query)
-    return list(found.values())
+        found[urlencode(_draw(random), safe=",")] = None
+    return list(found)
 
 
-def _draw(random: Random) -> Query:
+def make_searches(count: int, seed: int) -> list[Query]:
+    """The same, as the index is asked them."""
+    texts = query_strings(count, seed)
+    return [read_parameters(split(text.encode()), lambda _: ()).query() for text in texts]
+
+
+def _draw(random: Random) -> dict[str, str]:
     kind = random.choices(("landing", "browsing", "choosing", "comparing", "hunting"), (9, 46, 27, 8, 10))[0]
-    lists: dict[str, tuple[str, ...]] = {"availability": ("available",)}
-    ranges: dict[str, Range] = {}
-    flags = {"lab_grown": random.random() < 0.6}
     shapes = random.choices([*_SHAPES], [*_SHAPES.values()], k=random.choice((1, 1, 1, 2, 3)))
-    lists["shape"] = tuple(dict.fromkeys(shapes))
+    query = {
+        "lab_grown": "true" if random.random() < 0.6 else "false",
+        "shape": ",".join(dict.fromkeys(shapes)),
+    }
     if kind in ("browsing", "choosing", "comparing"):
-        ranges["carat"] = Range(*random.choice(_BAND))
+        query |= _range("carat", *random.choice(_BAND))
     if kind == "browsing":
         if random.random() < 0.6:
-            lists["color"] = _run(random, COLORS[:10], 3, 7)
+            query["color"] = _run(random, COLORS[:10], 3, 7)
         if random.random() < 0.4:
-            ranges["price_cents"] = Range(None, 100 * random.choice((1_000, 2_500, 5_000, 10_000, 20_000)))
+            query["price_cents_max"] = str(100 * random.choice((1_000, 2_500, 5_000, 10_000, 20_000)))
     if kind in ("choosing", "comparing"):
-        lists["color"] = _run(random, COLORS[:9], 3, 5)
-        lists["clarity"] = _run(random, CLARITIES[2:8], 3, 5)
+        query["color"] = _run(random, COLORS[:9], 3, 5)
+        query["clarity"] = _run(random, CLARITIES[2:8], 3, 5)
         low = 100 * random.choice((0, 0, 0, 100, 300, 1_000))
-        ranges["price_cents"] = Range(low, low + 100 * random.choice((1_000, 3_000, 8_000, 20_000)))
+        query |= _range("price_cents", low, low + 100 * random.choice((1_000, 3_000, 8_000, 20_000)))
     if kind == "comparing":
-        lists["cut" if lists["shape"] == ("ROUND",) else "polish"] = ("8X", "ID", "EX")
-        lists["symmetry"] = ("8X", "ID", "EX")
+        query["cut" if query["shape"] == "ROUND" else "polish"] = "8X,ID,EX"
+        query["symmetry"] = "8X,ID,EX"
         if random.random() < 0.4:
-            lists["fluorescence"] = ("NONE", "FAINT")
+            query["fluorescence"] = "NONE,FAINT"
         if random.random() < 0.5:
-            lists["lab"] = (random.choice(("GIA", "IGI")),)
+            query["lab"] = random.choice(("GIA", "IGI"))
     if kind == "hunting":
         carat = random.choice((0.5, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0))
-        ranges["carat"] = Range(carat, round(carat + random.choice((0.02, 0.05, 0.1)), 2))
-        lists["color"] = _run(random, COLORS[:9], 2, 3)
-        lists["clarity"] = _run(random, CLARITIES[2:8], 2, 3)
+        query |= _range("carat", carat, round(carat + random.choice((0.02, 0.05, 0.1)), 2))
+        query["color"] = _run(random, COLORS[:9], 2, 3)
+        query["clarity"] = _run(random, CLARITIES[2:8], 2, 3)
         if random.random() < 0.5:
-            lists["polish"] = ("8X", "ID", "EX")
+            query["polish"] = "8X,ID,EX"
         if random.random() < 0.5:
-            lists["lab"] = (random.choice(("GIA", "IGI")),)
+            query["lab"] = random.choice(("GIA", "IGI"))
         if random.random() < 0.5:
-            ranges["ratio"] = Range(1.0, random.choice((1.05, 1.5)))
-    offset = 0 if random.random() < 0.6 else LIMIT * random.randrange(1, 11)
+            query |= _range("depth_percent", 58, random.choice((62.5, 70)))
+    if random.random() >= 0.6:
+        query["offset"] = str(DEFAULT_LIMIT * random.randrange(1, 11))
     sort = random.choices([*_SORTS], [*_SORTS.values()])[0]
-    return Query(lists, ranges, flags, sort=sort, limit=LIMIT, offset=offset)
+    return query if sort == "price_cents" else query | {"sort": sort}
 
 
-def _run(random: Random, grades: tuple[str, ...], least: int, most: int) -> tuple[str, ...]:
+def _range(name: str, low: float, high: float) -> dict[str, str]:
+    return {f"{name}_min": f"{low:.15g}", f"{name}_max": f"{high:.15g}"}
+
+
+def _run(random: Random, grades: tuple[str, ...], least: int, most: int) -> str:
     width = random.randint(least, most)
     start = random.randrange(len(grades) - width + 1)
-    return grades[start : start + width]
+    return ",".join(grades[start : start + width])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
@@ -19,14 +19,14 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from api.fields import FIELDS
 from api.query import Query
-from bench.stock import Stock
+from api.searchable import Searchable
+from schemas.columns import epoch_ms
 
 TEXTS: Final = (
     *("shape", "color", "clarity", "cut", "polish", "symmetry", "fluorescence", "lab", "availability"),
 )
-NUMBERS: Final = ("carat", "ratio", "price_cents", "price_per_carat_cents", "updated_at")
+NUMBERS: Final = ("carat", "depth_percent", "price_cents", "price_per_carat_cents", "updated_at")
 _ALL: Final = (*TEXTS, "lab_grown", *NUMBERS, "id_rank")
 _UNKNOWN: Final = -1
 
@@ -41,40 +41,48 @@ class Answer:
 
 
 class Columns:
-    """A stock as SQL stores it: codes of texts, numbers, ranks of ids."""
+    """A stock as SQL stores it, in the order given: codes of texts, numbers, ranks of ids."""
 
-    def __init__(self, stock: Stock) -> None:
-        self.ranks = np.empty(len(stock), dtype=np.int32)
-        self.ranks[np.argsort(np.array(stock.ids))] = np.arange(len(stock), dtype=np.int32)
-        self.texts = stock.texts
-        self.codes: dict[str, dict[Any, int]] = {}
-        self.arrays: dict[str, NDArray[Any]] = {}
-        for name in TEXTS:
-            values = dict.fromkeys([*FIELDS[name].values, *filter(None, set(stock.texts[name].tolist()))])
-            self.codes[name] = {value: code for code, value in enumerate(values)} | {None: _UNKNOWN}
-            self.arrays[name] = np.array(
-                [self.codes[name][v] for v in stock.texts[name].tolist()], dtype=np.int16
-            )
-        thousandths = np.maximum(1, np.rint(stock.carat * 1000).astype(np.int64))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            raw = stock.length_mm / stock.width_mm
-        known = (stock.length_mm > 0) & (stock.width_mm > 0)
-        ratio = [
-            round(value, 2) if there else -1.0
-            for value, there in zip(raw.tolist(), known.tolist(), strict=True)
-        ]
-        self.arrays |= {
-            "lab_grown": stock.lab_grown,
-            "carat": stock.carat,
-            "ratio": np.array(ratio),
-            "price_cents": stock.price_cents.astype(np.int32),
-            "price_per_carat_cents": ((2000 * stock.price_cents + thousandths) // (2 * thousandths)).astype(
+    def __init__(self, stones: Iterable[Searchable]) -> None:
+        ids: list[str] = []
+        self.codes: dict[str, dict[Any, int]] = {name: {None: _UNKNOWN} for name in TEXTS}
+        codes: dict[str, list[int]] = {name: [] for name in TEXTS}
+        rows: list[tuple[Any, ...]] = []
+        for stone in stones:
+            ids.append(stone.id)
+            for name, column in codes.items():
+                known = self.codes[name]
+                column.append(known.setdefault(getattr(stone, name), len(known) - 1))
+            depth = -1.0 if stone.depth_percent is None else stone.depth_percent
+            rows.append((stone.lab_grown, stone.carat, depth, stone.price_cents, epoch_ms(stone.updated_at)))
+        self.ranks = np.empty(len(ids), dtype=np.int32)
+        self.ranks[np.argsort(np.array(ids))] = np.arange(len(ids), dtype=np.int32)
+        lab_grown, carat, depth_percent, price_cents, updated_at = map(np.array, zip(*rows, strict=True))
+        thousandths = np.maximum(1, np.rint(carat * 1000).astype(np.int64))
+        self.arrays: dict[str, NDArray[Any]] = {
+            **{name: np.array(column, dtype=np.int16) for name, column in codes.items()},
+            "lab_grown": lab_grown,
+            "carat": carat,
+            "depth_percent": depth_percent,
+            "price_cents": price_cents.astype(np.int32),
+            "price_per_carat_cents": ((2000 * price_cents + thousandths) // (2 * thousandths)).astype(
                 np.int32
             ),
-            "updated_at": stock.updated_ms,
+            "updated_at": updated_at,
             "id_rank": self.ranks,
         }
-        self.layout = np.lexsort((stock.carat, self.arrays["shape"], stock.lab_grown))
+        self.layout = np.lexsort((carat, self.arrays["shape"], lab_grown))
+
+    def texts(self, name: str) -> NDArray[Any]:
+        """A listed attribute as it was given."""
+        # The code of what is unknown is -1: its text is the last.
+        table = [text for text in self.codes[name] if text is not None]
+        found: NDArray[Any] = np.array([*table, None], dtype=object)[self.arrays[name]]
+        return found
+
+    def code(self, name: str, text: str) -> int:
+        """A text's code; of one that no stone has, a code that no stone has."""
+        return self.codes[name].get(text, len(self.codes[name]))
 
 
 def where(query: Query, columns: Columns, *, former: bool) -> str:
@@ -84,12 +92,12 @@ def where(query: Query, columns: Columns, *, former: bool) -> str:
         if former:
             parts.append(f"UPPER({name}) IN ({', '.join(repr(v.upper()) for v in values)})")
         else:
-            parts.append(f"{name} IN ({', '.join(str(columns.codes[name][v]) for v in values)})")
+            parts.append(f"{name} IN ({', '.join(str(columns.code(name, v)) for v in values)})")
     for name, wanted in query.ranges.items():
         if wanted.low is not None:
             parts.append(f"{name} >= {wanted.low}")
-        elif name == "ratio":
-            parts.append("ratio >= 0")
+        elif name == "depth_percent":
+            parts.append("depth_percent >= 0")
         if wanted.high is not None:
             parts.append(f"{name} <= {wanted.high}")
     parts += [f"lab_grown = {truth}" for truth in query.flags.values()]
@@ -153,7 +161,7 @@ class InPostgres:
         texts = ", ".join(f"{name} text" for name in TEXTS)
         codes = ", ".join(f"{name} smallint" for name in TEXTS)
         rest = (
-            "lab_grown boolean, carat double precision, ratio double precision, price_cents integer, "
+            "lab_grown boolean, carat double precision, depth_percent double precision, price_cents integer, "
             "price_per_carat_cents integer, updated_at bigint, id_rank integer"
         )
         for statement in (
@@ -163,7 +171,7 @@ class InPostgres:
         ):
             self._run(self._connection.execute(statement))
         every = np.arange(len(columns.ranks))
-        self._copy("former", every, columns.texts)
+        self._copy("former", every, {name: columns.texts(name) for name in TEXTS})
         self._copy("best", columns.layout, columns.arrays)
         for name in TEXTS:
             self._run(self._connection.execute(f"CREATE INDEX ON former (UPPER({name}))"))

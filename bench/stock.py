@@ -1,189 +1,144 @@
-"""A stock of stones for benchmarks of the search: the simulator's inventory, normalised, as columns and as stones."""
+"""Canonical records of a stock of any size: real ones of the simulated vendor's pages, and relatives of them.
+
+Rendering, normalising and pricing 1.34 million items takes minutes; what reads them cares that each is another stone
+with the variety of a real stock, so that beyond `DISTINCT` stones each is a relative of a real one: its own id, report,
+weight and price.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import starmap
-from typing import Any, Final
+import random
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from itertools import islice
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+import msgspec
+from confluent_kafka import Producer
 
 from api.fragments import frame
 from api.index import Batch
-from api.searchable import Searchable
-from api.values import values_of
-from connectors.simulator import vocabulary as words
-from connectors.simulator.generate import generate
+from api.values import read
+from connectors.feeds.nivoda.form import NIVODA_FORM
+from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
+from drills.vendor_pages import page_bodies
+from runtime.kafka import producer
+from runtime.settings import KafkaSettings
+from schemas.errors import Retriable
+from schemas.facts import FactHeaders, Kind, fact_key
+from schemas.feeds import FEEDS
+from schemas.headers import to_headers
+from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
+from schemas.seq import make_seq
+from schemas.stone import Position, Stone, decode_stone, encode, position_key
+from schemas.topics import CANONICAL
+from streams.memory import Memory
+from streams.normalise import Normaliser
+from streams.outbox import Outbox
+from streams.pricing import PriceBook
+from streams.worker import RawRecord, Worker
 
-NATURAL_SHARE: Final = 438 / 1342
-"""As the vendor's real stock has it."""
+_SAMPLE: Final = 8_000
+_AGES_S: Final = 30 * 86_400
 
-CHUNK: Final = 20_000
-
-_SHAPES: Final = {"CUSHION B": "CUSHION BRILLIANT", "ASCHER": "ASSCHER", "HALF MOON": "HALFMOON"}
-_QUALITIES: Final = {"EIGHTX": "8X", "GD": "G", "FR": "F", "PR": "P"}
-_FLUORESCENCES: Final = {
-    "NON": "NONE",
-    "VSL": "VERY_SLIGHT",
-    "SLT": "SLIGHT",
-    "FNT": "FAINT",
-    "MED": "MEDIUM",
-    "STG": "STRONG",
-    "STN": "STRONG",
-    "VST": "VERY_STRONG",
-}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FEEDS: Final = ("nivoda-natural", "nivoda-labgrown")
-
-
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """Columns of equal length.
-
-    Attributes:
-        ids: the stones' ids.
-        texts: listed attributes as texts, None for unknown.
-        carat, ratio_length, ratio_width: decimals as they stand in records.
-        lab_grown: truth.
-        price_cents: integer US cents.
-        updated_ms: epoch milliseconds.
-    """
-
-    ids: list[str]
-    texts: dict[str, NDArray[Any]]
-    carat: NDArray[np.float64]
-    length_mm: NDArray[np.float64]
-    width_mm: NDArray[np.float64]
-    lab_grown: NDArray[np.bool_]
-    price_cents: NDArray[np.int64]
-    updated_ms: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.ids)
+DISTINCT: Final = 40_000
+"""Stones that go through the vendor's rendering, the mapping and the pricing."""
 
 
-def make_stock(stones: int, seed: int) -> Stock:
-    """So many stones, the feeds' mixed as they would come."""
-    rng = np.random.default_rng(seed)
-    natural = round(stones * NATURAL_SHARE)
-    parts = [
-        generate(natural, False, 0, np.random.default_rng(seed)),
-        generate(stones - natural, True, natural, np.random.default_rng(seed + 1)),
-    ]
-    mixed = rng.permutation(stones)
-    columns = {name: np.concatenate([part[name] for part in parts])[mixed] for name in parts[0]}
-    qualities = _spelled(words.QUALITIES, _QUALITIES)
-    colors = [f"{c[0]}-{c[1]}" if len(c) == 2 else c for c in words.COLORS]
-    vocabularies = {
-        "shape": _spelled(words.SHAPES, _SHAPES),
-        "color": colors,
-        "clarity": words.CLARITIES,
-        "cut": qualities,
-        "polish": qualities,
-        "symmetry": qualities,
-        "fluorescence": _spelled(words.FLUORESCENCES, _FLUORESCENCES),
+def canonical_stock(stones: int, seed: int, distinct: int = DISTINCT) -> Iterator[Stone]:
+    """About `stones` stones; a few of the vendor's items cannot be understood."""
+    chance = random.Random(seed)
+    real = []
+    for stone in real_stones(min(stones, distinct), seed):
+        real.append(stone)
+        yield stone
+    for number in range(len(real), stones):
+        yield _relative(real[number % len(real)], number, chance)
+
+
+def real_stones(stones: int, seed: int) -> Iterator[Stone]:
+    """Stones as `process` makes them of the vendor's pages."""
+    normalisers = {
+        info.name: Normaliser(MAPPING, MAPPER_VERSION, info, NIVODA_FORM) for info in FEEDS.values()
     }
-    texts = {name: _texts(vocabulary, columns[name]) for name, vocabulary in vocabularies.items()}
-    labs = ["OTHER" if name == "NONE" else name for name in words.LABS]
-    texts["lab"] = _texts(labs, columns["laboratory"])
-    available = rng.random(stones) < 0.96
-    texts["availability"] = np.where(available, "available", "on_hold").astype(object)
-    bits = rng.integers(0, 2**64, (stones, 2), dtype=np.uint64).tolist()
-    return Stock(
-        ids=[_id(_FEEDS[lab], *pair) for lab, pair in zip(columns["lab"].tolist(), bits, strict=True)],
-        texts=texts,
-        carat=columns["carat_x100"] / 100,
-        length_mm=columns["length_x100"] / 100,
-        width_mm=columns["width_x100"] / 100,
-        lab_grown=columns["lab"],
-        price_cents=columns["price_cents"].astype(np.int64),
-        updated_ms=columns["updated_ms"],
+    worker = Worker(Memory(), normalisers)
+    rules = PublishedRuleSet(
+        number=1, published_at=0, actor="bench", reason="bench", content=RuleSet(base=BaseMargins())
+    )
+    book = PriceBook(rules)
+    for number, (feed, body) in enumerate(page_bodies(stones, seed)):
+        headers = FactHeaders(
+            kind=Kind.PAGE,
+            feed=feed,
+            epoch=1,
+            seq=make_seq(1, number + 1),
+            run="bench",
+            partition=0,
+            page=number,
+        )
+        raw = RawRecord(
+            FEEDS[feed].slot, number, fact_key(feed, "bench", 0), body, [*dict(to_headers(headers)).items()]
+        )
+        out = Outbox()
+        worker.take(raw, book, 1_767_225_600_000 + number, out)
+        yield from (decode_stone(version.body) for _, version in out.stones if version.body is not None)
+
+
+def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:
+    price = max(1, round(stone.price_cents * chance.uniform(0.8, 1.25)))
+    return msgspec.structs.replace(
+        stone,
+        # A UUID like the vendor's, whatever the number: the index holds other ids apart.
+        id=f"{stone.feed}:{chance.getrandbits(32):08x}-{chance.getrandbits(16):04x}-4000-8000-{number:012x}",
+        carat=round(max(0.18, stone.carat * chance.uniform(0.97, 1.03)), 2),
+        certificate_number=None if stone.certificate_number is None else str(10**9 + number),
+        price_cents=price,
+        updated_at=stone.updated_at - timedelta(seconds=chance.randrange(_AGES_S)),
+        cost_cents=max(1, round(stone.cost_cents * price / max(1, stone.price_cents))),
     )
 
 
-def batches(stock: Stock, rows: NDArray[Any] | None = None, chunk: int = CHUNK) -> Iterator[Batch]:
-    """The stones of some rows, all without it, in batches. Their records are as short as a record can be."""
-    every = np.arange(len(stock)) if rows is None else rows
-    for start in range(0, len(every), chunk):
-        part = every[start : start + chunk]
-        stones = list(starmap(_stone, _fields(stock, part)))
-        records = [frame(b'{"id":"%b","seq":1}' % stone.id.encode()) for stone in stones]
-        yield Batch(values_of(stones), records, [], {})
+def batches(stones: Iterable[Stone], size: int = 5_000) -> Iterator[Batch]:
+    """The stones as an index takes them."""
+    left = iter(stones)
+    while some := list(islice(left, size)):
+        records = [encode(stone) for stone in some]
+        values, failures = read(records, [stone.id.encode() for stone in some])
+        assert not failures
+        yield Batch(values, [frame(record) for record in records], [], {})
 
 
-def _fields(stock: Stock, rows: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
-    ids = [stock.ids[row] for row in rows.tolist()]
-    texts = [stock.texts[name][rows].tolist() for name in _TEXTS]
-    numbers = (
-        stock.carat,
-        stock.lab_grown,
-        stock.price_cents,
-        stock.updated_ms,
-        stock.length_mm,
-        stock.width_mm,
-    )
-    return zip(ids, *texts, *(column[rows].tolist() for column in numbers), strict=True)
+def fill(kafka: KafkaSettings, stones: Iterable[Stone], topic: str = CANONICAL.name) -> list[Stone]:
+    """Write stones to the canonical topic, and a position of each feed; a sample of at most a few thousand.
+
+    Raises:
+        Retriable: Kafka did not take all of it within a minute.
+    """
+    writer, sample, every = producer(kafka, linger_ms=50), list[Stone](), 1
+    for number, stone in enumerate(stones):
+        produce(writer, stone, topic)
+        if number % every == 0:
+            sample.append(stone)
+            if len(sample) == _SAMPLE:
+                sample, every = sample[::2], 2 * every
+    for feed in FEEDS.values():
+        position = Position(feed=feed.name, as_of=int(time.time() * 1000), run="bench", raw_offset=1, seq=1)
+        writer.produce(topic, key=position_key(feed.name), value=encode(position), partition=feed.slot)
+    left = writer.flush(60)
+    if left:
+        raise Retriable(f"{left} records were not delivered in a minute")
+    return sample
 
 
-_TEXTS: Final = (
-    *("shape", "color", "clarity", "cut", "polish", "symmetry", "fluorescence", "lab", "availability"),
-)
-
-
-def _stone(
-    stone_id: str,
-    shape: str,
-    color: str | None,
-    clarity: str | None,
-    cut: str | None,
-    polish: str | None,
-    symmetry: str | None,
-    fluorescence: str | None,
-    lab: str | None,
-    availability: str,
-    carat: float,
-    lab_grown: bool,
-    price_cents: int,
-    updated_ms: int,
-    length_mm: float,
-    width_mm: float,
-) -> Searchable:
-    return Searchable(
-        id=stone_id,
-        feed=_FEEDS[lab_grown],
-        shape=shape,
-        carat=carat,
-        lab_grown=lab_grown,
-        availability=availability,
-        price_cents=price_cents,
-        updated_at=_EPOCH + timedelta(milliseconds=updated_ms),
-        cost_cents=price_cents * 7 // 10,
-        color=color,
-        clarity=clarity,
-        cut=cut,
-        polish=polish,
-        symmetry=symmetry,
-        fluorescence=fluorescence,
-        lab=lab,
-        certificate_number=str(int(stone_id[-10:], 16))[:10],
-        length_mm=length_mm or None,
-        width_mm=width_mm or None,
-    )
-
-
-def _spelled(vocabulary: tuple[str, ...], ours: dict[str, str]) -> list[str]:
-    return [ours.get(word, word) for word in vocabulary]
-
-
-def _texts(vocabulary: Any, codes: NDArray[Any]) -> NDArray[Any]:
-    table = np.array([*vocabulary, *[None] * (256 - len(vocabulary))], dtype=object)
-    found: NDArray[Any] = table[codes]
-    return found
-
-
-def _id(feed: str, high: int, low: int) -> str:
-    digits = f"{high:016x}{low:016x}"
-    return f"{feed}:{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def produce(writer: Producer, stone: Stone, topic: str = CANONICAL.name) -> None:
+    """Write one stone, waiting while the producer's queue is full."""
+    while True:
+        try:
+            writer.produce(
+                topic, key=stone.id.encode(), value=encode(stone), partition=FEEDS[stone.feed].slot
+            )
+            writer.poll(0)
+            return
+        except BufferError:
+            writer.poll(0.05)

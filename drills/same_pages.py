@@ -18,8 +18,8 @@ import asyncpg
 
 from api.keys import Scope, create_key
 from api.parameters import read_parameters, split
-from bench.canonical_stock import canonical_stock, fill
-from bench.query_mix import query_strings
+from bench.searches import query_strings
+from bench.stock import canonical_stock, fill
 from drills.report import Figure, finish, print_environment
 from drills.sql_search import SqlSearch
 from drills.stage import Stage

@@ -11,6 +11,11 @@ from api.fields import FIELDS, Kind
 from api.query import Query, SortKey
 
 _ALIVE: Final = "retired_at IS NULL"
+_THOUSANDTHS: Final = "GREATEST(1, round(carat * 1000))::bigint"
+_DERIVED: Final = {
+    "price_per_carat_cents": f"((2000 * price_cents::bigint + {_THOUSANDTHS}) / (2 * {_THOUSANDTHS}))"
+}
+"""What the index makes of a record's fields, and no column has."""
 
 
 class SqlSearch:
@@ -54,6 +59,7 @@ class SqlSearch:
     def _range(self, name: str) -> str:
         wanted = self._query.ranges[name]
         ends = [(">=", wanted.low), ("<=", wanted.high)]
+        name = _DERIVED.get(name, name)
         return " AND ".join(f"{name} {sign} {self._bound(end)}" for sign, end in ends if end is not None)
 
     def _order(self, key: SortKey) -> list[str]:
@@ -66,4 +72,4 @@ class SqlSearch:
             return [f"({key.name} IS NULL)", f"{place} {direction}", f'{key.name} COLLATE "C" {direction}']
         if field.kind is Kind.LIST:
             return [f'{key.name} COLLATE "C" {direction}']
-        return [f"{key.name} {direction}"]
+        return [f"{_DERIVED.get(key.name, key.name)} {direction}"]

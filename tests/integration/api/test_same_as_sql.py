@@ -12,8 +12,8 @@ from api.engine.fast_index import FastIndex
 from api.follower import Follower
 from api.freshness import Freshness
 from api.service import Service
-from bench.canonical_stock import canonical_stock, fill
-from bench.query_mix import query_strings
+from bench.searches import query_strings
+from bench.stock import canonical_stock, fill
 from drills.same_pages import in_sql
 from runtime.kafka import ensure_topics
 from runtime.settings import KafkaSettings, PostgresSettings, Settings

@@ -1,5 +1,7 @@
 """The whole process: started, asked, told to stop."""
 
+import http.client
+import json
 import os
 import signal
 import subprocess
@@ -7,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import httpx
 import pytest
 
-from api.keys import ALL_SCOPES, create_key
+from api.keys import ALL_SCOPES, Scope, create_key
 from runtime.kafka import ensure_topics, producer
 from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
@@ -82,6 +85,51 @@ def test_it_answers_and_stops_when_told(
     assert server.returncode == 0, lines
     assert "api.answered" in lines
     assert key not in lines
+
+
+MANY_SHAPES = ",".join(f"S{number}" for number in range(10_000))
+LONG_TEXT = "x" * 1_000_000
+BAD_SEARCHES = {
+    f"shape={MANY_SHAPES}": "shape",
+    f"q={LONG_TEXT}": "q",
+    f"squircle={LONG_TEXT}": "query",
+    "shape=SQUIRCLE": "shape",
+    "color=Z": "color",
+    "carat_min=2&carat_max=1": "carat_min",
+    "color_min=G&color_max=D": "color_min",
+    "price_cents_min=1e3": "price_cents_min",
+    "updated_at_min=yesterday": "updated_at_min",
+    "offset=10000": "offset",
+    "limit=251": "limit",
+    "sort=beauty": "sort",
+    "cursor=AAAA": "cursor",
+    "fields=%ff": "query",
+}
+
+
+def test_what_is_wrong_with_a_search_is_said_however_long_it_is(
+    environment: dict[str, str], server: subprocess.Popen[str]
+) -> None:
+    port = int(environment["ADAMAS_API_PORT"])
+    key = create_key(environment["ADAMAS_POSTGRES_DSN"], "shop", [Scope.READ_DIAMONDS], "tester")
+    wait_ready(f"http://127.0.0.1:{port}")
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+
+    def ask(method: str, path: str, body: str | None = None) -> tuple[int, dict[str, Any]]:
+        link.request(method, path, body, {"X-API-Key": key})
+        answer = link.getresponse()
+        return answer.status, json.loads(answer.read())
+
+    for query, field in BAD_SEARCHES.items():
+        status, problem = ask("GET", f"/v1/diamonds?{query}")
+        assert (status, problem["field"]) == (422, field), (query[:40], problem)
+        assert problem["rule"]
+        assert "nearest" in problem
+    many = [{"shape": MANY_SHAPES.split(",")}, {"q": LONG_TEXT}, {LONG_TEXT: "1"}]
+    status, told = ask("POST", "/v1/diamonds/batch", json.dumps({"searches": many}))
+    assert status == 200
+    assert [problem["status"] for problem in told["answers"]] == [422] * 3
+    assert [problem["field"] for problem in told["answers"]][:2] == ["shape", "q"]
 
 
 def test_a_taken_port_is_said_in_plain_words(
