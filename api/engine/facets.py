@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from api.engine.clusters import Clusters
 from api.engine.encoding import GRADES
 from api.engine.kernels import counting
-from api.engine.signature import cluster_value
+from api.engine.signature import CLUSTERS, cluster_value
 from api.engine.sorting import PRICE
 from api.engine.stock import Stock
 from api.fields import FIELDS
@@ -23,10 +23,12 @@ from api.index import Counted, Numbers
 from api.query import Facets, Number, Query
 
 _GRADES: Final = tuple(name for name, _ in GRADES)
-_WIDTHS: Final = tuple(1 << width for _, width in GRADES)
+_WIDTHS: Final = np.array([width for _, width in GRADES], dtype=np.int64)
+_CLUSTERED: Final = ("shape", "lab_grown")
 _NO_CELLS: Final = np.zeros(0, dtype=np.uint8)
 _NO_NUMBERS: Final = np.zeros(0, dtype=np.int64)
-_COMBINATIONS: Final = int(np.prod(_WIDTHS))
+_COMBINATIONS: Final = 1 << int(_WIDTHS.sum())
+_MOST_GRADES: Final = 1 << int(_WIDTHS.max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Counter:
 
     def __init__(self, stock: Stock) -> None:
         self._stock = stock
+        self._known: dict[tuple[str, int], NDArray[np.int64]] = {}
 
     def count(self, query: Query, facets: Facets, clusters: Clusters, match: Match) -> Counted:
         """The facets of a query. `match` is asked once for each attribute whose own filter is left out, last of all for none."""
@@ -98,30 +101,26 @@ class Counter:
                 numbers[name] = self._numbers(name, edges, clusters, matching)
 
     def _codes(self, name: str, clusters: Clusters, matching: Matching) -> dict[Any, int]:
-        counts = np.zeros(len(self._stock.texts(name)), dtype=np.int64)
-        column = self._stock.coded[name]
-        spans, words = matching.spans, matching.words
-        if name in ("shape", "lab_grown"):
-            spans, words = self._known_by_cluster(name, matching, counts)
-        counting.count_codes(spans, words, clusters.row_at, column, counts)
+        texts = self._stock.texts(name)
+        counts = np.zeros(len(texts), dtype=np.int64)
+        known = np.full(len(matching.spans), -1, dtype=np.int64)
+        if name in _CLUSTERED:
+            known[: len(matching.clusters)] = self._codes_of_clusters(name, len(texts))[matching.clusters]
+        counting.count_codes(
+            *(matching.spans, matching.words, matching.counts, known),
+            *(clusters.row_at, self._stock.coded[name], counts),
+        )
         return self._named(name, counts)
 
-    def _known_by_cluster(
-        self, name: str, matching: Matching, counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-        """Count the spans whose cluster says it all; the others, and their mask."""
-        texts = self._stock.texts(name)
-        begins = np.cumsum([0, *((matching.spans[:, 1] - matching.spans[:, 0] + 7) >> 3)]).tolist()
-        left: list[int] = []
-        for span, count in enumerate(matching.counts.tolist()):
-            cluster = int(matching.clusters[span]) if span < len(matching.clusters) else None
-            value = None if cluster is None else cluster_value(name, cluster)
-            if value is None:
-                left.append(span)
-            else:
-                counts[texts.index(value)] += count
-        words = [matching.words[begins[span] : begins[span + 1]] for span in left]
-        return matching.spans[left], np.concatenate(words) if words else matching.words[:0]
+    def _codes_of_clusters(self, name: str, size: int) -> NDArray[np.int64]:
+        """The code that all stones of each cluster have, -1 where they differ; made anew when codes come to those there are."""
+        known = self._known.get((name, size))
+        if known is None:
+            texts = list(self._stock.texts(name))
+            values = [cluster_value(name, cluster) for cluster in range(CLUSTERS)]
+            known = np.array([-1 if v is None or v not in texts else texts.index(v) for v in values])
+            self._known[name, size] = known
+        return known
 
     def _named(self, name: str, counts: NDArray[np.int64]) -> dict[Any, int]:
         texts = self._stock.texts(name)
@@ -154,7 +153,7 @@ class Counter:
 def _grades_and_prices(
     clusters: Clusters, matching: Matching, with_grades: bool, edges: tuple[Number, ...] | None
 ) -> tuple[list[NDArray[np.int64]], Numbers | None]:
-    counts = np.zeros(_COMBINATIONS if with_grades else 0, dtype=np.int64)
+    counts = np.zeros(_COMBINATIONS if with_grades else 0, dtype=np.int32)
     cells, whole = (_NO_CELLS, _NO_NUMBERS) if edges is None else _cells(edges)
     buckets = np.zeros(len(whole) + 1, dtype=np.int64)
     low, high, total = counting.count_grades_and_prices(
@@ -163,10 +162,9 @@ def _grades_and_prices(
     )
     by_grade: list[NDArray[np.int64]] = []
     if with_grades:
-        # The first attribute is in the lowest bits, so it is the last axis.
-        table = counts.reshape(tuple(reversed(_WIDTHS)))
-        axes = set(range(len(_WIDTHS)))
-        by_grade = [table.sum(axis=tuple(axes - {len(_WIDTHS) - 1 - place})) for place in range(len(_WIDTHS))]
+        table = np.zeros((len(_WIDTHS), _MOST_GRADES), dtype=np.int64)
+        counting.margins(counts, _WIDTHS, table)
+        by_grade = list(table)
     if edges is None:
         return by_grade, None
     count = int(buckets.sum())

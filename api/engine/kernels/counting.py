@@ -10,12 +10,21 @@ from runtime.kernels import njit
 
 
 @njit(cache=True)
-def count_codes(spans, words, row_at, column, counts):
-    """How many marked candidates have each code."""
+def count_codes(spans, words, counts_by_span, known, row_at, column, counts):
+    """How many marked candidates have each code.
+
+    Args:
+        counts_by_span: marked candidates of each span.
+        known: the code that all stones of a span have, -1 where they must be looked at.
+    """
     begin = 0
     for span in range(len(spans)):
         first = spans[span, 0]
         size = (spans[span, 1] - first + 7) >> 3
+        if known[span] >= 0:
+            counts[known[span]] += counts_by_span[span]
+            begin += size
+            continue
         for i in range(size):
             word = words[begin + i]
             while word != 0:
@@ -60,6 +69,24 @@ def count_grades_and_prices(
                     buckets[bucket] += 1
         begin += size
     return low, high, total
+
+
+@njit(cache=True)
+def margins(counts, widths, found):
+    """Sum the counts of combinations for each attribute; the first one is in the lowest bits.
+
+    Args:
+        widths: bits of each attribute.
+        found: gets a row of counts for each attribute.
+    """
+    for combination in range(len(counts)):
+        count = counts[combination]
+        if count == 0:
+            continue
+        rest = combination
+        for place in range(len(widths)):
+            found[place, rest & ((1 << widths[place]) - 1)] += count
+            rest >>= widths[place]
 
 
 PRICE_CELLS = 64 * 26
