@@ -25,7 +25,7 @@ import asyncpg
 import numpy as np
 
 from api.keys import Scope, create_key
-from bench.canonical_stock import canonical_stock, fill
+from bench.stock import canonical_stock, fill
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from drills.raw_writer import RawWriter
 from drills.report import Figure, finish, print_environment

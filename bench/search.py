@@ -199,8 +199,9 @@ def _apply_many(index: FastIndex, seed: int) -> tuple[float, float]:
             take()
         prepared.append((between - started) * 1000)
         applied.append((time.perf_counter() - between) * 1000)
-        changed = batch.stones.text("id", 0)
-        assert index.row(changed) in index.search(Query(lists={"id": (changed,)})).rows
+        stone_id = batch.stones.text("id", 0)
+        assert stone_id is not None
+        assert [index.row(stone_id)] == list(index.search(Query(lists={"id": (stone_id,)})).rows)
     return round(float(np.median(applied)), 2), round(float(np.median(prepared)), 1)
 
 

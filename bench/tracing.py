@@ -31,9 +31,9 @@ from api.engine.fast_index import FastIndex
 from api.engine.warming import warm
 from api.freshness import Freshness
 from api.service import Service
-from bench.canonical_stock import batches, canonical_stock
 from bench.http import KEY, FixedKeys
-from bench.query_mix import query_strings
+from bench.searches import query_strings
+from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
 from drills.vendor_pages import page_bodies
 from runtime import tracing
