@@ -26,7 +26,7 @@ from connectors import rates
 from operating.archive import Folder
 from runtime.asgi import bound, in_background, serve
 from runtime.health import Aspect, Health
-from runtime.heap import give_back, limit_arenas
+from runtime.heap import give_back
 from runtime.postgres import Database
 from runtime.settings import FeedsSettings, GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
@@ -48,7 +48,6 @@ def run(settings: Settings) -> None:
     """
     # The tail decodes in a thread of its own; requests must not wait five milliseconds for it to yield.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    limit_arenas()
     instrument_clients(http=True)
     with Shutdown() as shutdown, bound(settings.api.host, settings.api.port) as listener:
         serve(_app(settings, shutdown, listener.getsockname()[1]), listener, shutdown)

@@ -240,6 +240,10 @@ def _answer(work: Callable[[], Any]) -> None:
 
 def _serve(name: str, entry: Entry) -> None:
     """Run a process until it is told to stop; its end decides the exit code."""
+    from runtime.heap import limit_arenas
+
+    # Before any thread starts: one that runs for weeks would keep what each of its threads once needed.
+    limit_arenas()
     # Modules are no garbage: to look for some while they are made, and ever again, takes time and finds nothing.
     gc.disable()
     module = import_module(entry.module)
