@@ -24,12 +24,14 @@ import hypothesis
 import pytest
 
 from migrations import runner
+from runtime import tracing
 from runtime.embedded.kafka import EmbeddedKafka
 from runtime.embedded.postgres import EmbeddedPostgres
 from runtime.kafka import ensure_topics
 from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from schemas.topics import Topic
+from tests.spans import Spans
 
 # Here every run looks for new examples; where a change is judged, chance must not.
 # How long drawing an example takes says how busy the machine is, nothing about the code.
@@ -137,6 +139,15 @@ def make_topic(kafka_settings: KafkaSettings, topic_name: Callable[[str], str]) 
         return topic
 
     return make
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
+    made = Spans(monkeypatch, share=True)
+    tracing.exported(True)
+    yield made
+    tracing.exported(False)
+    made.provider.shutdown()
 
 
 def _dsn_of(admin_dsn: str, database: str) -> str:

@@ -22,6 +22,7 @@ from schemas.errors import Invalid
 from schemas.stone import Cause, Position, Stone, decode_stone, encode, position_key
 from schemas.topics import CANONICAL, Topic
 from tests.conftest import TopicMaker
+from tests.spans import Spans
 from tests.unit.api.stock import record_of, records_of
 from tests.unit.schemas.stones import make_stone
 
@@ -91,6 +92,25 @@ async def test_the_index_ends_as_the_topic_does(
     )
     await follower.stop()
     assert follower.check_live().ok
+
+
+async def test_a_records_trace_goes_on_into_the_memory(
+    kafka_settings: KafkaSettings, topic: Topic, index: PlainIndex, spans: Spans
+) -> None:
+    told = "00-11111111111111111111111111111111-2222222222222222-01"
+    follower = Follower(kafka_settings, index, Freshness(["nivoda-natural"]), topic.name)
+    follower.start()
+    await wait_for(lambda: follower.check_ready().ok)
+    client = producer(kafka_settings)
+    for number, headers in enumerate(({}, {"traceparent": told})):
+        key, value = of(make_stone(id=f"nivoda-natural:{number}"))
+        client.produce(topic.name, key=key, value=value, partition=0, headers={**headers})
+    assert client.flush(30) == 0
+    await wait_for(lambda: record_of(index, "nivoda-natural:1"))
+    await follower.stop()
+    (span,) = [span for span in spans() if span.name == "api.apply"]
+    assert span.parent is not None
+    assert f"{span.parent.trace_id:032x}-{span.parent.span_id:016x}" in told
 
 
 async def test_the_loop_is_never_blocked_for_long_by_applying(

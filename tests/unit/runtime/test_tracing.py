@@ -1,16 +1,11 @@
 """Traces go on through a batch, what is not sampled costs nothing, and an error is kept whatever was sampled."""
 
-from collections.abc import Iterator
-
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import StatusCode
 
 from runtime import tracing
-from runtime.telemetry import KeptSpans, RecordAll
+from tests.spans import Spans
 
 ONE = b"00-11111111111111111111111111111111-2222222222222222-01"
 TWO = b"00-33333333333333333333333333333333-4444444444444444-03"
@@ -19,28 +14,6 @@ NOT_SAMPLED = b"00-55555555555555555555555555555555-6666666666666666-00"
 
 def headers(told: bytes | None) -> list[tuple[str, bytes]]:
     return [("kind", b"page")] + ([("traceparent", told)] if told else [])
-
-
-class Spans:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, share: bool) -> None:
-        self._exporter = InMemorySpanExporter()
-        sampler = RecordAll(ParentBased(ALWAYS_ON if share else ALWAYS_OFF))
-        self.provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
-        self.provider.add_span_processor(KeptSpans(self._exporter))
-        monkeypatch.setattr(trace, "get_tracer", lambda name: self.provider.get_tracer(name))
-
-    def __call__(self) -> list[ReadableSpan]:
-        self.provider.force_flush()
-        return list(self._exporter.get_finished_spans())
-
-
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
-    made = Spans(monkeypatch, share=True)
-    tracing.exported(True)
-    yield made
-    tracing.exported(False)
-    made.provider.shutdown()
 
 
 def test_only_sampled_traces_are_followed_and_each_once(spans: Spans) -> None:
