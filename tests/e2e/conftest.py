@@ -17,6 +17,7 @@ import pytest
 
 from runtime.ports import free_block
 from runtime.stack import PORT_SPAN
+from tests.e2e.collector import Collector, collecting
 
 STONES = 3_000
 START_TIMEOUT_S = 200
@@ -75,13 +76,21 @@ class Running:
 
 
 @pytest.fixture(scope="package")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def collector() -> Iterator[Collector]:
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
+def running(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Running]:
     data = tmp_path_factory.mktemp("up")
     output = data / "screen.txt"
+    traced = {"ADAMAS_OTLP_ENDPOINT": collector.url, "ADAMAS_OTLP_SAMPLED_SHARE": "1"}
     command = ["up", "--stones", str(STONES), "--seed", "5", "--port-base", str(free_block(PORT_SPAN))]
     with output.open("w") as screen:
         up = subprocess.Popen(
             [sys.executable, "-m", "runtime.cli", *command, "--data", str(data / "data")],
+            env=os.environ | traced,
             stdout=screen,
             stderr=screen,
         )
