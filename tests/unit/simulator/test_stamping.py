@@ -18,7 +18,7 @@ def test_a_request_read_late_keeps_the_time_of_its_arrival() -> None:
                 before_s = time.time()
                 client.sendall(b"POST")
                 sent_s = time.time()
-                time.sleep(0.15)
+                time.sleep(0.6)
                 assert connection.recv(100) == b"POST"
-                # The coarse kernel clock may tick a little behind.
-                assert before_s - 0.02 <= connection.arrived_s <= sent_s + 0.1
+                # The coarse kernel clock may tick a little behind, and a busy machine hand the packet over late.
+                assert before_s - 0.02 <= connection.arrived_s <= sent_s + 0.5
