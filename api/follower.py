@@ -25,7 +25,7 @@ from api.index import Index
 from api.snapshot import Manifest, Snapshots
 from runtime import tracing
 from runtime.health import Check
-from runtime.kafka import REQUEST_TIMEOUT_S, admin, topic_id
+from runtime.kafka import REQUEST_TIMEOUT_S, admin, passing, topic_id
 from runtime.metrics import counter, gauge
 from runtime.settings import KafkaSettings
 from runtime.tail import Tail
@@ -280,6 +280,6 @@ def _ask(client: AdminClient, topic: str) -> tuple[str, dict[int, int]]:
             place.partition: future.result(REQUEST_TIMEOUT_S).offset for place, future in futures.items()
         }
     except KafkaException as error:
-        if error.args[0].retriable():
+        if passing(error.args[0]):
             raise Retriable(str(error.args[0])) from error
         raise

@@ -39,7 +39,7 @@ from schemas.stone import decode_version, is_position
 from schemas.topics import CANONICAL, RAW
 from streams.process import BATCH_PAGES
 
-STONES: Final = 40_000
+STONES: Final = 120_000
 PAGE: Final = 50
 EXIT_GOAL_S: Final = 30
 PROBE_S: Final = 2.0
@@ -182,11 +182,11 @@ def main() -> None:
         victims = ["process", "sink", "ingest", "monitor", *REPLICAS]
         draw.shuffle(victims)
         ended: dict[str, tuple[float, int]] = {}
+        under_load = 0
         with Shop(stage, key) as shop:
             for name in victims:
                 time.sleep(draw.uniform(0.5, 2.0))
-                under_way = bool(runs.query("SELECT FROM runs WHERE ledger IS NULL LIMIT 1"))
-                print(f"a run is under way: {under_way}")
+                under_load += bool(runs.query("SELECT FROM runs WHERE ledger IS NULL LIMIT 1"))
                 ended[name] = terminate(runs, name)
             runs.wait_settled([str(runs.last_run(feed, "full")) for feed in STANDARD])
         runs.wait_idle()
@@ -206,6 +206,7 @@ def main() -> None:
             Figure(
                 "slowest_exit_s", round(max(took for took, _ in ended.values()), 1), "s", f"<= {EXIT_GOAL_S}"
             ),
+            Figure("stopped_under_load", under_load, "processes", f"== {len(victims)}"),
             Figure("bad_exits", sum(code != 0 for _, code in ended.values()), "processes", "== 0"),
             Figure("lost", len(living - selling) + len(living - rows), "stones", "== 0"),
             Figure("too_many", len(selling - living) + len(rows - living), "stones", "== 0"),

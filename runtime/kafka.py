@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -44,6 +52,29 @@ _CONSUMER: Mapping[str, Any] = {
     "allow.auto.create.topics": False,
     "session.timeout.ms": 10_000,
 }
+
+# The client's own `retriable()` speaks of transactions only: it says no of a leader that is being chosen.
+_PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+_ASK_AGAIN_S = 0.1
 
 ResultT = TypeVar("ResultT")
 
@@ -86,6 +117,34 @@ def consumer(settings: KafkaSettings, group: str | None = None, **overrides: Any
     """A consumer that commits only when told to. Without a group it is for `assign`, never `subscribe`."""
     # librdkafka wants a group id even of a consumer that joins none; nothing is ever committed under this one.
     return Consumer(_properties(settings, {**_CONSUMER, "group.id": group or f"none-{uuid4()}"}, overrides))
+
+
+def passing(error: KafkaError) -> bool:
+    """Whether Kafka is away or busy with itself, so that asking again later is all there is to do."""
+    return error.code() in _PASSING or (error.retriable() and not error.fatal())
+
+
+def watermarks(reader: Consumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    """The first offset of a partition and its end, asked for again as long as Kafka is away or chooses a leader.
+
+    Raises:
+        Retriable: there is no answer in `timeout_s`.
+        KafkaException: there is no such partition.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        told = "no answer"
+        try:
+            left_s = max(_ASK_AGAIN_S, deadline - time.monotonic())
+            if (answer := reader.get_watermark_offsets(place, timeout=left_s)) is not None:
+                return answer
+        except KafkaException as error:
+            if not passing(error.args[0]):
+                raise
+            told = error.args[0].str()
+        if time.monotonic() > deadline:
+            raise Retriable(f"Kafka does not tell the end of {place.topic} {place.partition}: {told}")
+        time.sleep(_ASK_AGAIN_S)
 
 
 def admin(settings: KafkaSettings) -> AdminClient:
@@ -197,7 +256,7 @@ def _answered(ask: Callable[[], ResultT]) -> ResultT:
         return ask()
     except KafkaException as error:
         cause: KafkaError = error.args[0]
-        if cause.retriable() or cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT):
+        if passing(cause):
             raise Retriable(f"Kafka does not answer: {cause.str()}") from error
         raise
     except TimeoutError as error:

@@ -22,7 +22,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from runtime.kafka import admin, consumer, topic_id
+from runtime.kafka import admin, consumer, passing, topic_id
 from runtime.settings import KafkaSettings
 from runtime.stretches import Stretches
 from schemas.errors import Fatal, Retriable
@@ -40,10 +40,6 @@ _RETRY_S: Final = 1.0
 _LOOK_EVERY_S: Final = 5.0
 """How often it is asked whether the topic is still the one that is read."""
 _ASK_TIMEOUT_S: Final = 10.0
-# Kafka away is no reason to stop reading: the client reconnects by itself, and the data's age tells readers.
-_PASSING: Final = frozenset(
-    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
-)
 
 
 class Tail:
@@ -140,7 +136,7 @@ class Tail:
             try:
                 self._take_offsets(reader)
             except KafkaException as error:
-                if not _passing(error.args[0]):
+                if not passing(error.args[0]):
                     raise
                 log.warning("tail.kafka_away", topic=self._topic, error=str(error.args[0]))
                 self._stop.wait(_RETRY_S)
@@ -236,7 +232,7 @@ class Tail:
             slot, offset = message.partition(), message.offset()
             if slot is not None and offset is not None:
                 self._positions[slot] = max(offset, self._positions[slot])
-        elif _passing(error):
+        elif passing(error):
             log.warning("tail.kafka_away", topic=self._topic, error=error.str())
         else:
             raise Fatal(f"reading {self._topic}: {error.str()}")
@@ -247,7 +243,3 @@ class Tail:
         ):
             log.info("tail.caught_up", topic=self._topic, records=sum(self._ends.values()))
             self._caught_up.set()
-
-
-def _passing(error: KafkaError) -> bool:
-    return error.code() in _PASSING or (error.retriable() and not error.fatal())

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from runtime.kafka import admin, consumer, topic_id
+from runtime.kafka import admin, consumer, topic_id, watermarks
 from runtime.settings import KafkaSettings
 from schemas.errors import Fatal, Retriable
 from schemas.topics import mark_group
@@ -63,9 +63,7 @@ def _set_back(kafka: KafkaSettings, group: str, places: list[TopicPartition]) ->
     try:
         committed = reader.committed(places, timeout=TIMEOUT_S)
         back = [
-            TopicPartition(
-                place.topic, place.partition, reader.get_watermark_offsets(place, timeout=TIMEOUT_S)[0]
-            )
+            TopicPartition(place.topic, place.partition, watermarks(reader, place, TIMEOUT_S)[0])
             for place in committed
             if place.offset > 0
         ]

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from runtime.kafka import consumer
+from runtime.kafka import consumer, passing
 from runtime.settings import KafkaSettings
 from schemas.errors import Fatal, Retriable
 
@@ -63,6 +63,6 @@ class Range:
                     found.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 self.position = min(max(self.position, offset), self._end)
-            elif not error.retriable() and error.code() != KafkaError._TRANSPORT:
+            elif not passing(error):
                 raise Fatal(f"reading {self._place.topic}: {error.str()}")
         return found

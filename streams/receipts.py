@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import Message, TopicPartition
 
-from runtime.kafka import consumer
+from runtime.kafka import consumer, watermarks
 from runtime.settings import KafkaSettings
 from runtime.tail import Tail
 from schemas.topics import RECEIPTS
@@ -44,10 +44,7 @@ def _last_offsets(kafka: KafkaSettings, topic: str) -> dict[int, int]:
     reader = consumer(kafka)
     try:
         slots = reader.list_topics(topic, timeout=_ASK_TIMEOUT_S).topics[topic].partitions
-        ends = {
-            slot: reader.get_watermark_offsets(TopicPartition(topic, slot), timeout=_ASK_TIMEOUT_S)
-            for slot in slots
-        }
+        ends = {slot: watermarks(reader, TopicPartition(topic, slot), _ASK_TIMEOUT_S)[1] for slot in slots}
     finally:
         reader.close()
-    return {slot: max(0, answer[1] - 1) for slot, answer in ends.items() if answer is not None}
+    return {slot: max(0, end - 1) for slot, end in ends.items()}

@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from connectors.runs.projection import to_told
-from runtime.kafka import consumer
+from runtime.kafka import consumer, watermarks
 from runtime.settings import KafkaSettings
 from schemas.errors import Retriable
 from schemas.feeds import FEEDS
@@ -37,7 +37,7 @@ def highest_epoch(kafka: KafkaSettings, raw: str = RAW.name) -> int:
 
 
 def _highest(reader: Consumer, place: TopicPartition) -> int:
-    first, end = reader.get_watermark_offsets(place, timeout=TIMEOUT_S)
+    first, end = watermarks(reader, place, TIMEOUT_S)
     lower = max(first, end - LOOK_BACK)
     told = map(to_told, _between(reader, lower, end, place))
     return max((fact.headers.epoch for fact in told if fact), default=0)

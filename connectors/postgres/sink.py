@@ -37,7 +37,7 @@ from connectors.postgres.writer import Writer
 from connectors.runs.receipts import ReceiptKeeper
 from runtime import tracing
 from runtime.health import Aspect, Health, serve_health
-from runtime.kafka import admin, consumer, producer, topic_id
+from runtime.kafka import admin, consumer, passing, producer, topic_id, watermarks
 from runtime.settings import KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from runtime.telemetry import instrument_clients
@@ -60,10 +60,6 @@ _PAUSED_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 10.0
 _TRACKED_BEFORE_COLLECTION: Final = 100_000
-_PASSING: Final = frozenset(
-    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
-    | {KafkaError._MAX_POLL_EXCEEDED}
-)
 
 
 def run(settings: Settings) -> None:
@@ -187,7 +183,7 @@ class Sink:
         if error.code() == KafkaError._PARTITION_EOF and slot is not None and offset is not None:
             # Compaction may have taken the last records before the end: this is what tells that it was reached.
             next_offsets[slot] = max(offset, next_offsets.get(slot, 0))
-        elif error.code() in _PASSING or error.retriable():
+        elif passing(error) or error.code() == KafkaError._MAX_POLL_EXCEEDED:
             log.warning("sink.kafka_away", error=error.str())
         else:
             raise Fatal(f"reading {self._topic}: {error.str()}")
@@ -280,16 +276,9 @@ def topic_uuid(kafka: KafkaSettings, topic: str) -> UUID:
 def _ends(reader: Consumer, partitions: list[TopicPartition]) -> dict[int, tuple[int, int]]:
     """First and end offset of each partition."""
     try:
-        answers = {
-            place.partition: reader.get_watermark_offsets(place, timeout=_ASK_TIMEOUT_S)
-            for place in partitions
-        }
+        return {place.partition: watermarks(reader, place, _ASK_TIMEOUT_S) for place in partitions}
     except KafkaException as error:
         raise Retriable(f"Kafka: {error.args[0]}") from error
-    missing = [slot for slot, answer in answers.items() if answer is None]
-    if missing:
-        raise Retriable(f"Kafka does not tell the end of partitions {missing}")
-    return {slot: answer for slot, answer in answers.items() if answer is not None}
 
 
 async def _standings(dsn: str, topic: UUID) -> dict[int, Standing]:
