@@ -13,7 +13,7 @@ FRESH ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A file of tests stays on one worker, and each worker has a Kafka and a Postgres of its own: nothing is shared.
-SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 CODE := $(wildcard schemas connectors streams operating api monitor runtime migrations tests bench drills)
 # The first of these that is at least 3.11 makes the virtual environment; 3.11 first, it is what the tests run on.
 CANDIDATES := python3.11 python3.12 python3.13 python3

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,14 @@ class Running:
     output: Path
 
     def get(self, path: str, **parameters: Any) -> Any:
-        """A JSON answer of the API, with the demo key."""
-        reply = httpx.get(self.api + path, params=parameters, headers={"X-API-Key": self.key}, timeout=30)
-        reply.raise_for_status()
+        """A JSON answer of the API, with the demo key; who is told to come back later does, for half a minute."""
+        deadline = time.monotonic() + 30
+        while True:
+            reply = httpx.get(self.api + path, params=parameters, headers={"X-API-Key": self.key}, timeout=30)
+            if reply.status_code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                break
+            time.sleep(float(reply.headers["Retry-After"]))
+        assert reply.is_success, reply.text
         return reply.json()
 
     def walk(self) -> Iterator[dict[str, Any]]:

@@ -48,7 +48,8 @@ def running_sink(settings: Settings, topic: Topic) -> Iterator[Progress]:
             failures.append(error)
             raise
 
-    with Shutdown(grace_s=60) as shutdown:
+    # Longer than a test may take: a drain that hangs is then shown with its stacks, not ended together with the run.
+    with Shutdown(grace_s=600) as shutdown:
         thread = Thread(target=run, args=(shutdown,))
         thread.start()
         try:
@@ -251,7 +252,8 @@ def test_a_topic_created_anew_under_the_reader_stops_it(
     settings: Settings, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connectors.postgres.sink._REPORT_EVERY_S", 0.2)
-    with Shutdown(grace_s=60) as shutdown:
+    # Longer than a test may take: a drain that hangs is then shown with its stacks, not ended together with the run.
+    with Shutdown(grace_s=600) as shutdown:
         sink = Sink(settings, Progress(), shutdown, topic.name, group=f"sink-{topic.name}")
         client = admin(settings.kafka)  # named: its futures die with it
         for deletion in client.delete_topics([topic.name]).values():
