@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from connectors.postgres.progress import Progress
 from connectors.postgres.sink import Sink, topic_uuid
+from connectors.postgres.store import STATEMENT_TIMEOUT_S
 from runtime.kafka import admin, consumer, ensure_topics, producer
 from runtime.settings import KafkaSettings, PostgresSettings, Settings
 from runtime.shutdown import Shutdown
@@ -271,5 +272,7 @@ def test_a_lost_connection_loses_nothing(settings: Settings, topic: Topic, datab
         for round_ in range(4):
             send(settings, topic, [of(make_stone(id=f"nivoda-natural:{round_}-{n}")) for n in range(500)])
             query(database, kill)
-        wait_for(lambda: query(database, "SELECT count(*) AS n FROM diamonds") == [{"n": 2000}])
+        # A statement that never hears of the cut ends by its own time-out.
+        written = "SELECT count(*) AS n FROM diamonds"
+        wait_for(lambda: query(database, written) == [{"n": 2000}], STATEMENT_TIMEOUT_S + 30)
     assert query(database, "SELECT count(*) AS n FROM price_history") == [{"n": 2000}]
