@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 from typing import Any, Final
 
 from drills.kafka_tool import describe
 from drills.raw_writer import RawWriter
+from drills.receiver import receiving
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from drills.vendor_pages import page_bodies
@@ -93,24 +93,13 @@ def receiver(status: int) -> Iterator[Receiver]:
     """A receiver on a free port."""
     made = Receiver(status)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            made.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(made.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def take(body: bytes) -> int:
+        made.heard.append(json.loads(body))
+        return made.status
 
-        def log_message(self, *_: Any) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.url = f"http://127.0.0.1:{server.server_address[1]}/"
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with receiving(take) as url:
+        made.url = f"{url}/"
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def differences(stage: Stage, positions: Positions, *, flowing: bool) -> int:

@@ -7,7 +7,6 @@ from typing import Final
 
 from schemas.errors import Fatal
 
-DEFAULT_PORT_BASE: Final = 3000
 MAX_REPLICAS: Final = 10
 PORT_SPAN: Final = 40
 """Two stacks side by side need port bases at least this far apart."""

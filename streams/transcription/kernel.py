@@ -33,7 +33,6 @@ _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST, _QUOTE, _COMMA, _COLON = (ord(sign) for 
 _SPACE, _MINUS, _POINT, _ZERO, _N, _T, _F = (ord(sign) for sign in " -.0ntf")
 _UPPER_E, _LOWER_E = (ord(sign) for sign in "Ee")
 _HTTPS: Final = np.frombuffer(b"https://", np.uint8)
-_NULL_WORD: Final = np.frombuffer(b"null", np.uint8)
 _SHORTEST_TEXT: Final = 5
 """Shorter texts may be a word for nothing: those are learned."""
 _DIGITS: Final = 15

@@ -4,11 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from http import HTTPStatus
+from threading import Lock
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from drills.receiver import receiving
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Collector:
     _spans: list[Exported] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def take(self, body: bytes) -> None:
-        """Keep the spans of one export."""
+    def take(self, body: bytes) -> int:
+        """Keep the spans of one export; the status to answer with."""
         request = ExportTraceServiceRequest.FromString(body)
         with self._lock:
             for group in request.resource_spans:
@@ -49,6 +51,7 @@ class Collector:
                         )
                         for span in scope.spans
                     ]
+        return HTTPStatus.OK
 
     def traces(self) -> dict[str, list[Exported]]:
         """Spans by trace id."""
@@ -67,22 +70,5 @@ def _attributes(of: Any) -> dict[str, str]:
 def collecting() -> Iterator[Collector]:
     """A receiver on a free port."""
     made = Collector("")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            made.take(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with receiving(made.take) as made.url:
         yield made
-    finally:
-        server.shutdown()
-        server.server_close()
