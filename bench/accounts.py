@@ -60,8 +60,7 @@ class Accounts:
         account: Account = {}
         for name, pid in self._pids().items():
             try:
-                family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-                times = [process.cpu_times() for process in family]
+                times = [psutil.Process(member).cpu_times() for member in _family(pid)]
                 if name in _PYTHON:
                     account.update(_threads(name, pid))
             except (psutil.NoSuchProcess, OSError):
@@ -80,6 +79,15 @@ class Accounts:
             name: early.get(name, 0.0) + share * (seconds - early.get(name, 0.0))
             for name, seconds in late.items()
         }
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all its descendants, as the kernel lists them: psutil would look at every process there is."""
+    family = [pid]
+    for member in family:
+        for children in Path(f"/proc/{member}/task").glob("*/children"):
+            family += map(int, children.read_text().split())
+    return family
 
 
 def _threads(name: str, pid: int) -> Account:
