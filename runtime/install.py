@@ -1,26 +1,50 @@
 """Installs a lock file into a virtual environment: `python install.py LOCK VENV`. Standard library only.
 
 pip asks the package index for one package after the other, which takes longer than everything else. So the wheels are
-downloaded by several pips side by side into the user's cache, and installed from there: the first start is faster, and
-another checkout with the same lock needs no network. Hashes are checked on download and again on installation.
+downloaded by several pips side by side into the user's cache, and installed from there, once a lock file: the first
+start is faster, and another checkout with the same lock needs no network. Hashes are checked on download and again on
+installation.
+
+What is installed stays in the cache too, with the byte code of the modules that are really used: seven processes that
+start side by side would otherwise each make it for themselves. A checkout's environment is hard links into it.
 """
 
+import fcntl
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MINIMUM = (3, 11)
+CHECKOUT = Path(__file__).resolve().parent.parent
 DOWNLOADS = 8
 INSTALLS = 2
 SILENCE_TIMEOUT_S = "20"
 WHOLE_TIMEOUT_S = 600.0
+OWN = ("schemas", "connectors", "streams", "operating", "api", "monitor", "runtime", "migrations")
+KEPT_UNUSED_S = 30 * 86_400
+STARTED = (
+    ("api.server", "connectors.simulator.server", "monitor.service", "operating.handlers", "pytest", "xdist"),
+    ("runtime.up", "streams.process", "connectors.postgres.sink", "connectors.ingest.service", "hypothesis"),
+)
+"""What processes import when they start, dealt out to as many that make its byte code; not every lock has all of it."""
+IMPORT = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if "." in name or error.name != name:
+            raise
+"""
 
 
 class InstallFailed(Exception):
@@ -45,6 +69,25 @@ def install(lock: Path, folder: Path) -> None:
     """Make the environment when there is none, and install the lock file's packages into it."""
     if sys.version_info < MINIMUM:
         raise InstallFailed(f"Python {platform.python_version()} is too old: 3.11 or newer is needed.")
+    packages = cache_folder() / "packages" / _fingerprint(lock)
+    packages.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(packages / ".lock"):
+        if not (packages / ".complete").exists():
+            _build(lock, packages)
+        (packages / ".complete").touch()
+        _timed(f"Linking packages into {folder}", lambda: _link(packages, folder, lock.name))
+    _forget_unused(packages.parent)
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Two checkouts may begin at once."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(lock: Path, packages: Path) -> None:
     pip = [sys.executable, str(_bundled_pip())]
     wheels = cache_folder() / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
@@ -52,7 +95,8 @@ def install(lock: Path, folder: Path) -> None:
     if not complete.exists():
         _timed(f"Downloading packages into {wheels}", lambda: _download(pip, lock, wheels))
         complete.touch()
-    _timed(f"Installing packages into {folder}", lambda: _install(pip, lock, wheels, folder))
+    _timed(f"Installing packages into {packages}", lambda: _install(pip, lock, wheels, packages))
+    _timed("Making byte code of what is used", lambda: _compile(packages))
 
 
 def cache_folder() -> Path:
@@ -85,11 +129,9 @@ def _download(pip: "list[str]", lock: Path, wheels: Path) -> None:
     _side_by_side([*pip, *arguments, "--dest", str(wheels)], lock, DOWNLOADS, "Cannot download the packages")
 
 
-def _install(pip: "list[str]", lock: Path, wheels: Path, folder: Path) -> None:
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=False, symlinks=True)
-    # Byte code is made on the first import, of the modules that are really used.
+def _install(pip: "list[str]", lock: Path, wheels: Path, packages: Path) -> None:
+    python = _fresh_environment(packages)
+    # Byte code of everything takes a minute, and a tenth of it is ever used.
     arguments = [
         "--python",
         str(python),
@@ -100,19 +142,97 @@ def _install(pip: "list[str]", lock: Path, wheels: Path, folder: Path) -> None:
         str(wheels),
     ]
     _side_by_side([*pip, *arguments], lock, INSTALLS, "Cannot install the packages")
+
+
+def _fresh_environment(folder: Path) -> Path:
+    """An environment without packages, whatever was there; its interpreter."""
+    for former in ("bin", "include", "lib", "lib64", "share", "pyvenv.cfg"):
+        path = folder / former
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    venv.create(folder, with_pip=False, symlinks=True)
+    return folder / "bin" / "python"
+
+
+def _compile(packages: Path) -> None:
+    """Import what processes import; also where the user keeps Python from writing byte code into source folders."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    command = [str(packages / "bin" / "python"), "-c", IMPORT]
+    runs = [subprocess.Popen([*command, *names], cwd=CHECKOUT, env=environment) for names in STARTED]
+    exit_codes = [run.wait() for run in runs]
+    if any(exit_codes):
+        raise InstallFailed("The packages do not work together: see above, and run `make lock`.")
+
+
+def _link(packages: Path, folder: Path, lock: str) -> None:
+    """Give an environment the packages of another; one that had another state of this lock file is made anew."""
+    linked = folder / f".linked-{lock}"
+    if linked.exists() and linked.read_text() != packages.name:
+        shutil.rmtree(folder)
+    if not (folder / "bin" / "python").exists():
+        venv.create(folder, with_pip=False, symlinks=True)
+    compile_own = [str(folder / "bin" / "python"), "-m", "compileall", "-q", "-j", "2", *OWN]
+    compiling = subprocess.Popen(compile_own, cwd=CHECKOUT)
+    for parent, _, names in [*os.walk(packages / "lib"), *os.walk(packages / "share")]:
+        for source in (Path(parent, name) for name in names):
+            _link_file(source, folder / source.relative_to(packages))
+    for script in (packages / "bin").iterdir():
+        _give_script(script, packages, folder)
     _link_checkout(folder)
+    if compiling.wait():
+        raise InstallFailed("This checkout does not compile: see above.")
+    linked.write_text(packages.name)
+
+
+def _give_script(script: Path, packages: Path, folder: Path) -> None:
+    """A script names its interpreter; a program of its own does not."""
+    target = folder / "bin" / script.name
+    if script.name.lower().startswith(("python", "activate")):
+        return
+    with script.open("rb") as file:
+        head = file.read(2)
+    if head != b"#!":
+        _link_file(script, target)
+        return
+    own = script.read_text().replace(str(packages), str(folder.absolute()))
+    target.unlink(missing_ok=True)
+    target.write_text(own)
+    target.chmod(0o755)
+
+
+def _link_file(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True)
+        _link_file(source, target)
+    except FileExistsError:
+        if not target.samefile(source):
+            target.unlink()
+            _link_file(source, target)
+    except OSError:
+        # The cache is on another disk, or its file system has no links.
+        shutil.copy2(source, target)
 
 
 def _link_checkout(folder: Path) -> None:
     """Let the environment import this checkout, and give it the `adamas` command."""
-    checkout = Path(__file__).resolve().parent.parent
     site = folder / "lib" / f"python{_version_of(folder)}" / "site-packages"
-    (site / "adamas-checkout.pth").write_text(f"{checkout}\n")
+    (site / "adamas-checkout.pth").write_text(f"{CHECKOUT}\n")
     command = folder / "bin" / "adamas"
     # A process that the command spawns imports this file under another name.
     start = 'from runtime.cli import main\n\nif __name__ == "__main__":\n    main()\n'
     command.write_text(f"#!{folder.absolute()}/bin/python\n{start}")
     command.chmod(0o755)
+
+
+def _forget_unused(kept: Path) -> None:
+    """Packages of lock files that nobody has installed for a month; what is linked to them stays."""
+    for complete in kept.glob("*/.complete"):
+        if time.time() - complete.stat().st_mtime > KEPT_UNUSED_S:
+            shutil.rmtree(complete.parent, ignore_errors=True)
 
 
 def _version_of(folder: Path) -> str:
