@@ -10,15 +10,20 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from connectors.ingest.lease import PROOF_S, Holding, LeaseLost, lease
 from runtime.settings import PostgresSettings
 
 
+def at(dsn: str) -> PostgresSettings:
+    return PostgresSettings(dsn=SecretStr(dsn))
+
+
 @asynccontextmanager
 async def watched(dsn: str) -> AsyncIterator[tuple[Holding, asyncio.Task[None], int]]:
     """A lease, its watch, and the process of its session."""
-    async with lease(PostgresSettings(dsn=dsn), lambda: 0, lambda _reason: None) as holding:
+    async with lease(at(dsn), lambda: 0, lambda _reason: None) as holding:
         watch = asyncio.create_task(holding.watch())
         try:
             yield holding, watch, await session_of(dsn)
@@ -51,7 +56,7 @@ async def test_a_late_answer_takes_the_proof_away_and_not_the_lease(database: st
         waits: list[str] = []
 
         async def stand_by() -> Holding:
-            async with lease(PostgresSettings(dsn=database), lambda: 0, waits.append) as taken:
+            async with lease(at(database), lambda: 0, waits.append) as taken:
                 return taken
 
         os.kill(session, signal.SIGSTOP)
@@ -72,5 +77,5 @@ async def test_a_session_that_is_gone_is_a_lost_lease(database: str) -> None:
         os.kill(session, signal.SIGTERM)
         with pytest.raises(LeaseLost):
             await asyncio.wait_for(watch, 10)
-        async with lease(PostgresSettings(dsn=database), lambda: 0, lambda _reason: None) as next_one:
+        async with lease(at(database), lambda: 0, lambda _reason: None) as next_one:
             assert next_one.epoch > holding.epoch
