@@ -11,6 +11,7 @@ transaction fails on the primary key and is written again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -279,7 +280,24 @@ async def _copy(link: asyncpg.Connection, table: str, columns: Sequence[str], ro
             yield rows[begin : begin + _PIECE]
         yield TRAILER
 
-    await link.copy_to_table(table, source=pieces(), columns=columns, format="binary")
+    # While it waits for room in the socket, asyncpg neither hears of a connection's end nor looks at its time-out.
+    copying = asyncio.ensure_future(
+        link.copy_to_table(table, source=pieces(), columns=columns, format="binary")
+    )
+
+    def end(_link: object) -> None:
+        copying.cancel()
+
+    link.add_termination_listener(end)
+    try:
+        async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+            await copying
+    except asyncio.CancelledError:
+        if not link.is_closed():
+            raise
+        raise ConnectionResetError(f"the connection was lost while {table} was copied") from None
+    finally:
+        link.remove_termination_listener(end)
 
 
 def _moment(epoch_ms: int) -> datetime:

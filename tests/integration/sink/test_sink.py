@@ -14,9 +14,11 @@ from confluent_kafka import TopicPartition
 from pydantic import SecretStr
 
 from connectors.postgres.progress import Progress
+from connectors.postgres.rows import COPIED
 from connectors.postgres.sink import Sink, topic_uuid
-from connectors.postgres.store import STATEMENT_TIMEOUT_S
+from connectors.postgres.store import STATEMENT_TIMEOUT_S, _copy
 from runtime.kafka import admin, consumer, ensure_topics, producer
+from runtime.postgres import AWAY
 from runtime.settings import KafkaSettings, PostgresSettings, Settings
 from runtime.shutdown import Shutdown
 from schemas.stone import Cause, Position, Stone, encode, position_key
@@ -276,3 +278,24 @@ def test_a_lost_connection_loses_nothing(settings: Settings, topic: Topic, datab
         written = "SELECT count(*) AS n FROM diamonds"
         wait_for(lambda: query(database, written) == [{"n": 2000}], STATEMENT_TIMEOUT_S + 30)
     assert query(database, "SELECT count(*) AS n FROM price_history") == [{"n": 2000}]
+
+
+async def test_a_copy_that_waits_for_room_in_its_socket_hears_that_its_connection_is_cut(
+    database: str,
+) -> None:
+    link, other = await asyncpg.connect(database), await asyncpg.connect(database)
+    try:
+        async with other.transaction():
+            # Behind this lock Postgres reads nothing, and more than sockets hold can be waiting.
+            await other.execute("LOCK TABLE diamonds IN ACCESS EXCLUSIVE MODE")
+            copying = asyncio.create_task(_copy(link, "diamonds", COPIED, bytes(64 * 2**20)))
+            await asyncio.sleep(1)
+            assert not copying.done()
+            await other.execute("SELECT pg_terminate_backend($1)", link.get_server_pid())
+            await asyncio.wait({copying}, timeout=10)
+            assert copying.done()
+            with pytest.raises(AWAY):
+                await copying
+    finally:
+        link.terminate()
+        await other.close()
