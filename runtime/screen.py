@@ -25,6 +25,7 @@ class Screen:
         self._console = console or _Console(highlight=False, soft_wrap=True)
         self._started = time.monotonic()
         self._live: Live | None = None
+        self._shown = ""
 
     def say(self, text: str) -> None:
         """Print a line, above the live one if there is one."""
@@ -47,10 +48,12 @@ class Screen:
         return time.monotonic() - self._started
 
     def show(self, reading: Reading) -> None:
-        """Replace the live line; without a terminal, print one more."""
+        """Replace the live line; without a terminal, print one more where it says something new."""
         line = line_of(reading)
         if not self._console.is_terminal:
-            self.say(line)
+            if line != self._shown:
+                self.say(line)
+            self._shown = line
             return
         if self._live is None:
             # Drawn when there is something new, not on a timer of its own.
@@ -67,6 +70,9 @@ class Screen:
 
 def line_of(reading: Reading) -> str:
     """The live line: `fetched 12 340 of 20 000 · priced ... · ETA 7 s`; a dash stands for what is not known."""
+    is_asking = reading.budget_used is not None
+    if is_asking and not (reading.fetched or reading.fetched_per_s or reading.searchable):
+        return "waiting for the first page: the vendor is asked what it has"
     of = f" of {_count(reading.expected)}" if reading.expected else ""
     parts = [
         f"fetched {_count(reading.fetched)}{of}",

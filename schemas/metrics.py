@@ -60,7 +60,12 @@ def _gauge(name: str, unit: str, meaning: str, *labels: str) -> Metric:
 
 
 _INGEST: Final = (
-    _counter("adamas_ingest_stones_total", "items", "Items in pages that are in the raw log.", "feed"),
+    _counter(
+        "adamas_ingest_stones_total",
+        "items",
+        "Items in pages that are in the raw log; of a page read again, those that it has more.",
+        "feed",
+    ),
     _counter("adamas_ingest_pages_total", "pages", "Pages that are in the raw log.", "feed"),
     _gauge("adamas_ingest_expected_stones", "stones", "Stones the vendor counted for the last plan.", "feed"),
     _gauge("adamas_ingest_run_active", "0 or 1", "1 while a run of the feed is under way.", "feed"),

@@ -125,19 +125,25 @@ class PartitionProgress:
         ids: Iterable[str | None] | None = None,
         reread: int = 0,
         nameless: int = 0,
-    ) -> None:
-        """A read of this page is in the log (or was empty, and is not); `ids` are unknown of one found in the log."""
+    ) -> int:
+        """A read of this page is in the log (or was empty, and is not); `ids` are unknown of one found in the log.
+
+        Returns:
+            How many rows more it brought than every read of the page before.
+        """
         stones = None if ids is None else {stone for stone in ids if stone is not None}
         self._under_way.discard(page)
         # Empty reads are not in the log: after a restart the number of the last one that is there counts.
         self._reads[page] = max(self._reads.get(page, 0), reread) + 1
-        self._rows[page] = max(rows, self._rows.get(page, 0))
+        before = self._rows.get(page, 0)
+        self._rows[page] = max(rows, before)
         if (rows - nameless if stones is None else len(stones)) < self.page_size:
             self._short.add(page)
         if stones is not None:
             self._compare(page, stones)
         if rows:
             self._last = max(self._last, page)
+        return max(0, rows - before)
 
     def _compare(self, page: int, stones: set[str]) -> None:
         known = self._stones.get(page)
@@ -253,8 +259,12 @@ class RunProgress:
         rows: int,
         ids: Iterable[str | None] | None = None,
         nameless: int = 0,
-    ) -> None:
-        """A read of this page is in the log; `ids` are unknown of one found there, but how many are no stone's."""
+    ) -> int:
+        """A read of this page is in the log; `ids` are unknown of one found there, but how many are no stone's.
+
+        Returns:
+            How many rows more it brought than every read of the page before.
+        """
         if reread:
             self.rereads.add((partition.plan.number, page, reread))
-        partition.done(page, rows, ids, reread, nameless)
+        return partition.done(page, rows, ids, reread, nameless)

@@ -258,8 +258,8 @@ class Sweep:
         if page.rows:
             await self._write_page(read, page, seq)
             metrics.PAGES.labels(self._feed.name).inc()
-            metrics.STONES.labels(self._feed.name).inc(page.rows)
-            self._progress.logged(partition, read.page, read.reread, page.rows, page.ids)
+            more = self._progress.logged(partition, read.page, read.reread, page.rows, page.ids)
+            metrics.STONES.labels(self._feed.name).inc(more)
         else:
             self._empty[read.partition, read.page] = (page, seq)
             partition.done(read.page, 0, (), read.reread)

@@ -195,3 +195,8 @@ def test_a_page_in_the_log_with_items_of_no_stone_is_read_again() -> None:
     (made,) = read_all(run, {0: [50], 1: [50]})
     assert (1, 1) in made
     assert (0, 1) not in made
+
+
+def test_a_page_read_again_is_only_what_it_has_more() -> None:
+    part = progress(100).partitions[0]
+    assert [part.done(0, rows) for rows in (40, 40, 50, 30)] == [40, 0, 10, 0]

@@ -33,6 +33,11 @@ def test_the_line_reads_well() -> None:
     assert line_of(UNKNOWN) == "fetched – · priced – · searchable – · –/s · budget – · lag – · ETA –"
 
 
+def test_before_the_first_page_it_says_what_is_waited_for() -> None:
+    assert line_of(Reading(None, None, 0, 0, 0, 0.9, None)).startswith("waiting for the first page")
+    assert line_of(Reading(0, 20_000, 0, 19_000, 0, 0.9, 0.0)).startswith("fetched 0 of 20 000")
+
+
 def test_a_long_way_is_told_in_minutes() -> None:
     assert line_of(Reading(0, 60_000, 0, 0, 0, 1.0, 500.0)).endswith("ETA 2 min 0 s")
 
