@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from connectors.feeds import demo
+from connectors.feeds.demo import mapping as demo
 from connectors.feeds.form import Form
 from connectors.feeds.nivoda import mapping as nivoda
 from connectors.feeds.nivoda.form import NIVODA_FORM

@@ -11,7 +11,7 @@ import httpx
 from connectors.alerts import Alerts
 from connectors.budget import Budget
 from connectors.budget.metrics import BudgetMetrics
-from connectors.feeds.demo import DemoFeed
+from connectors.feeds.demo.client import DemoFeed
 from connectors.feeds.http import LIMITS, TIMEOUT
 from connectors.feeds.nivoda.client import NivodaFeed
 from connectors.feeds.nivoda.session import Session

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from connectors.feeds.demo import DEMO_FORM
+from connectors.feeds.demo.mapping import DEMO_FORM
 from connectors.feeds.form import Form
 from connectors.feeds.nivoda.form import NIVODA_FORM
 
