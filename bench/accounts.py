@@ -19,6 +19,8 @@ import psutil
 _EVERY_S: Final = 0.2
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PYTHON: Final = ("process", "sink", "api")
+_WORTH_TELLING_S: Final = 0.05
+STAGES: Final = ("process", "sink", "postgres", "api", "kafka")
 
 Account = dict[str, float]
 """CPU seconds so far by name; `name/thread` for the threads of a process that are worth telling apart."""
@@ -88,6 +90,33 @@ def _family(pid: int) -> list[int]:
         for children in Path(f"/proc/{member}/task").glob("*/children"):
             family += map(int, children.read_text().split())
     return family
+
+
+def print_account(used: Account, stones: int, memory: Mapping[str, float]) -> None:
+    """A line a stage: CPU seconds, by stone and by thread, and its memory in MiB."""
+    for name in STAGES:
+        threads = sorted(
+            ((key.partition("/")[2], seconds) for key, seconds in used.items() if key.startswith(f"{name}/")),
+            key=lambda thread: -thread[1],
+        )
+        told = ", ".join(
+            f"{thread} {seconds * 1e6 / stones:.1f}"
+            for thread, seconds in threads
+            if seconds > _WORTH_TELLING_S
+        )
+        print(
+            f"  {name:9} {used[name]:5.1f} CPU s = {used[name] * 1e6 / stones:5.1f} us a stone"
+            f" {memory[name]:7.0f} MiB  {told}"
+        )
+
+
+def memory_of(pids: Mapping[str, int]) -> dict[str, float]:
+    """MiB of each process, children included, shared pages counted once."""
+    found = {}
+    for name, pid in pids.items():
+        family = map(psutil.Process, _family(pid))
+        found[name] = sum(process.memory_full_info().pss for process in family) / 2**20
+    return found
 
 
 def _threads(name: str, pid: int) -> Account:

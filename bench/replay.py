@@ -23,11 +23,10 @@ import sys
 import time
 from typing import Any, Final
 
-import psutil
 from confluent_kafka import Message
 from confluent_kafka.admin import NewTopic
 
-from bench.accounts import Account, Accounts
+from bench.accounts import STAGES, Account, Accounts, memory_of, print_account
 from drills.raw_writer import RawWriter
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
@@ -43,8 +42,6 @@ PAGE_SIZE: Final = 50
 PLAIN_STONES: Final = 6_000
 GOAL_STONES_PER_S: Final = 25_000
 GOAL_RATIO: Final = 8
-_WORTH_TELLING_S: Final = 0.05
-STAGES: Final = ("process", "sink", "postgres", "api", "kafka")
 
 
 def main() -> None:
@@ -100,7 +97,7 @@ def _replay(stage: Stage, pages: list[tuple[str, bytes]]) -> float:
         searchable_at = time.time()
         stage.wait(lambda: stage.lag("adamas-sink") == 0, 120, "the sink", "sink")
         stored_at = time.time()
-    memory = _memory(stage)
+    memory = memory_of(stage.pids)
     started_at = _first_record_at(stage)
     used = accounts.between(started_at, max(searchable_at, stored_at))
     _print_usage(used, memory, stones, started_at, processed_at, searchable_at, stored_at)
@@ -123,15 +120,6 @@ def _first_record_at(stage: Stage) -> float:
     return min(first) / 1000
 
 
-def _memory(stage: Stage) -> dict[str, float]:
-    """MiB of each process, children included, shared pages counted once."""
-    found = {}
-    for name, pid in stage.pids.items():
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        found[name] = sum(process.memory_full_info().pss for process in family) / 2**20
-    return found
-
-
 def _print_usage(
     used: Account,
     memory: dict[str, float],
@@ -142,20 +130,7 @@ def _print_usage(
     stored_at: float,
 ) -> None:
     elapsed_s = max(searchable_at, stored_at) - started_at
-    for name in STAGES:
-        threads = sorted(
-            ((key.partition("/")[2], seconds) for key, seconds in used.items() if key.startswith(f"{name}/")),
-            key=lambda thread: -thread[1],
-        )
-        told = ", ".join(
-            f"{thread} {seconds * 1e6 / stones:.1f}"
-            for thread, seconds in threads
-            if seconds > _WORTH_TELLING_S
-        )
-        print(
-            f"  {name:9} {used[name]:5.1f} CPU s = {used[name] * 1e6 / stones:5.1f} us a stone"
-            f" {memory[name]:7.0f} MiB  {told}"
-        )
+    print_account(used, stones, memory)
     busiest = max(STAGES, key=lambda name: used[name])
     total_s = sum(used[name] for name in STAGES)
     print(

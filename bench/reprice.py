@@ -4,8 +4,9 @@
 
 Four figures, on one worker, one sink and one API, everything on this machine:
 
-- `none_change_per_s`: a rule set that changes no price, from its publication until the owner is through the stock. The
-  owner reads its stock into columns while it has nothing else to do; that is waited for, as after any quiet minute.
+- `none_change_per_s`: a rule set that changes no price, from when the owner has it until it is through the stock, as its
+  own log tells both. It reads its stock into columns while it has nothing else to do; that is waited for, as after any
+  quiet minute.
 - `all_change_per_s`: one that changes every price, until Postgres and the API have all of it.
 - `fresh_p99_s`: while that runs, pages of new stones are written to the raw log; from a page's writing until its last
   stone is found in the API.
@@ -16,8 +17,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import re
 import time
 import urllib.error
+from datetime import datetime
 from threading import Event, Thread
 from typing import Any, Final
 
@@ -25,6 +29,7 @@ import asyncpg
 import numpy as np
 
 from api.keys import Scope, create_key
+from bench.accounts import STAGES, Accounts, memory_of, print_account
 from bench.stock import canonical_stock, fill
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from drills.raw_writer import RawWriter
@@ -43,6 +48,7 @@ FRESH_EVERY_S: Final = 0.25
 FRESH_STONES: Final = 5_000
 GOALS: Final = {"none": 1_000_000, "all": 30_000, "fresh": 2, "rollback": 45}
 _LONG_S: Final = 900
+_IS_JSON: Final = re.compile(r"\{.*\}$")
 
 
 def main() -> None:
@@ -56,12 +62,20 @@ def main() -> None:
         stones = _fill(stage, options.stones, options.seed)
         print(f"{stones} stones in stock")
         fresh = _Fresh(stage, RawWriter(stage.kafka))
-        changed_s = _published(stage, RuleSet(base=_margins(4_100)), stones, fresh)
-        print(f"all prices change: {changed_s:.1f} s; {len(fresh.taken_s)} fresh pages meanwhile")
+        with Accounts(lambda: stage.pids) as accounts:
+            began_at = time.time()
+            changed_s = _published(stage, RuleSet(base=_margins(4_100)), stones, fresh)
+        used = accounts.between(began_at, began_at + changed_s)
+        print(
+            f"all prices change: {changed_s:.1f} s, {sum(used[name] for name in STAGES) / changed_s:.2f} cores busy;"
+            f" {len(fresh.taken_s)} fresh pages meanwhile"
+        )
+        print_account(used, stones, memory_of(stage.pids))
         rollback_s = _published(stage, RuleSet(), stones + fresh.stones)
         print(f"rolled back: {rollback_s:.1f} s")
         _until_columns_are_read(stage)
-        unchanged_s = _published(stage, RuleSet(), 0)
+        _published(stage, RuleSet(), 0)
+        unchanged_s = _last_try_s(stage)
         print(f"nothing changes: {unchanged_s:.2f} s")
         wrong = asyncio.run(_wrong_prices(stage))
     finish(
@@ -136,6 +150,14 @@ def _published(stage: Stage, content: RuleSet, changes: int, fresh: _Fresh | Non
     if fresh is not None:
         fresh.stop()
     return taken_s
+
+
+def _last_try_s(stage: Stage) -> float:
+    """From when the owner had the newest number until it was through its stock, by its own log."""
+    lines = (stage.folder / "logs" / "process.log").read_text().splitlines()
+    at = {line["action"]: line["at"] for line in map(json.loads, filter(_IS_JSON.match, lines))}
+    begun, ended = (datetime.fromisoformat(at[action]) for action in ("rules.head", "process.rules_tried"))
+    return (ended - begun).total_seconds()
 
 
 async def _publish(stage: Stage, content: RuleSet) -> int:
