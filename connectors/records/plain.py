@@ -47,8 +47,10 @@ def same(data: Any, at: int, other: Any, begin: int, end: int) -> bool:
     """Whether the bytes from `at` are those of `other` in [begin, end)."""
     if at + end - begin > len(data):
         return False
-    for place in range(end - begin):  # noqa: SIM110 - the compiler has no generators
-        if data[at + place] != other[begin + place]:
+    # Places without a sign, here and where texts are read: one that may be negative is looked at before each byte.
+    here, there = np.uintp(at), np.uintp(begin)
+    for place in range(np.uintp(end - begin)):  # noqa: SIM110 - the compiler has no generators
+        if data[here + place] != other[there + place]:
             return False
     return True
 

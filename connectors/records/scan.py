@@ -46,7 +46,7 @@ _POSTGRES_EPOCH_MS: Final = POSTGRES_EPOCH_DAYS * 86_400_000
 def _past_text(data: Any, at: int, end: int) -> int:
     """The place behind the text that begins at `at`; -1 where it is not plain."""
     while at < end:
-        sign = data[at]
+        sign = data[np.uintp(at)]
         if sign == QUOTE:
             return at + 1
         if sign == BACKSLASH or sign < 32 or sign > 126:

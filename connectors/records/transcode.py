@@ -48,12 +48,12 @@ def _put(out: Any, at: int, value: int, size: int) -> int:
 def _text(data: Any, at: int, end: int, out: Any, to: int) -> tuple[int, int]:
     """Copy the text whose quote stands before `at`; the places behind it and behind its copy, or -1."""
     while at < end:
-        sign = data[at]
+        sign = data[np.uintp(at)]
         if sign == QUOTE:
             return at + 1, to
         if sign == BACKSLASH or sign < 32 or sign > 126:
             return -1, to
-        out[to] = sign
+        out[np.uintp(to)] = sign
         at += 1
         to += 1
     return -1, to
