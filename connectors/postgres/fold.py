@@ -13,7 +13,7 @@ from typing import Annotated, Final, NamedTuple, Protocol, cast
 import msgspec
 from msgspec import Meta
 
-from connectors.postgres.rows import history_row, rows_of, stone_row
+from connectors.postgres.rows import history_row, marks_of, rows_of, stone_row
 from schemas.errors import Invalid
 from schemas.sql import STONE_COLUMNS
 from schemas.stone import Position, Stone, decode_position, is_position
@@ -71,11 +71,13 @@ _StoneRow = cast(
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):
-    """The last version of a stone in a batch; `row` is what `rows.stone_row` makes of it."""
+    """The last version of a stone in a batch; `row` is what `rows.stone_row` makes of it, the places its `rows.marks_of`."""
 
     stone_id: str
     offset: int
     row: bytes
+    price_at: int
+    hash_at: int
 
 
 class Retired(msgspec.Struct, frozen=True, gc=False):
@@ -150,7 +152,9 @@ class _Place(NamedTuple):
     value: bytes | None
 
 
-def _take(places: list[_Place], made: Iterator[tuple[bytes | None, bytes | None]], batch: Batch) -> None:
+def _take(
+    places: list[_Place], made: Iterator[tuple[bytes | None, tuple[int, int], bytes | None]], batch: Batch
+) -> None:
     """Of each stone the last, be it a version or a null; price history of every version before that."""
     last: dict[bytes, Version | Retired] = {}
     for message, key, offset, value in places:
@@ -158,14 +162,15 @@ def _take(places: list[_Place], made: Iterator[tuple[bytes | None, bytes | None]
             if value is None:
                 last[key] = Retired(_text(key), offset, message.timestamp()[1])
                 continue
-            row, history = next(made)
+            row, marks, history = next(made)
             if row is None:
                 stone = _stone(key, value)
                 row, history = stone_row(stone, offset), history_row(stone)
+                marks = marks_of(row)
         except Invalid as cause:
             batch.refused.append(Refused(message, cause))
             continue
-        last[key] = Version(key.decode(), offset, row)
+        last[key] = Version(key.decode(), offset, row, *marks)
         if history is not None:
             batch.history.append(history)
     for outcome in last.values():

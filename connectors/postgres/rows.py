@@ -20,10 +20,17 @@ from connectors.records import plain
 from connectors.records.plain import joined
 from connectors.records.transcode import transcode
 from schemas.sql import STONE_COLUMNS
-from schemas.stone import Cause, Stone
+from schemas.stone import CONTENT_HASH_BYTES, Cause, Stone
 
 COPIED: Final = (*(column.name for column in STONE_COLUMNS), "canonical_offset", "topic_id")
 """Columns of a stone's row. Rows lack the last value, the same for all of them; see `with_topic`."""
+
+_PRICE: Final = COPIED.index("price_cents")
+_HASH: Final = COPIED.index("content_hash")
+_HASH_SIZE: Final = struct.pack(">i", 2 * CONTENT_HASH_BYTES)
+_PRICED_BEGIN: Final = struct.pack(">h", 1 + len(COPIED) - _PRICE)
+PRICED: Final = ("id", *COPIED[_PRICE:])
+"""Columns of a row that is to leave a stone's content as it is: a record names its content first."""
 
 HISTORY_COLUMNS: Final = (
     "stone_id",
@@ -75,6 +82,26 @@ def stone_row(stone: Stone, offset: int) -> bytes:
     return struct.pack(">h", len(COPIED)) + values + struct.pack(">iq", 8, offset)
 
 
+def marks_of(row: bytes) -> tuple[int, int]:
+    """Where in a stone's row the values of its price and of its content's hash begin, their lengths included."""
+    starts, at = [], 2
+    for _ in COPIED[:-1]:
+        starts.append(at)
+        (size,) = struct.unpack_from(">i", row, at)
+        at += 4 + max(0, size)
+    return starts[_PRICE], starts[_HASH]
+
+
+def hash_value(content_hash: str) -> bytes:
+    """A content's hash as a row has it; any other text as no row has it."""
+    return _HASH_SIZE + content_hash.encode()
+
+
+def priced_row(stone_id: str, row: bytes, price_at: int) -> bytes:
+    """Of a stone's row what does not tell its content, for the columns `PRICED`; see `marks_of`."""
+    return _PRICED_BEGIN + _sized(stone_id.encode()) + row[price_at:]
+
+
 def history_row(stone: Stone) -> bytes | None:
     """The price-history row of a version; none where neither stone nor price is new. Everybody counts by this rule."""
     if stone.cause is not Cause.NEW and stone.price_cents == stone.previous_price_cents:
@@ -102,18 +129,22 @@ def _values(values: Any, types: Any) -> bytes:
     )
 
 
-def rows_of(
-    records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]
-) -> tuple[list[bytes | None], list[bytes | None]]:
+Made = tuple[list[bytes | None], list[tuple[int, int]], list[bytes | None]]
+"""Rows of stones, the marks of each (`marks_of`), and price-history rows."""
+
+
+def rows_of(records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]) -> Made:
     """The rows of records with these keys at these offsets, and their price-history rows, both in order.
 
-    A record that is not plain has no row; one that gives no price history has none there.
+    A record that is not plain has no row, and marks that mean nothing; one that gives no price history has none there.
     """
-    made: tuple[list[bytes | None], list[bytes | None]] = [], []
+    made: Made = [], [], []
     for begin in range(0, len(records), _AT_ONCE):
         part = slice(begin, begin + _AT_ONCE)
-        for rows, more in zip(made, _rows_of(records[part], keys[part], offsets[part]), strict=True):
-            rows += more
+        rows, marks, history = _rows_of(records[part], keys[part], offsets[part])
+        made[0].extend(rows)
+        made[1].extend(marks)
+        made[2].extend(history)
     return made
 
 
@@ -122,13 +153,12 @@ def compile_ahead() -> None:
     rows_of([b""], [b""], [0])
 
 
-def _rows_of(
-    records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]
-) -> tuple[list[bytes | None], list[bytes | None]]:
+def _rows_of(records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]) -> Made:
     data, ends = joined(records)
     key_data, key_ends = joined(keys)
     room, count = len(data) + len(records) * _ROOM, len(records)
     rows, row_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
+    marks = np.zeros((count, 2), np.int64)
     history, history_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
     places = np.array(offsets, np.int64)
     given = (
@@ -142,11 +172,12 @@ def _rows_of(
         _HISTORY,
         rows,
         row_ends,
+        marks,
         history,
         history_ends,
     )
     transcode(*given)
-    return _cut(rows, row_ends), _cut(history, history_ends)
+    return _cut(rows, row_ends), list(zip(*marks.T.tolist(), strict=True)), _cut(history, history_ends)
 
 
 def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]:
@@ -161,7 +192,7 @@ def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]
 
 
 _SPECIAL: Final = (
-    *map(plain.NAMES.index, ("id", "cause", "price_cents", "previous_price_cents")),
+    *map(plain.NAMES.index, ("id", "cause", "price_cents", "previous_price_cents", "content_hash")),
     plain.word_number("cause", Cause.NEW),
 )
 _HISTORY: Final = np.array([plain.NAMES.index(name) for name in _SOURCES])

@@ -55,7 +55,9 @@ _BATCH: Final = 5000
 _FILL_S: Final = 0.05
 _FLOW: Final = 100
 """A batch larger than this says that more is on its way: the next one is then given longer, to be worth its transaction."""
-_FLOW_FILL_S: Final = 0.25
+_FLOW_FILL_S: Final = 0.1
+_BUSY_FILL_S: Final = 0.25
+"""How long a batch is given while the writer has something to write anyhow."""
 _PAUSED_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 10.0
@@ -118,7 +120,7 @@ class Sink:
         self._shutdown = shutdown
         self._topic_id = self._patiently(lambda: topic_uuid(self._kafka, topic))
         self._reader = consumer(self._kafka, group, enable_partition_eof=True)
-        self._fill_s = _FILL_S
+        self._flows = False
         self._heard: dict[int, int] = {}
         self._uncommitted: dict[int, int] = {}
         self._lock = Lock()
@@ -162,8 +164,8 @@ class Sink:
         # The first message is waited for, then the batch has a moment to fill.
         read = self._reader.consume(1, _FILL_S)
         if read:
-            read += self._reader.consume(_BATCH - 1, self._fill_s)
-        self._fill_s = _FLOW_FILL_S if len(read) > _FLOW else _FILL_S
+            self._fill(read, writer)
+        self._flows = len(read) > _FLOW
         messages = [message for message in read if message.error() is None]
         batch = fold(messages)
         batch.traces = tracing.traceparents(message.headers() for message in messages)
@@ -174,6 +176,16 @@ class Sink:
             self._heard.update(batch.next_offsets)
             writer.put(batch)
         self._look_around()
+
+    def _fill(self, batch: list[Message], writer: Writer) -> None:
+        begun = monotonic()
+        while len(batch) < _BATCH:
+            fill_s = _FILL_S if not self._flows else _FLOW_FILL_S if writer.idle else _BUSY_FILL_S
+            if monotonic() - begun >= fill_s:
+                return
+            batch += self._reader.consume(_BATCH - len(batch), _FILL_S)
+            # Owners pace their background work by what is committed: it shall not wait for the batch.
+            self._commit()
 
     def _look_at_error(self, message: Message, next_offsets: dict[int, int]) -> None:
         error = message.error()

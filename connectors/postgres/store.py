@@ -5,8 +5,9 @@ they become visible together or not at all. Writing a batch twice, or an older o
 nothing: rows are guarded by canonical offset (and topic id), history by its key, positions never go back.
 
 Rows of unknown stones go straight into the table: `COPY` costs a third of an upsert. Rows of known stones that are
-newer go through a staging table and one guarded upsert. Should another writer insert a stone in between, the
-transaction fails on the primary key and is written again.
+newer go through a staging table: where the content is the one that is stored, told by its hash, only what is not
+content, for one guarded update; else all of it, for one guarded upsert. Should another writer be there in between, the
+transaction fails, on the primary key or by the number of rows that were updated, and is written again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ from uuid import UUID
 import asyncpg
 
 from connectors.postgres.fold import Batch, Retired, Version
-from connectors.postgres.rows import COPIED, HEADER, HISTORY_COLUMNS, TRAILER, months_of, with_topic
+from connectors.postgres.rows import (
+    COPIED,
+    HEADER,
+    HISTORY_COLUMNS,
+    PRICED,
+    TRAILER,
+    hash_value,
+    months_of,
+    priced_row,
+    with_topic,
+)
 from runtime.postgres import AWAY
 from schemas.errors import Retriable
 from schemas.stone import Position
@@ -38,13 +49,17 @@ _SETTINGS: Final = {
     "synchronous_commit": "off",
     # Compiling a 65-column upsert takes longer than running it for a batch.
     "jit": "off",
+    # A staged row finds its stone by the primary key, however much the planner thinks is staged.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "timezone": "UTC",
 }
 
-_KNOWN: Final = "SELECT id, canonical_offset, topic_id FROM diamonds WHERE id = ANY($1)"
+_KNOWN: Final = "SELECT id, canonical_offset, topic_id, content_hash FROM diamonds WHERE id = ANY($1)"
 
 _STAGE: Final = f"""
 CREATE TEMPORARY TABLE staged ON COMMIT DELETE ROWS AS SELECT {", ".join(COPIED)} FROM diamonds WITH NO DATA;
+CREATE TEMPORARY TABLE staged_prices ON COMMIT DELETE ROWS AS SELECT {", ".join(PRICED)} FROM diamonds WITH NO DATA;
 CREATE TEMPORARY TABLE staged_history (LIKE price_history) ON COMMIT DELETE ROWS"""
 
 _UPSERT: Final = f"""
@@ -53,6 +68,13 @@ SELECT {", ".join(COPIED)} FROM staged
 ON CONFLICT (id) DO UPDATE
 SET {", ".join(f"{name} = excluded.{name}" for name in COPIED if name != "id")}, retired_at = NULL
 WHERE {_NEWER}"""
+
+_PRICE: Final = f"""
+UPDATE diamonds AS d
+SET {", ".join(f"{name} = staged.{name}" for name in PRICED if name != "id")}, retired_at = NULL
+FROM staged_prices AS staged
+WHERE d.id = staged.id AND d.content_hash = staged.content_hash AND d.topic_id = staged.topic_id
+  AND staged.canonical_offset > d.canonical_offset"""
 
 _RETIRE: Final = """
 UPDATE diamonds AS d
@@ -200,17 +222,31 @@ class Store:
         if not versions:
             return 0
         known = {
-            stone_id: offset if topic_id == self._topic_id else -1
-            for stone_id, offset, topic_id in await link.fetch(_KNOWN, [v.stone_id for v in versions])
+            stone_id: (offset if topic_id == self._topic_id else -1, hash_value(content_hash))
+            for stone_id, offset, topic_id, content_hash in await link.fetch(
+                _KNOWN, [v.stone_id for v in versions]
+            )
         }
-        new = [v.row for v in versions if v.stone_id not in known]
-        newer = [v.row for v in versions if v.offset > known.get(v.stone_id, v.offset)]
+        new, changed, priced = [], [], []
+        for version in versions:
+            if (stored := known.get(version.stone_id)) is None:
+                new.append(version.row)
+            elif version.offset > stored[0]:
+                # What was rewound, or read from a former topic, is written whole: that is how a row is mended.
+                if stored[0] >= 0 and version.row.startswith(stored[1], version.hash_at):
+                    priced.append(priced_row(version.stone_id, version.row, version.price_at))
+                else:
+                    changed.append(version.row)
         if new:
             await _copy(link, "diamonds", COPIED, with_topic(new, self._topic_id.bytes))
-        if newer:
-            await _copy(link, "staged", COPIED, with_topic(newer, self._topic_id.bytes))
+        if changed:
+            await _copy(link, "staged", COPIED, with_topic(changed, self._topic_id.bytes))
             await link.execute(_UPSERT)
-        return len(new) + len(newer)
+        if priced:
+            await _copy(link, "staged_prices", PRICED, with_topic(priced, self._topic_id.bytes))
+            if _affected(await link.execute(_PRICE)) < len(priced):
+                raise Retriable("another sink has written the same stones meanwhile")
+        return len(new) + len(changed) + len(priced)
 
     async def _retire(self, link: asyncpg.Connection, retired: list[Retired]) -> int:
         if not retired:

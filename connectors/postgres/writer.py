@@ -60,6 +60,11 @@ class Writer:
         self._queue: Queue[Batch | None] = Queue(_WAITING_BATCHES)
         self._thread = Thread(target=self._run, name="sink-writer", daemon=True)
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was handed over is written."""
+        return not self._queue.unfinished_tasks
+
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
@@ -75,7 +80,7 @@ class Writer:
 
     def drain(self) -> None:
         """Wait until what was handed over is written, or the process stops."""
-        while self._queue.unfinished_tasks and self._thread.is_alive() and not self._shutdown.requested:
+        while not self.idle and self._thread.is_alive() and not self._shutdown.requested:
             self._shutdown.wait(_DRAIN_LOOK_S)
 
     def finish(self) -> None:

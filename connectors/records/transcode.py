@@ -78,6 +78,7 @@ def transcode(
     history_fields: Any,
     out: Any,
     out_ends: Any,
+    marks: Any,
     history: Any,
     history_ends: Any,
 ) -> None:
@@ -90,9 +91,10 @@ def transcode(
         names: what stands before each field's value (`,"shape":`), with `name_ends`.
         kinds: of each field; `limits` and `nullable` likewise.
         words: the closed lists' words, with `word_ends`; `word_ranges` are each field's first word and the one behind.
-        special: the fields id, cause, price and previous price, and the word of a new stone.
+        special: the fields id, cause, price, previous price and content hash, and the word of a new stone.
         history_fields: the fields of a price-history row.
         out: rows; `out_ends` is where each ends. The topic's id is still to be added to each.
+        marks: of each row, where the price's value begins and where the content's hash does.
         history: price-history rows; an end equal to the one before says that the record gives none.
     """
     # One long function on purpose: cut into one a value it takes twice as long.
@@ -101,7 +103,7 @@ def transcode(
     numbers = np.zeros(fields, np.int64)
     as_float = np.empty(1, np.float64)
     as_bits = as_float.view(np.int64)
-    identity, cause, price, previous, new_word = special
+    identity, cause, price, previous, content_hash, new_word = special
     at_out, at_history, begin, key_begin = 0, 0, 0, 0
     for record in range(len(ends)):
         end, key_end = ends[record], key_ends[record]
@@ -192,6 +194,8 @@ def transcode(
                 out, starts[identity] + 4, keys, key_begin, key_end
             )
         if plain:
+            marks[record, 0] = starts[price] - at_out
+            marks[record, 1] = starts[content_hash] - at_out
             to = _put(out, to, 8, 4)
             at_out = _put(out, to, offsets[record], 8)
             out_ends[record] = at_out

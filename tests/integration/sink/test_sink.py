@@ -7,23 +7,28 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from time import monotonic, sleep
 from typing import Any
+from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 from confluent_kafka import TopicPartition
 from pydantic import SecretStr
 
+from connectors.postgres.fold import fold
 from connectors.postgres.progress import Progress
 from connectors.postgres.rows import COPIED
 from connectors.postgres.sink import Sink, topic_uuid
-from connectors.postgres.store import STATEMENT_TIMEOUT_S, _copy
+from connectors.postgres.store import STATEMENT_TIMEOUT_S, Store, _copy
 from runtime.kafka import admin, consumer, ensure_topics, producer
 from runtime.postgres import AWAY
 from runtime.settings import KafkaSettings, PostgresSettings, Settings
 from runtime.shutdown import Shutdown
+from schemas.errors import Retriable
 from schemas.stone import Cause, Position, Stone, encode, position_key
 from schemas.topics import CANONICAL, DEAD, Topic
 from tests.conftest import TopicMaker
+from tests.unit.connectors_postgres.messages import record
 from tests.unit.schemas.stones import make_stone
 
 Keyed = tuple[bytes, bytes | None]
@@ -153,6 +158,38 @@ def test_the_history_of_each_month_is_a_table(settings: Settings, topic: Topic, 
         ("price_history_2031_12", moments[0]),
         ("price_history_2032_01", moments[1]),
     ]
+
+
+def test_content_is_written_again_only_where_its_hash_is_another(
+    settings: Settings, topic: Topic, database: str
+) -> None:
+    first = make_stone(carat=1.0, content_hash="a" * 16)
+    shown = (
+        "SELECT carat, content_hash, price_cents, rules_version, canonical_offset, retired_at FROM diamonds"
+    )
+    for keyed in (of(first), (first.id.encode(), None)):
+        send(settings, topic, [keyed])
+        sink_to_end(settings, topic)
+    versions = [
+        # Its content is not what its hash says, which tells that it was not looked at.
+        ("a", 2.0, 1.0, Cause.REPRICED),
+        ("b", 3.0, 3.0, Cause.CHANGED),
+        ("b", 4.0, 3.0, Cause.SEEN),
+    ]
+    for number, (digit, carat, stored, cause) in enumerate(versions, 2):
+        version = msgspec.structs.replace(
+            first, carat=carat, content_hash=digit * 16, price_cents=number, rules_version=number, cause=cause
+        )
+        send(settings, topic, [of(version)])
+        sink_to_end(settings, topic)
+        (row,) = query(database, shown)
+        assert tuple(row.values()) == (stored, digit * 16, number, number, number, None)
+    # A row that is to be mended is written whole.
+    query(database, "UPDATE diamonds SET canonical_offset = -1")
+    query(database, "UPDATE sink_positions SET next_offset = 4")
+    sink_to_end(settings, topic)
+    (row,) = query(database, shown)
+    assert row["carat"] == 4.0
 
 
 def test_a_retired_row_stays_marked_and_revives(settings: Settings, topic: Topic, database: str) -> None:
@@ -298,4 +335,29 @@ async def test_a_copy_that_waits_for_room_in_its_socket_hears_that_its_connectio
                 await copying
     finally:
         link.terminate()
+        await other.close()
+
+
+async def test_a_content_that_another_sink_has_written_meanwhile_does_not_stay_under_our_price(
+    database: str,
+) -> None:
+    first = make_stone(carat=1.0, content_hash="a" * 16)
+    back = msgspec.structs.replace(first, price_cents=3, cause=Cause.CHANGED)
+    store, other = Store(database, UUID(int=7)), await asyncpg.connect(database)
+    try:
+        await store.write(fold([record(first, 0)]))
+        async with other.transaction():
+            await other.execute(
+                "UPDATE diamonds SET carat = 2, content_hash = $1, canonical_offset = 1", "b" * 16
+            )
+            writing = asyncio.create_task(store.write(fold([record(back, 2)])))
+            await asyncio.sleep(1)
+            assert not writing.done()
+        with pytest.raises(Retriable):
+            await writing
+        await store.write(fold([record(back, 2)]))
+        (row,) = await other.fetch("SELECT carat, price_cents, canonical_offset FROM diamonds")
+        assert tuple(row) == (1.0, 3, 2)
+    finally:
+        await store.close()
         await other.close()

@@ -7,21 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.postgres.rows import COPIED, history_row, rows_of, stone_row, with_topic
+from connectors.postgres.rows import COPIED, history_row, marks_of, rows_of, stone_row, with_topic
 from schemas.stone import Availability, Cause, Stone, encode
 from tests.unit.schemas.stones import DEFAULTS, any_stones, make_stone
 
 
 def rows(stone: Stone, record: bytes | None = None, key: bytes | None = None) -> tuple[Any, Any]:
-    (row,), (history,) = rows_of([record or encode(stone)], [key or stone.id.encode()], [7])
+    (row,), _, (history,) = rows_of([record or encode(stone)], [key or stone.id.encode()], [7])
     return row, history
 
 
 @given(any_stones(), st.integers(0, 2**62))
 def test_both_ways_give_the_same_bytes(stone: Stone, offset: int) -> None:
-    (row,), (history,) = rows_of([encode(stone)], [stone.id.encode()], [offset])
+    (row,), (marks,), (history,) = rows_of([encode(stone)], [stone.id.encode()], [offset])
     if row is not None:
         assert row == stone_row(stone, offset)
+        assert marks == marks_of(row)
         assert history == history_row(stone)
 
 
@@ -74,7 +75,7 @@ def test_a_stone_of_the_trade_is_plain_whatever_one_field_holds(name: str, data:
 def test_what_is_not_plain_has_no_row_and_spoils_no_other(record: bytes) -> None:
     good = make_stone(id="nivoda-natural:2", image_url="https://x.test/a?b=c")
     key = make_stone().id.encode()
-    made, _ = rows_of([record, encode(good), record], [key, good.id.encode(), key], [1, 2, 3])
+    made, _, _ = rows_of([record, encode(good), record], [key, good.id.encode(), key], [1, 2, 3])
     assert made == [None, stone_row(good, 2), None]
 
 
