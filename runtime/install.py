@@ -44,6 +44,9 @@ for name in sys.argv[1:]:
     except ModuleNotFoundError as error:
         if "." in name or error.name != name:
             raise
+if "numba" in sys.modules:
+    # It imports a good part of itself only when it compiles, or reads what it once compiled.
+    sys.modules["numba"].njit("int64(int64)")(lambda number: number)
 """
 
 
@@ -69,7 +72,7 @@ def install(lock: Path, folder: Path) -> None:
     """Make the environment when there is none, and install the lock file's packages into it."""
     if sys.version_info < MINIMUM:
         raise InstallFailed(f"Python {platform.python_version()} is too old: 3.11 or newer is needed.")
-    packages = cache_folder() / "packages" / _fingerprint(lock)
+    packages = cache_folder() / "packages" / _fingerprint(lock, IMPORT)
     packages.mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(packages / ".lock"):
         if not (packages / ".complete").exists():
@@ -119,8 +122,8 @@ def _bundled_pip() -> Path:
     return [*shared, *bundled][-1] / "pip"
 
 
-def _fingerprint(lock: Path) -> str:
-    text = lock.read_bytes() + f"{sys.version_info[:2]}{platform.machine()}{sys.platform}".encode()
+def _fingerprint(lock: Path, more: str = "") -> str:
+    text = lock.read_bytes() + f"{sys.version_info[:2]}{platform.machine()}{sys.platform}{more}".encode()
     return hashlib.sha256(text).hexdigest()[:20]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from api.fields import FIELDS, Kind
+from api.fields import FIELDS, NUMBERS, Kind
 from api.query import Number
 
 Array = NDArray[Any]
@@ -99,8 +99,7 @@ _MONEY: Final = _INTEGERS[2:]
 _MOMENTS: Final = _INTEGERS[3:]
 
 
-def ladder(name: str) -> tuple[Step, ...]:
-    """The steps of an attribute's column."""
+def _ladder(name: str) -> tuple[Step, ...]:
     if FIELDS[name].kind is Kind.DECIMAL:
         return _DECIMALS
     if FIELDS[name].kind is Kind.MOMENT:
@@ -108,9 +107,13 @@ def ladder(name: str) -> tuple[Step, ...]:
     return _MONEY if name.endswith("_cents") else _INTEGERS
 
 
+LADDERS: Final = {name: _ladder(name) for name in NUMBERS}
+"""The steps of each attribute's column."""
+
+
 def fit(name: str, values: Array, level: int) -> tuple[Array, int]:
     """Numbers as a column of at least this level holds them, and the level."""
-    steps = ladder(name)
+    steps = LADDERS[name]
     while True:
         stored = steps[level].store(values)
         if stored is not None:
@@ -120,7 +123,7 @@ def fit(name: str, values: Array, level: int) -> tuple[Array, int]:
 
 def widen(name: str, stored: Array, level: int, to: int) -> Array:
     """A column's numbers one or more levels up."""
-    old, new = ladder(name)[level], ladder(name)[to]
+    old, new = LADDERS[name][level], LADDERS[name][to]
     if new.floating:
         values = stored / old.units
         values[stored == old.null] = np.nan

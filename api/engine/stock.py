@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from api.engine.encoding import CODED, TRUTHS, Encoded, Encoder, News, code_type
 from api.engine.ids import IdTable, Packed
 from api.engine.kernels import ids as id_kernels
-from api.engine.numbers import ladder, widen
+from api.engine.numbers import LADDERS, Step, widen
 from api.engine.texts import OddTexts
 from api.fields import FLAGS, NUMBERS, PREFIXED
 from api.query import Number
@@ -46,7 +46,7 @@ class Stock:
             for name in CODED
         }
         self.numbers: dict[str, NDArray[Any]] = {
-            name: np.zeros(0, dtype=ladder(name)[0].dtype) for name in NUMBERS
+            name: np.zeros(0, dtype=LADDERS[name][0].dtype) for name in NUMBERS
         }
         self.packed = {name: np.zeros(0, dtype=np.uint64) for name in PREFIXED}
         self.odd = {name: OddTexts() for name in PREFIXED}
@@ -75,9 +75,9 @@ class Stock:
         ids = (self.id_feed, self.id_high, self.id_low)
         return sum(array.nbytes for array in (*arrays, *ids))
 
-    def step(self, name: str) -> Any:
+    def step(self, name: str) -> Step:
         """How a column of numbers holds them."""
-        return ladder(name)[self.levels[name]]
+        return LADDERS[name][self.levels[name]]
 
     def find(self, packed: Packed) -> NDArray[np.int32]:
         """The rows of ids, -1 for those that are not held."""
@@ -265,8 +265,10 @@ class Stock:
 
     def _regular(self, but: NDArray[np.int32]) -> NDArray[np.int32]:
         """Rows with an id that is not odd, but for some."""
-        others = np.array([*self.free, *but.tolist(), *self._odd_text], dtype=np.int32)
-        return np.setdiff1d(np.arange(self.used, dtype=np.int32), others)
+        regular = np.ones(self.used, dtype=np.bool_)
+        for others in (self.free, but, list(self._odd_text)):
+            regular[others] = False
+        return np.flatnonzero(regular).astype(np.int32)
 
     def _grow(self, capacity: int) -> None:
         def grown(array: NDArray[Any]) -> NDArray[Any]:
