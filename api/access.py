@@ -15,16 +15,13 @@ from opentelemetry.trace import Span, Status, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.answer import Direct
+from api.answered import ANSWERED
 from api.freshness import Freshness
 from api.problems import Problem, internal_error, refusal
 from runtime import tracing
 from runtime.logs import FrequentLines
-from runtime.metrics import counter, histogram
 
 log = structlog.stdlib.get_logger(__name__)
-
-REQUESTS: Final = counter("adamas_http_requests_total")
-SECONDS: Final = histogram("adamas_http_seconds")
 
 TRACE_HEADER: Final = b"x-trace-id"
 
@@ -49,8 +46,6 @@ class Access:
         self._freshness = freshness
         self._direct = direct
         self._lines = FrequentLines()
-        # Finding a metric by its labels takes longer than counting.
-        self._counted: dict[tuple[str, int | None], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -95,24 +90,19 @@ class Access:
             if "status" not in access:
                 await internal_error(scope["path"], trace_id)(scope, receive, traced)
         if not scope["path"].startswith(_QUIET):
-            self._log(scope, access, (perf_counter() - started) * 1000)
+            self._note(scope, access, perf_counter() - started)
 
-    def _log(self, scope: Scope, access: dict[str, Any], took_ms: float) -> None:
+    def _note(self, scope: Scope, access: dict[str, Any], taken_s: float) -> None:
         path: str = scope["path"]
         route = path if path in self._direct else getattr(scope.get("route"), "path", None) or "(none)"
         status = access.get("status")
-        counted = self._counted.get((route, status))
-        if counted is None:
-            counted = REQUESTS.labels(route, str(status)), SECONDS.labels(route)
-            self._counted[route, status] = counted
-        counted[0].inc()
-        counted[1].observe(took_ms / 1000)
+        ANSWERED.note(route, status, taken_s)
         self._lines.info(
             "api.answered",
             route=route,
             key=access.get("key"),
             status=status,
-            ms=round(took_ms, 2),
+            ms=round(1000 * taken_s, 2),
             as_of=self._freshness.as_of,
             trace_id=scope["trace_id"],
         )

@@ -33,7 +33,7 @@ _decode = msgspec.msgpack.Decoder(_Cursor).decode
 
 def sort_text(sort: tuple[SortKey, ...]) -> str:
     """Sorting keys as the `sort` parameter spells them."""
-    return ",".join(f"{'-' if key.descending else ''}{key.name}" for key in sort)
+    return ",".join([f"-{key.name}" if key.descending else key.name for key in sort])
 
 
 def to_cursor(after: After, sort: tuple[SortKey, ...], walked: int) -> str:

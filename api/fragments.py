@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from api.engine.kernels import pages
 from schemas.stone import public_borders
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
@@ -31,6 +32,7 @@ NOWHERE: Final = -1
 _SHIFT: Final = 32
 _OFFSET: Final = (1 << _SHIFT) - 1
 _HEADER: Final = struct.Struct("<III")
+assert _HEADER.size == pages.HEADER_BYTES
 _MOVED_AT_ONCE: Final = 400
 _NAME: Final = "records-{:06}"
 _PATTERN: Final = "records-*"
@@ -65,6 +67,9 @@ class Fragments:
         self._segment_bytes = segment_bytes
         self._segments: dict[int, _Segment] = {}
         self._places: NDArray[np.int64] = np.full(1024, NOWHERE, dtype=np.int64)
+        # Of the files' mappings, by number; 0 for those that are no more.
+        self._addresses: NDArray[np.int64] = np.zeros(64, dtype=np.int64)
+        self._sizes: NDArray[np.int64] = np.zeros(64, dtype=np.int64)
         self._moving: tuple[int, Rows] | None = None
         # A snapshot may still need what lies in the folder: nothing there is written over.
         self._next = 1 + max(map(_number_of, folder.glob(_PATTERN)), default=-1) if folder else 0
@@ -116,6 +121,14 @@ class Fragments:
                 item = data[offset + 1 : data.find(_BEHIND_COST, offset)] + b"," + item
             found.append(item)
         return found
+
+    def array(self, rows: Sequence[int]) -> memoryview:
+        """The items of rows as one JSON array of UTF-8. Raises `KeyError` when a row has none."""
+        found = pages.items(np.array(rows, dtype=np.int64), self._places, self._addresses, self._sizes)
+        if not len(found):
+            raise KeyError(f"no record of one of the rows {list(rows)}")
+        text: memoryview = found.data
+        return text
 
     def records(self) -> Iterator[bytes]:
         """Every row's record as it is at this call, whatever is put or moved while they are read."""
@@ -272,10 +285,18 @@ class Fragments:
 
     def _map(self, number: int, file: int, path: Path | None, size: int) -> None:
         os.ftruncate(file, size)
-        self._segments[number] = _Segment(file, mmap.mmap(file, size, prot=mmap.PROT_READ), path)
+        segment = _Segment(file, mmap.mmap(file, size, prot=mmap.PROT_READ), path)
+        self._segments[number] = segment
+        if number >= len(self._sizes):
+            more = np.zeros(number + 1, dtype=np.int64)
+            self._addresses = np.concatenate((self._addresses, more))
+            self._sizes = np.concatenate((self._sizes, more))
+        self._addresses[number] = np.frombuffer(segment.map, dtype=np.uint8).ctypes.data
+        self._sizes[number] = size
 
     def _release(self, number: int) -> None:
         # The mapping goes with its last reader; the file, if it has a name, when no snapshot needs it (`tidy`).
+        self._addresses[number] = self._sizes[number] = 0
         os.close(self._segments.pop(number).file)
 
 

@@ -52,24 +52,19 @@ def joined(fragments: Sequence[bytes]) -> bytes:
 
 
 def page(
-    fragments: Sequence[bytes], total: int, cursor: str | None, as_of: str | None, more: bytes = b""
+    items: bytes | memoryview, total: int, cursor: str | None, as_of: str | None, more: bytes = b""
 ) -> bytes:
     """The answer to a search, as JSON.
 
     Args:
-        fragments: the items without their braces.
+        items: a JSON array.
         total: how many stones match.
         cursor: of the next page.
         as_of: the age of the data.
         more: further members, each with a comma before it.
     """
-    return b'{"items":%b,"total":%d,"next":%b,"as_of":%b%b}' % (
-        joined(fragments),
-        total,
-        _text(cursor),
-        _text(as_of),
-        more,
-    )
+    rest = b',"total":%d,"next":%b,"as_of":%b%b}' % (total, _text(cursor), _text(as_of), more)
+    return b"".join((b'{"items":', items, rest))
 
 
 def _text(text: str | None) -> bytes:

@@ -58,7 +58,7 @@ class Asked:
         text: free text, to be understood.
         max_age_s: how old the data may be, seconds; None does not care.
         walked: items on the pages before this one.
-        private: parameters that need the scope for cost.
+        private: parameters, and attributes to sort by and to count, that need the scope for cost.
     """
 
     given: Mapping[str, str]
@@ -133,11 +133,8 @@ class Parameter:
     read: Reader
     field: Field | None = None
     role: str = ""
-
-    @property
-    def private(self) -> bool:
-        """Whether it needs the scope for cost."""
-        return self.field is not None and self.field.private
+    private: bool = False
+    """Whether it needs the scope for cost."""
 
 
 Remembered = dict[tuple[str, str], tuple[str, ...]]
@@ -174,11 +171,8 @@ def check_scopes(asked: Asked, scopes: Collection[str]) -> None:
         NotAllowed: a parameter needs the scope for cost.
         BadParameter: it would walk beyond `WALK_CAP` without the scope for export.
     """
-    if Scope.READ_COST not in scopes:
-        names = [*asked.private, *(key.name for key in asked.sort if FIELDS[key.name].private)]
-        names += [name for name in asked.facets if FIELDS[name].private]
-        if names:
-            raise NotAllowed(f"{names[0]} needs the scope {Scope.READ_COST}", scope=str(Scope.READ_COST))
+    if asked.private and Scope.READ_COST not in scopes:
+        raise NotAllowed(f"{asked.private[0]} needs the scope {Scope.READ_COST}", scope=str(Scope.READ_COST))
     if asked.offset and asked.offset + asked.limit > WALK_CAP and Scope.EXPORT not in scopes:
         rule = f"goes beyond the first {WALK_CAP} items, which needs the scope {Scope.EXPORT}"
         raise BadParameter("offset", rule, max(0, WALK_CAP - asked.limit))
@@ -296,17 +290,20 @@ def _decimal(of: Field, name: str, text: str) -> Number:
 
 
 def _bounded(of: Field, name: str, text: str, read: Callable[[str], Number], what: str) -> Number:
-    low = -MAX_NUMBER if of.name in _SIGNED else 0
-    rule = f"must be {what} from {low} to {MAX_NUMBER}"
     try:
         number = read(text)
     except ValueError as error:
-        raise BadParameter(name, rule, _whole_of(text) if read is int else None) from error
+        raise BadParameter(name, _bounds(of, what), _whole_of(text) if read is int else None) from error
     if "_" in text or not text.isascii() or not isfinite(number):
-        raise BadParameter(name, rule)
+        raise BadParameter(name, _bounds(of, what))
+    low = -MAX_NUMBER if of.name in _SIGNED else 0
     if not low <= number <= MAX_NUMBER:
-        raise BadParameter(name, rule, low if number < low else MAX_NUMBER)
+        raise BadParameter(name, _bounds(of, what), low if number < low else MAX_NUMBER)
     return number
+
+
+def _bounds(of: Field, what: str) -> str:
+    return f"must be {what} from {-MAX_NUMBER if of.name in _SIGNED else 0} to {MAX_NUMBER}"
 
 
 def _whole_of(text: str) -> int | None:
@@ -339,6 +336,8 @@ def _read_sort(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
         if any(known.name == key for known in keys):
             raise BadParameter(name, f"names {key} twice")
         keys.append(SortKey(key, part.strip().startswith("-")))
+        if of.private:
+            asked.private.append(key)
     asked.sort = tuple(keys)
 
 
@@ -372,6 +371,8 @@ def _read_facets(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
         of = FIELDS.get(one)
         if of is None or of.kind not in (*COUNTABLE, *RANGED):
             raise BadParameter(name, f"cannot be of {shown(one)}", nearest(one, FACETS))
+        if of.private:
+            asked.private.append(one)
     asked.facets = names
 
 
@@ -419,17 +420,19 @@ PAGING: Final[Mapping[str, Reader]] = {
 def _parameters() -> Iterable[Parameter]:
     for of in FIELDS.values():
         if of.kind in RANGED:
-            yield Parameter(f"{of.name}_min", _end_reader(of, 0), of, "min")
-            yield Parameter(f"{of.name}_max", _end_reader(of, 1), of, "max")
+            yield Parameter(f"{of.name}_min", _end_reader(of, 0), of, "min", of.private)
+            yield Parameter(f"{of.name}_max", _end_reader(of, 1), of, "max", of.private)
         elif of.kind is Kind.FLAG:
-            yield Parameter(of.name, _read_flag, of, "is")
+            yield Parameter(of.name, _read_flag, of, "is", of.private)
         else:
-            yield Parameter(of.name, _read_exact if of.kind is Kind.EXACT else _read_list, of, "is")
+            yield Parameter(
+                of.name, _read_exact if of.kind is Kind.EXACT else _read_list, of, "is", of.private
+            )
         if of.graded and of.name != "availability":
-            yield Parameter(f"{of.name}_min", _grade_reader(of, 0), of, "min")
-            yield Parameter(f"{of.name}_max", _grade_reader(of, 1), of, "max")
+            yield Parameter(f"{of.name}_min", _grade_reader(of, 0), of, "min", of.private)
+            yield Parameter(f"{of.name}_max", _grade_reader(of, 1), of, "max", of.private)
         if of.prefix:
-            yield Parameter(f"{of.name}_prefix", _read_prefix, of, "prefix")
+            yield Parameter(f"{of.name}_prefix", _read_prefix, of, "prefix", of.private)
     yield from (Parameter(name, read) for name, read in PAGING.items())
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import msgspec
 from api.answer import Answer, Headers
 from api.cursors import to_cursor
 from api.free_text import understand
-from api.items import facets_json, page, slim
+from api.items import facets_json, joined, page, slim
 from api.keys import Scope
 from api.parameters import WALK_CAP, Asked, check_scopes, read_parameters, split
 from api.problems import BadParameter, DataTooOld
@@ -113,10 +113,15 @@ class Search:
                 more += b',"capped":true'
             else:
                 cursor = to_cursor(found.last, query.sort, walked)
-        fragments = service.index.fragments.items(found.rows, with_cost=Scope.READ_COST in scopes)
-        if asked.slim:
-            fragments = [slim(fragment) for fragment in fragments]
-        return page(fragments, found.total, cursor, service.freshness.as_of, more)
+        items = self._items(found.rows, slim_ones=asked.slim, with_cost=Scope.READ_COST in scopes)
+        return page(items, found.total, cursor, service.freshness.as_of, more)
+
+    def _items(self, rows: Sequence[int], *, slim_ones: bool, with_cost: bool) -> bytes | memoryview:
+        fragments = self._service.index.fragments
+        if not slim_ones and not with_cost:
+            return fragments.array(rows)
+        items = fragments.items(rows, with_cost=with_cost)
+        return joined([slim(item) for item in items] if slim_ones else items)
 
     def _understand(self, asked: Asked, text: str, scopes: Collection[str]) -> bytes:
         index = self._service.index

@@ -6,7 +6,7 @@ STONES: Final = counter("adamas_ingest_stones_total")
 from __future__ import annotations
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from schemas.metrics import METRICS, Metric, Type
 
@@ -39,6 +39,12 @@ def counter_family(name: str) -> CounterMetricFamily:
     """A counter for such a collector."""
     metric = _listed(name, Type.COUNTER)
     return CounterMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+
+
+def histogram_family(name: str) -> tuple[HistogramMetricFamily, tuple[float, ...]]:
+    """A histogram for such a collector, and the upper bounds of its buckets but the last, which has none."""
+    metric = _listed(name, Type.HISTOGRAM)
+    return HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels), metric.buckets
 
 
 def _listed(name: str, kind: Type) -> Metric:

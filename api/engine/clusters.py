@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from api.engine.encoding import CARAT_UNITS, Encoded
 from api.engine.kernels import places
 from api.engine.limits import GREATEST
-from api.engine.signature import CLUSTER, CLUSTER_BITS, CLUSTERS, GONE, clusters_of
+from api.engine.signature import CLUSTER, CLUSTERS, GONE, clusters_of
 
 Array = NDArray[Any]
 
@@ -31,8 +31,6 @@ _FIELDS: Final = (
     ("row_at", np.int32),
 )
 _NOWHERE: Final = -1
-
-_CLUSTER_BITS: Final = np.array(CLUSTER_BITS, dtype=np.uint32)
 
 HELD: Final = tuple(name for name, _ in _FIELDS)
 """The arrays of which clusters are made."""
@@ -103,27 +101,6 @@ class Clusters:
     def held(self) -> dict[str, Array]:
         """The arrays of which clusters are made, as far as they are used."""
         return {name: getattr(self, name)[: self.end] for name in HELD}
-
-    def spans(self, no_rear: int, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the stones are whose cluster is not forbidden and whose weight is in [low, high], and their clusters.
-
-        The last span is the tail, of any cluster and weight.
-        """
-        spans, clusters = np.empty((CLUSTERS + 1, 2), dtype=np.int64), np.empty(CLUSTERS, dtype=np.int64)
-        count = places.find_spans(
-            *(
-                self.starts,
-                _CLUSTER_BITS,
-                self.carat,
-                np.uint32(no_rear),
-                low,
-                high,
-                self.ordered_end,
-                self.end,
-            ),
-            *(spans, clusters),
-        )
-        return spans[:count], clusters[: count - 1]
 
     def _settle(self, rows: NDArray[np.int32], fields: Sequence[Array]) -> None:
         self._reserve(len(rows), int(rows.max()) + 1 if len(rows) else 0)

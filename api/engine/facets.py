@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,13 +24,12 @@ from api.query import Facets, Number, Query
 _GRADES: Final = tuple(name for name, _ in GRADES)
 _WIDTHS: Final = np.array([width for _, width in GRADES], dtype=np.int64)
 _CLUSTERED: Final = ("shape", "lab_grown")
-_NO_CELLS: Final = np.zeros(0, dtype=np.uint8)
 _NO_NUMBERS: Final = np.zeros(0, dtype=np.int64)
 _COMBINATIONS: Final = 1 << int(_WIDTHS.sum())
 _MOST_GRADES: Final = 1 << int(_WIDTHS.max())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Matching:
     """The stones that match.
 
@@ -131,34 +129,28 @@ class Counter:
     ) -> Numbers:
         step = self._stock.step(name)
         stored = np.array([step.low(edge) for edge in edges], dtype=np.float64 if step.floating else np.int64)
-        # An edge that the column cannot hold is above all numbers there.
-        beyond = [
-            not step.floating and edge > step.load(int(s)) for edge, s in zip(edges, stored, strict=True)
-        ]
         buckets = np.zeros(len(edges) + 1, dtype=np.int64)
         count, low, high, total = counting.tell_numbers(
             *(matching.spans, matching.words, clusters.row_at, self._stock.numbers[name], step.null),
             *(stored, buckets),
         )
-        found = buckets.tolist()
-        for place in (place for place, is_beyond in enumerate(beyond) if is_beyond):
-            found[place] += found[place + 1]
-            found[place + 1] = 0
         if not count:
-            return Numbers(0, None, None, None, edges, tuple(found))
+            return Numbers(0, None, None, None, edges, tuple(buckets.tolist()))
         units = 1 if step.floating else step.units
-        return Numbers(count, step.load(low), step.load(high), total / units / count, edges, tuple(found))
+        return Numbers(
+            count, step.load(low), step.load(high), total / units / count, edges, tuple(buckets.tolist())
+        )
 
 
 def _grades_and_prices(
     clusters: Clusters, matching: Matching, with_grades: bool, edges: tuple[Number, ...] | None
 ) -> tuple[list[NDArray[np.int64]], Numbers | None]:
     counts = np.zeros(_COMBINATIONS if with_grades else 0, dtype=np.int32)
-    cells, whole = (_NO_CELLS, _NO_NUMBERS) if edges is None else _cells(edges)
+    whole = _NO_NUMBERS if edges is None else _in_cents(edges)
     buckets = np.zeros(len(whole) + 1, dtype=np.int64)
     low, high, total = counting.count_grades_and_prices(
-        *(matching.spans, matching.words, clusters.grades, clusters.price, with_grades, edges is not None),
-        *(cells, whole, counts, buckets),
+        *(matching.spans, matching.mask, matching.words, clusters.grades, clusters.price, with_grades),
+        *(edges is not None, whole, counts, buckets),
     )
     by_grade: list[NDArray[np.int64]] = []
     if with_grades:
@@ -174,12 +166,6 @@ def _grades_and_prices(
 
 
 @lru_cache(maxsize=256)
-def _cells(edges: tuple[Number, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bucket in which each cell of prices begins, and the edges in whole cents."""
-    whole = [min(ceil(edge), 2**62) for edge in edges]
-    begins: list[int] = []
-    for cell in range(counting.PRICE_CELLS):
-        shift = max(0, (cell >> 6) - 1)
-        begins.append((cell - (shift << 6)) << shift)
-    buckets = [bisect_right(whole, begin) for begin in begins]
-    return np.array(buckets, dtype=np.uint8), np.array(whole, dtype=np.int64)
+def _in_cents(edges: tuple[Number, ...]) -> NDArray[np.int64]:
+    """Edges as the least whole cents that are not below them."""
+    return np.array([min(ceil(edge), 2**62) for edge in edges], dtype=np.int64)

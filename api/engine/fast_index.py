@@ -20,7 +20,7 @@ from api.engine.encoding import Encoded
 from api.engine.facets import Counter, Matching
 from api.engine.kernels import marks
 from api.engine.plan import FEW_ROWS, Plan, Planner, rows_condition
-from api.engine.signature import CLUSTER
+from api.engine.signature import CLUSTER, CLUSTER_BITS, CLUSTERS
 from api.engine.sorting import Sorter
 from api.engine.stock import Stock
 from api.fragments import Fragments
@@ -35,6 +35,8 @@ _ROWS_IN_ORDER: Final = 0.8
 """The share of rows that follow their neighbour's at which new numbers are not worth their while."""
 _NO_CLUSTERS: Final = np.zeros(0, dtype=np.int64)
 _NO_SPANS: Final = np.zeros((1, 2), dtype=np.int64)
+_CLUSTER_BITS: Final = np.array(CLUSTER_BITS, dtype=np.int64)
+_MOST_SPANS: Final = max(CLUSTERS + 1, FEW_ROWS)
 
 Run = Callable[[Callable[[], Any]], "Future[Any]"]
 
@@ -55,8 +57,11 @@ class FastIndex:
         self._run: Run = run or ThreadPoolExecutor(1, "clustering").submit
         self._job: Future[Any] | None = None
         self._settled = False
-        self._mask: NDArray[np.uint8] = np.zeros(8192, dtype=np.uint8)
-        self._words: NDArray[np.uint64] = self._mask.view(np.uint64)
+        # Room for what a search finds before it has its page.
+        self._reserve(0)
+        self._spans: NDArray[np.int64] = np.empty((_MOST_SPANS, 2), dtype=np.int64)
+        self._in_clusters: NDArray[np.int64] = np.empty(CLUSTERS, dtype=np.int64)
+        self._counts: NDArray[np.int64] = np.empty(_MOST_SPANS, dtype=np.int64)
 
     def __len__(self) -> int:
         """Stones held, available or not."""
@@ -203,20 +208,34 @@ class FastIndex:
         self._fragments.put(rows.astype(np.intp), records)
 
     def _match(self, plan: Plan) -> tuple[Matching, int]:
-        """Mark the candidates that match; how many."""
+        """Mark the candidates that match, in the room there is for one search at a time; how many."""
         clusters = self._clusters
-        spans, numbers = self._spans(plan)
-        alone = plan.rows is not None and len(plan.rows) <= FEW_ROWS
-        self._reserve(int((spans[:, 1] - spans[:, 0]).sum()) + 8 * len(spans))
-        mask, words = self._mask, self._words
-        counts = np.empty(len(spans), dtype=np.int64)
-        total = marks.scan(
-            *(clusters.front, clusters.rear, clusters.price, spans, np.uint32(plan.no_front)),
-            *(np.uint32(plan.no_rear if alone else plan.no_rear & ~CLUSTER), np.uint32(plan.no_rear)),
-            *(np.int32(plan.low), np.int32(plan.high), mask, counts),
-        )
+        if clusters.end > self._candidates:
+            self._reserve(clusters.end + clusters.end // 4)
+        mask, words, counts = self._mask, self._words, self._counts
+        arrays, prices = (clusters.front, clusters.rear, clusters.price), (plan.low, plan.high)
+        alone = plan.nothing or (plan.rows is not None and len(plan.rows) <= FEW_ROWS)
+        if alone:
+            spans, in_clusters = self._spans_of(plan), _NO_CLUSTERS
+            total = marks.scan(
+                *(*arrays, spans, plan.no_front, plan.no_rear, plan.no_rear, *prices, mask, counts)
+            )
+        else:
+            found, total = marks.mark(
+                *(clusters.starts, _CLUSTER_BITS, clusters.carat, clusters.ordered_end, clusters.end),
+                *(*arrays, plan.no_front, plan.no_rear, CLUSTER, plan.carat_low, plan.carat_high, *prices),
+                *(mask, self._spans, self._in_clusters, counts),
+            )
+            spans, in_clusters = self._spans[:found], self._in_clusters[: found - 1]
+        if total:
+            total = self._look_at_rows(plan, alone, spans, total)
+        return Matching(spans, mask, words, counts, in_clusters), total
+
+    def _look_at_rows(self, plan: Plan, alone: bool, spans: NDArray[np.int64], total: int) -> int:
+        """Unmark what neither clusters nor signatures could tell; how many are left."""
+        clusters, mask, words = self._clusters, self._mask, self._words
         again = False
-        if plan.weighed and total and (alone or clusters.tail):
+        if plan.weighed and (alone or clusters.tail):
             first = 0 if alone else len(spans) - 1
             bounds = (plan.carat_low, plan.carat_high)
             marks.keep_positions(spans, first, mask, words, clusters.carat, *bounds)
@@ -228,30 +247,27 @@ class FastIndex:
             marks.keep_within(spans, mask, words, clusters.row_at, column, low, high)
             again = True
         if again:
-            total = marks.count_marked(spans, mask, counts)
-        return Matching(spans, mask, words, counts, numbers), total
+            total = marks.count_marked(spans, mask, self._counts)
+        return total
 
-    def _spans(self, plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where candidates are, and the clusters of all spans but the last ones."""
-        if plan.nothing:
-            return _NO_SPANS, _NO_CLUSTERS
-        if plan.rows is not None and len(plan.rows) <= FEW_ROWS:
-            found = self._clusters.position_of[plan.rows]
-            positions = np.sort(found[found >= 0]).astype(np.int64)
-            return (
-                np.stack([positions, positions + 1], axis=1) if len(positions) else _NO_SPANS
-            ), _NO_CLUSTERS
-        return self._clusters.spans(plan.no_rear, plan.carat_low, plan.carat_high)
+    def _spans_of(self, plan: Plan) -> NDArray[np.int64]:
+        """Where the only rows that can match are, one by one."""
+        if plan.nothing or plan.rows is None:
+            return _NO_SPANS
+        found = self._clusters.position_of[plan.rows]
+        positions = np.sort(found[found >= 0]).astype(np.int64)
+        return np.stack([positions, positions + 1], axis=1) if len(positions) else _NO_SPANS
 
     def _codes(self, plan: Plan) -> list[tuple[NDArray[Any], NDArray[np.uint8]]]:
         if plan.rows is not None and len(plan.rows) > FEW_ROWS:
             return [rows_condition(plan.rows, self._stock.capacity), *plan.codes]
         return plan.codes
 
-    def _reserve(self, size: int) -> None:
-        if size > len(self._mask):
-            self._mask = np.zeros((size + size // 4 + 7) & ~7, dtype=np.uint8)
-            self._words = self._mask.view(np.uint64)
+    def _reserve(self, candidates: int) -> None:
+        # Spans begin at a multiple of eight.
+        self._candidates = candidates
+        self._mask: NDArray[np.uint8] = np.zeros((candidates + 8 * _MOST_SPANS + 7) & ~7, dtype=np.uint8)
+        self._words: NDArray[np.uint64] = self._mask.view(np.uint64)
 
     # A job on copies: the owner begins it and takes its result over; at most one at a time.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from api.engine.clusters import carat_units
 from api.engine.encoding import CARAT_UNITS
 from api.engine.limits import GREATEST, LEAST
 from api.engine.numbers import Step
-from api.engine.signature import FRONT, GONE, REAR
+from api.engine.signature import GONE, SIGNED, forbidden
 from api.engine.stock import Stock
 from api.query import Number, Query, Range
 
@@ -83,33 +84,26 @@ class Planner:
         return plan
 
     def _list(self, plan: Plan, name: str, values: tuple[str, ...]) -> None:
-        bits = FRONT.get(name)
-        if bits is not None:
-            forbidden, whole = bits.forbid(values)
-            plan.no_front |= forbidden
+        if name in SIGNED:
+            if not self._sign(plan, name, values):
+                self._codes(plan, name, map(self._stock.codes(name).find, values))
+        elif name == "id":
+            found = map(self._stock.row, values)
+            self._rows(plan, np.array([row for row in found if row is not None], dtype=np.int64))
+        elif name in self._stock.packed:
+            self._rows(plan, self._equal(name, values))
         else:
-            bits = REAR.get(name)
-            if bits is not None:
-                forbidden, whole = bits.forbid(values)
-                plan.no_rear |= forbidden
-            elif name == "id":
-                found = map(self._stock.row, values)
-                self._rows(plan, np.array([row for row in found if row is not None], dtype=np.int64))
-                return
-            elif name in self._stock.packed:
-                self._rows(plan, self._equal(name, values))
-                return
-            else:
-                whole = False
-        if not whole:
             self._codes(plan, name, map(self._stock.codes(name).find, values))
 
     def _flag(self, plan: Plan, name: str, truth: bool) -> None:
-        bits = REAR.get(name)
-        if bits is None:
+        if name not in SIGNED or not self._sign(plan, name, (truth,)):
             self._codes(plan, name, [1 + truth])
-        else:
-            plan.no_rear |= bits.forbid((truth,))[0]
+
+    def _sign(self, plan: Plan, name: str, wanted: tuple[Any, ...]) -> bool:
+        no_front, no_rear, whole = forbidden(name, wanted)
+        plan.no_front |= no_front
+        plan.no_rear |= no_rear
+        return whole
 
     def _codes(self, plan: Plan, name: str, wanted: Iterable[int | None]) -> None:
         allowed = np.zeros(len(self._stock.texts(name)), dtype=np.uint8)
@@ -118,6 +112,9 @@ class Planner:
 
     def _range(self, plan: Plan, name: str, wanted: Range) -> None:
         step = self._stock.step(name)
+        if name == "carat" and not step.floating:
+            plan.carat_low, plan.carat_high = _weights(wanted.low, wanted.high)
+            return
         low, high = step.low(wanted.low), step.high(wanted.high)
         if low > high:
             plan.nothing = True
@@ -126,20 +123,11 @@ class Planner:
             plan.low, plan.high = int(low), int(high)
         else:
             if name == "carat":
-                self._weigh(plan, wanted, step.floating)
-                if not step.floating:
-                    return
+                # The clusters' weights are rounded down: near enough, and the column decides.
+                plan.carat_low = 0 if wanted.low is None else max(0, carat_units(wanted.low, up=False))
+                if wanted.high is not None:
+                    plan.carat_high = carat_units(wanted.high, up=True)
             plan.numbers.append((self._stock.numbers[name], low, high))
-
-    def _weigh(self, plan: Plan, wanted: Range, floating: bool) -> None:
-        if floating:
-            # The clusters' weights are rounded down: near enough, and the column decides.
-            plan.carat_low = 0 if wanted.low is None else max(0, carat_units(wanted.low, up=False))
-            if wanted.high is not None:
-                plan.carat_high = carat_units(wanted.high, up=True)
-            return
-        plan.carat_low = int(max(0, WEIGHTS.low(wanted.low)))
-        plan.carat_high = int(WEIGHTS.high(wanted.high))
 
     def _rows(self, plan: Plan, rows: NDArray[Any]) -> None:
         rows = np.unique(rows)
@@ -167,6 +155,12 @@ class Planner:
         found[self._stock.odd[name].rows()] = False
         found[odd] = True
         return np.flatnonzero(found)
+
+
+@lru_cache(maxsize=1024)
+def _weights(low: Number | None, high: Number | None) -> tuple[int, int]:
+    """A range in the unit of the clusters; remembered, for the same few ranges are asked for again and again."""
+    return int(max(0, WEIGHTS.low(low))), int(WEIGHTS.high(high))
 
 
 def rows_condition(rows: NDArray[Any], capacity: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

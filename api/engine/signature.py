@@ -10,6 +10,7 @@ answer, and rarer filters: it is read only when a query forbids something there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -97,6 +98,23 @@ def _half(attributes: dict[str, Any]) -> MappingProxyType[str, Bits]:
 FRONT: Final = _half(_FRONT)
 REAR: Final = _half(_REAR)
 assert not any(bits.mask & GONE for bits in FRONT.values())
+
+
+@lru_cache(maxsize=4096)
+def forbidden(name: str, wanted: tuple[Any, ...]) -> tuple[int, int, bool]:
+    """The bits of the front and of the rear half that one attribute's filter forbids, and whether they say it all.
+
+    Remembered: shoppers ask for the same few shapes and grades again and again.
+    """
+    if name in FRONT:
+        bits, whole = FRONT[name].forbid(wanted)
+        return bits, 0, whole
+    bits, whole = REAR[name].forbid(wanted)
+    return 0, bits, whole
+
+
+SIGNED: Final = frozenset((*FRONT, *REAR))
+"""Attributes that have bits."""
 
 _SHAPE: Final = REAR["shape"]
 _LAB_GROWN: Final = REAR["lab_grown"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ from api.engine.kernels import sorting as order
 from api.engine.limits import LEAST
 from api.engine.plan import WEIGHTS, Plan
 from api.engine.stock import Stock
-from api.fields import NUMBERS
 from api.query import After, Query, SortKey, Value
 from api.ranks import TextOrder
 
@@ -39,9 +37,11 @@ _BITS: Final = MappingProxyType({np.int8: 9, np.int16: 17, np.int32: 33, np.int6
 """Bits that the numbers of a column take, unknown ones included; of 64-bit ones, those that a moment takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """How an attribute becomes the upper bits of a sorting key; see `api.engine.kernels.sorting.smallest`."""
+class Key(NamedTuple):
+    """How an attribute becomes the upper bits of a sorting key; see `api.engine.kernels.sorting.smallest`.
+
+    `ascending` says whether clusters have their stones in its order.
+    """
 
     column: NDArray[Any]
     by_row: bool
@@ -50,7 +50,6 @@ class Key:
     offset: int
     bits: int
     ascending: bool = False
-    """Whether clusters have their stones in its order."""
 
 
 class Sorter:
@@ -88,6 +87,7 @@ class Sorter:
         if after is None:
             return None
         held = 2 * most + (_ROOM if room else _ROOM_FOR_EQUALS)
+        # Places at first, rows at the end.
         keys, places = np.empty(held, dtype=np.int64), np.empty(held, dtype=np.int32)
         equals = np.empty(_EQUALS, dtype=np.int32)
         count, distinct, same = order.smallest(
@@ -98,11 +98,10 @@ class Sorter:
         )
         if count < 0:
             return None
-        rows = clusters.row_at[places[:count]]
         if distinct and not same and (room or count < 2):
-            found: list[int] = rows[:most].tolist()
+            found: list[int] = places[: min(count, most)].tolist()
             return found
-        return self.whole(query, np.concatenate([clusters.row_at[equals[:same]], rows]), most)
+        return self.whole(query, np.concatenate([equals[:same], places[:count]]), most)
 
     def _second(
         self, sort: tuple[SortKey, ...], key: Key, clusters: Clusters
@@ -113,8 +112,10 @@ class Sorter:
                 (PRICE, clusters.price, _PRICE_BITS),
                 ("carat", clusters.carat, _CARAT_BITS),
             ):
-                exact = not self._stock.step(name).floating and self._stock.step(name).dtype is not np.int64
-                if sort[1].name == name and exact and key.bits + bits <= _KEY_BITS:
+                if sort[1].name != name or key.bits + bits > _KEY_BITS:
+                    continue
+                step = self._stock.step(name)
+                if not step.floating and step.dtype is not np.int64:
                     return column, sort[1].descending, bits, len(sort) == 2
         return clusters.price, *_NO_SECOND, len(sort) == 1
 
@@ -135,11 +136,11 @@ class Sorter:
 
     def end_of(self, query: Query, row: int) -> After:
         """Where the page behind this row begins."""
-        return After(tuple(self._value(key.name, row) for key in query.sort), self._stock.id_text(row))
+        return After(tuple([self._value(key.name, row) for key in query.sort]), self._stock.id_text(row))
 
     def _key(self, name: str, clusters: Clusters) -> Key | None:
         stock = self._stock
-        if name not in NUMBERS:
+        if name not in stock.numbers:
             ranks = self._order(name).by_code
             return Key(stock.coded[name], True, np.where(ranks == _LAST, -1, ranks), -1, 0, _CODE_BITS)
         step = stock.step(name)
@@ -202,14 +203,14 @@ class Sorter:
         return stored if step.load(stored) == value else stored - 0.5
 
     def _value(self, name: str, row: int) -> Value:
-        if name in NUMBERS:
+        if name in self._stock.numbers:
             return self._stock.number(name, row)
         text: Value = self._stock.texts(name)[self._stock.coded[name][row]]
         return text
 
     def _ranks_of(self, key: SortKey, rows: NDArray[np.int32]) -> NDArray[Any]:
         name = key.name
-        if name in NUMBERS:
+        if name in self._stock.numbers:
             step = self._stock.step(name)
             stored = self._stock.numbers[name][rows]
             unknown = np.isnan(stored) if step.floating else stored == step.null

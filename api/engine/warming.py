@@ -6,6 +6,7 @@ the first start on a machine compiles for some twenty seconds, every later one r
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from time import perf_counter
@@ -33,16 +34,16 @@ def warm() -> None:
     log.info("index.compiling")
     read([b""], [b""])
     index = FastIndex(run=_at_once)
-    for turn in range(3):
-        index.apply(_batch(range(_MANY), turn))
-    index.apply(_batch(range(2), 900))
+    index.apply(_batch(range(_MANY)))
+    for cents in (1, 900):
+        index.apply(_batch(range(2), cents))
     index.apply(_batch(range(_MANY, _MANY + 2)))
     index.apply(Batch(NO_STONES, [], [_id(1)], {}))
     some = Query(ranges={"price_cents": Range(1, 2**20), "carat": Range(0.5, 3.0)}, lists={"polish": ("EX",)})
     for descending in (False, True):
         page = index.search(Query(sort=(SortKey("price_cents", descending),), limit=3))
         index.search(Query(sort=(SortKey("price_cents", descending),), limit=3, after=page.last))
-    index.search(some)
+    index.fragments.array(index.search(some).rows or [0])
     index.search(Query(ranges={"carat": Range(0.5, 3.0)}))
     index.search(Query(sort=(SortKey("shape"), SortKey("carat"))))
     index.search(Query(facets=Facets(("color", "lab_grown"), {"price_cents": (), "carat": ()})))
@@ -53,8 +54,7 @@ def warm() -> None:
     index.apply(_batch(range(1), table_percent=57.000001))
     _look_at_numbers(index, "table_percent")
     _look_at_codes(index)
-    for number in range(300):
-        index.apply(_batch(range(1), girdle=f"THIN {number}"))
+    index.apply(_of(_stone(number, girdle=f"THIN {number}") for number in range(300)))
     _look_at_codes(index)
     took_s = perf_counter() - started
     log.info("index.compiled", seconds=round(took_s, 1), first_start=took_s > _SLOW_S)
@@ -78,21 +78,26 @@ def _at_once(job: Any) -> Future[Any]:
 
 
 def _batch(numbers: range, cents: int = 0, **changes: Any) -> Batch:
-    stones = [
-        Searchable(
-            id=_id(number),
-            feed="warm",
-            shape="ROUND",
-            carat=1.0,
-            lab_grown=bool(number % 2),
-            availability="available",
-            price_cents=number + cents,
-            updated_at=datetime(2026, 1, 1, tzinfo=UTC),
-            **{"girdle": "THIN", **changes},
-        )
-        for number in numbers
-    ]
-    return Batch(values_of(stones), [_RECORD] * len(stones), [], {})
+    return _of(_stone(number, cents, **changes) for number in numbers)
+
+
+def _stone(number: int, cents: int = 0, **changes: Any) -> Searchable:
+    return Searchable(
+        id=_id(number),
+        feed="warm",
+        shape="ROUND",
+        carat=1.0,
+        lab_grown=bool(number % 2),
+        availability="available",
+        price_cents=number + cents,
+        updated_at=datetime(2026, 1, 1, tzinfo=UTC),
+        **{"girdle": "THIN", **changes},
+    )
+
+
+def _of(stones: Iterable[Searchable]) -> Batch:
+    some = list(stones)
+    return Batch(values_of(some), [_RECORD] * len(some), [], {})
 
 
 def _id(number: int) -> str:

@@ -20,11 +20,41 @@ def trailing_zeros(_typing: Any, _word: Any) -> Any:
 
 
 @intrinsic
-def leading_zeros(_typing: Any, _word: Any) -> Any:
-    """Zero bits above the highest set bit of a 64-bit word that is not 0."""
+def prefetch(_typing: Any, _address: Any) -> Any:
+    """Have the processor fetch the memory at an address; it need not be there."""
     from llvmlite import ir
 
-    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 1))
+    def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        number, place = ir.IntType(32), ir.PointerType(ir.IntType(8))
+        of = ir.FunctionType(ir.VoidType(), [place, number, number, number])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [place], of)
+        reading, keep, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(fetch, [builder.inttoptr(arguments[0], place), reading, keep, data])
+        return context.get_dummy_value()
 
-    return types.uint64(types.uint64), build
+    return types.void(types.int64), build
+
+
+@intrinsic
+def pointer(_typing: Any, _address: Any) -> Any:
+    """An address as a pointer to bytes."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(types.uint8)(types.int64), build
+
+
+@intrinsic
+def copy(_typing: Any, _target: Any, _source: Any, _size: Any) -> Any:
+    """Copy so many bytes from one address to another."""
+    from llvmlite import ir
+    from numba.core.cgutils import raw_memcpy
+
+    def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place = ir.PointerType(ir.IntType(8))
+        target, source = (builder.inttoptr(address, place) for address in arguments[:2])
+        raw_memcpy(builder, target, source, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), build

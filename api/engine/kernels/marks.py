@@ -10,8 +10,22 @@ from __future__ import annotations
 import numpy as np
 
 from api.engine.kernels.bits import trailing_zeros
+from api.engine.kernels.places import find_spans
 from api.engine.limits import GREATEST, LEAST
 from runtime.kernels import njit
+
+
+@njit(cache=True)
+def mark(
+    starts, cluster_bits, carat, ordered_end, end, front, rear, price, no_front, no_rear, cluster, carat_low,
+    carat_high, low, high, mask, spans, clusters, counts,
+):  # fmt: skip
+    """`find_spans` and `scan` in one, for a call costs as much as finding the spans; how many spans, and what match."""
+    found = find_spans(
+        starts, cluster_bits, carat, no_rear, carat_low, carat_high, ordered_end, end, spans, clusters
+    )
+    rest = no_rear & ~cluster
+    return found, scan(front, rear, price, spans[:found], no_front, rest, no_rear, low, high, mask, counts)
 
 
 @njit(cache=True)
@@ -20,6 +34,8 @@ def scan(front, rear, price, spans, no_front, no_rear, no_rear_last, low, high, 
 
     The last span has forbidden bits of its own: it is the tail, of which the clusters have answered nothing.
     """
+    out_front, out_rear, out_rear_last = np.uint32(no_front), np.uint32(no_rear), np.uint32(no_rear_last)
+    lowest, highest = np.int32(low), np.int32(high)
     total = 0
     begin = 0
     any_price = low == LEAST and high == GREATEST
@@ -29,20 +45,21 @@ def scan(front, rear, price, spans, no_front, no_rear, no_rear_last, low, high, 
         f, r, p = front[first:end], rear[first:end], price[first:end]
         out = mask[begin : begin + length]
         if span == len(spans) - 1:
-            no_rear = no_rear_last
-        if no_rear == 0 and any_price:
+            out_rear = out_rear_last
+        if out_rear == 0 and any_price:
             for i in range(length):
-                out[i] = (f[i] & no_front) == 0
-        elif no_rear == 0:
+                out[i] = (f[i] & out_front) == 0
+        elif out_rear == 0:
             for i in range(length):
-                out[i] = ((f[i] & no_front) == 0) & (p[i] >= low) & (p[i] <= high)
+                out[i] = ((f[i] & out_front) == 0) & (p[i] >= lowest) & (p[i] <= highest)
         elif any_price:
             for i in range(length):
-                out[i] = ((f[i] & no_front) | (r[i] & no_rear)) == 0
+                out[i] = ((f[i] & out_front) | (r[i] & out_rear)) == 0
         else:
             for i in range(length):
-                out[i] = (((f[i] & no_front) | (r[i] & no_rear)) == 0) & (p[i] >= low) & (p[i] <= high)
-        count = _ones(out)
+                unfit = (f[i] & out_front) | (r[i] & out_rear)
+                out[i] = (unfit == 0) & (p[i] >= lowest) & (p[i] <= highest)
+        count = ones(out)
         counts[span] = count
         total += count
         for i in range(begin + length, begin + ((length + 7) & ~7)):
@@ -52,7 +69,7 @@ def scan(front, rear, price, spans, no_front, no_rear, no_rear_last, low, high, 
 
 
 @njit(cache=True)
-def _ones(mask):
+def ones(mask):
     """How many bytes are 1; in short stretches, so that bytes can be added as bytes."""
     total = 0
     for begin in range(0, len(mask), 128):
@@ -71,7 +88,7 @@ def count_marked(spans, mask, counts):
     begin = 0
     for span in range(len(spans)):
         length = spans[span, 1] - spans[span, 0]
-        counts[span] = _ones(mask[begin : begin + length])
+        counts[span] = ones(mask[begin : begin + length])
         total += counts[span]
         begin += (length + 7) & ~7
     return total

@@ -216,8 +216,8 @@ def smallest(
         after_row: the row whose key `after` is; -1 when it is no row's.
         skip: so many of the first need no order among themselves.
         most: how many are wanted.
-        keys, places: room for the answer and what is held meanwhile; at least `2 * most`.
-        equals: room for positions whose key is `after`.
+        keys, places: room for the answer and what is held meanwhile; at least `2 * most`. `places` are rows at the end.
+        equals: room for rows whose key is `after`.
 
     Returns:
         How many, -1 when keys do not fit or there is no room for all that are equal; whether all keys are different;
@@ -281,7 +281,7 @@ def smallest(
                             if key == after and row != after_row:
                                 if same == len(equals):
                                     return -1, False, 0
-                                equals[same] = position
+                                equals[same] = row
                                 same += 1
                             continue
                         if not full:
@@ -311,4 +311,6 @@ def smallest(
     count, distinct = _put_in_order(
         keys, places, count, skip, most, 0 if full else room, row_at, feed_rank, id_feed, id_high
     )
+    for i in range(count):
+        places[i] = row_at[places[i]]
     return count, distinct, same

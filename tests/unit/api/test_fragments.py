@@ -34,6 +34,19 @@ def test_an_item_is_the_public_stretch_and_the_cost_stands_before_it() -> None:
     assert bought == b'"cost_cents":%d,%b' % (stone(1).cost_cents, item)
 
 
+def test_a_page_is_its_items_joined_and_a_row_without_a_record_is_refused() -> None:
+    fragments = Fragments(segment_bytes=SMALL)
+    records = {number: encode(stone(number)) for number in range(20)}
+    fragments.put(rows(*records), [frame(record) for record in records.values()])
+    for numbers in ([], [3], [19, 0, 7, 7], list(range(20))):
+        expected = b"[" + b",".join(public_part(records[number]) for number in numbers) + b"]"
+        assert fragments.array(numbers).tobytes() == expected
+    fragments.drop(rows(7))
+    for missing in (-1, 7, 20, 10**9):
+        with pytest.raises(KeyError):
+            fragments.array([3, missing])
+
+
 @pytest.mark.parametrize("record", [b"{}", b"<html>", b'{"id":"x"}', b'{"seq":1,"id":"x"}'])
 def test_what_is_no_canonical_record_is_refused(record: bytes) -> None:
     with pytest.raises(ValueError, match="not found"):
@@ -48,6 +61,7 @@ def test_the_last_record_of_each_row_is_found_whatever_was_reclaimed(puts: list[
         fragments.put(rows(row), [frame(last[row])])
         fragments.reclaim()
     assert {row: fragments.record(row) for row in last} == last
+    assert fragments.array([*last]).tobytes() == b"[" + b",".join(map(public_part, last.values())) + b"]"
 
 
 def test_stale_space_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
