@@ -7,7 +7,8 @@ hundred times that with the best indexes, a thousand times that with the former 
 What is measured: 600 different searches (`bench.searches`) on stones like the vendor's (`bench.stock`), one thread, in
 process: the time of `FastIndex.search`, which ends with the rows of the page. Changes are applied by the same thread
 between searches, 100 at a time, whenever they are due, and are not part of a search's time; they are told on their own.
-Each search is asked in five rounds and counts with its median; p50 and p99 are over the 600 searches.
+Each search is asked in five rounds and counts with its median; p50 and p99 are over the 600 searches. Beside the time on
+the clock stands the thread's processor time (`…_cpu_ms`), which does not count how often others had the processor.
 The slow engines answer every n-th search of the same list, on the stock after the
 changes, and every one of their answers must equal ours.
 """
@@ -65,10 +66,10 @@ def main() -> None:
         f"{stones} stones in {time.perf_counter() - began:.0f} s ({taken}); arrays {index.nbytes / 1e6:.0f} MB"
     )
     print(f"{SEARCHES} searches; matches p10/p50/p90/max {' / '.join(map(str, shares))}")
-    page = _measured(index, searches, options.seed)
-    facets = _measured(index, [replace(query, facets=FACETS) for query in searches], options.seed)
+    page, page_cpu = _measured(index, searches, options.seed)
+    facets, facets_cpu = _measured(index, [replace(query, facets=FACETS) for query in searches], options.seed)
     chosen = [replace(query, facets=replace(FACETS, exclude_own=True)) for query in searches]
-    multi = _measured(index, chosen, options.seed)
+    multi, multi_cpu = _measured(index, chosen, options.seed)
     applied_ms, prepared_ms = _apply_many(index, options.seed)
     print(f"10 000 changes at once: prepared in {prepared_ms} ms, applied in {applied_ms} ms", flush=True)
     compared = _compared(index, searches) if not options.scale else {}
@@ -81,6 +82,11 @@ def main() -> None:
             Figure("facets_p99_ms", _at(facets, 99), "ms", "<= 2.0"),
             Figure("multi_facets_p50_ms", _at(multi, 50), "ms"),
             Figure("multi_facets_p99_ms", _at(multi, 99), "ms", "<= 5.0"),
+            *(
+                Figure(f"{name}p{percent}_cpu_ms", _at(times, percent), "ms of processor time")
+                for name, times in (("", page_cpu), ("facets_", facets_cpu), ("multi_facets_", multi_cpu))
+                for percent in (50, 99)
+            ),
             Figure("apply_10000_ms", applied_ms, "ms", "<= 10"),
             Figure("prepare_10000_ms", prepared_ms, "ms"),
             Figure("arrays_mb", round(index.nbytes / 1e6, 1), "MB", None if options.scale else "<= 215"),
@@ -122,23 +128,23 @@ def _fill(stones: int, seed: int) -> tuple[FastIndex, str]:
     return index, f"prepare {prepared:.1f} s, apply {applied:.1f} s, settle {settled:.1f} s"
 
 
-def _measured(index: FastIndex, searches: Sequence[Query], seed: int) -> Times:
-    """Each search's median over the rounds, in milliseconds, while changes are applied."""
+def _measured(index: FastIndex, searches: Sequence[Query], seed: int) -> tuple[Times, Times]:
+    """Each search's median over the rounds while changes are applied: milliseconds on the clock, and of processor time."""
     changes = _Changes(index, seed)
-    times = np.empty((ROUNDS, len(searches)))
+    times, used = np.empty((ROUNDS, len(searches))), np.empty((ROUNDS, len(searches)))
     for number in range(ROUNDS):
         for place, query in enumerate(searches):
             changes.apply_due()
-            started = time.perf_counter()
+            used_before, started = time.thread_time(), time.perf_counter()
             index.search(query)
             times[number, place] = (time.perf_counter() - started) * 1000
+            used[number, place] = (time.thread_time() - used_before) * 1000
     spread = [float(np.percentile(row, 50)) for row in times]
     print(
         f"  p50 {np.percentile(times, 50):.3f} p99 {np.percentile(times, 99):.3f} max {times.max():.3f} ms over all; "
         f"p50 by round {min(spread):.3f} to {max(spread):.3f}; {changes.told()}"
     )
-    found: Times = np.median(times, axis=0).tolist()
-    return found
+    return np.median(times, axis=0).tolist(), np.median(used, axis=0).tolist()
 
 
 class _Changes:
