@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from typing import Final, NoReturn, TypeVar
 import httpx
 
 from runtime import data_folder, demo
+from runtime.children import Child, launch
 from runtime.embedded.kafka import EmbeddedKafka
 from runtime.embedded.postgres import EmbeddedPostgres
 from runtime.gauges import Gauges
@@ -34,6 +36,7 @@ FIRST_START: Final = ": the first start on a machine compiles the search, about 
 LEFTOVERS_S: Final = 15.0
 """How long the processes of an `up` that was killed may take to stop; they notice its end by themselves."""
 STATE: Final = "up.json"
+RECORDER_STOP_S: Final = 1.0
 POLL_S: Final = 0.1
 LINE_EVERY_S: Final = 1.0
 
@@ -98,6 +101,7 @@ class Up:
         self._ports = Ports(options.port_base)
         self._data = options.data.absolute()
         self._supervisor = Supervisor(self._data / "logs")
+        self._recorder: Child | None = None
         self._kafka = EmbeddedKafka(self._data / "kafka", self._ports.kafka, self._ports.kafka_controller)
         self._postgres = EmbeddedPostgres(self._data / "postgres", self._ports.postgres)
 
@@ -236,7 +240,14 @@ class Up:
             self._supervisor.check()
             if not announced and (announced := _has_stones(self._ports.api(1), key)):
                 self._announce(key)
+                self._record_start()
             self._screen.show(gauges.read())
+
+    def _record_start(self) -> None:
+        """For the next start; whatever becomes of it, this stack goes on."""
+        command = [sys.executable, "-m", "runtime.embedded.kafka_start", str(self._data / "kafka-start")]
+        log_file = self._data / "logs" / "kafka-start.log"
+        self._recorder = launch("kafka-start", command, log_file, stop_signal=signal.SIGKILL)
 
     def _announce(self, key: str) -> None:
         base = _base(self._ports.api(1))
@@ -253,6 +264,8 @@ class Up:
     def _stop(self) -> None:
         self._screen.close()
         self._state_file.unlink(missing_ok=True)
+        if self._recorder is not None:
+            self._recorder.stop(RECORDER_STOP_S)
         if not self._supervisor.pids():
             return
         began = time.monotonic()

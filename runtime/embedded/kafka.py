@@ -8,6 +8,8 @@ server.stop()
 """
 
 import base64
+import hashlib
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -64,15 +66,22 @@ class EmbeddedKafka:
         port: where clients connect.
         controller_port: where it talks to itself.
         overrides: broker properties that differ from ours.
+        record: where to write, at its end, how it started (see `kafka_start`).
     """
 
     def __init__(
-        self, folder: Path, port: int, controller_port: int, overrides: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        port: int,
+        controller_port: int,
+        overrides: Mapping[str, str] | None = None,
+        record: Path | None = None,
     ) -> None:
         self._folder = folder.absolute()
         self._port = port
         self._controller_port = controller_port
         self._overrides = overrides or {}
+        self._record = record
         self._child: Child | None = None
 
     @property
@@ -112,8 +121,10 @@ class EmbeddedKafka:
 
     def launch(self) -> None:
         """Start the broker; call `prepare` before, and this on the main thread."""
-        command = [*self._java(), "kafka.Kafka", str(self._properties_file)]
-        self._child = launch("Kafka", command, self._folder / "kafka.log")
+        recording = [f"-XX:AOTCacheOutput={self._record}"] if self._record else []
+        command = [*self._java(), *recording, "kafka.Kafka", str(self._properties_file)]
+        end = signal.SIGKILL if self._record else signal.SIGTERM
+        self._child = launch("Kafka", command, self._folder / "kafka.log", stop_signal=end)
         self._pid_file.write_text(str(self._child.pid))
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -159,9 +170,17 @@ class EmbeddedKafka:
             f"{simple_logger}.defaultLogLevel=warn",
             f"{simple_logger}.showDateTime=true",
             f"{simple_logger}.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX",
+            *self._start_flags(Path(JAVA)),
             "-cp",
             self._classpath,
         ]
+
+    def _start_flags(self, java: Path) -> list[str]:
+        recorded = recorded_start(java)
+        if self._record or not recorded.exists():
+            return []
+        # Of a record that does not fit Java says so, and starts as without one.
+        return [f"-XX:AOTCache={recorded}", "-Xlog:aot*=off"]
 
     def _write_properties(self) -> None:
         clients, controller = f"127.0.0.1:{self._port}", f"127.0.0.1:{self._controller_port}"
@@ -176,6 +195,14 @@ class EmbeddedKafka:
             **self._overrides,
         }
         self._properties_file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+
+
+def recorded_start(java: Path) -> Path:
+    """Where the record of a start is kept, for this Java and these jars; it need not exist. See `kafka_start`."""
+    release = (java.resolve().parent.parent / "release").read_bytes()
+    names = ":".join(jar.file_name for jar in kafka_jars.pinned())
+    key = hashlib.sha256(release + names.encode()).hexdigest()[:16]
+    return kafka_jars.default_folder() / f"start-{key}.aot"
 
 
 def _answers(client: AdminClient) -> bool:

@@ -1,0 +1,46 @@
+"""A recorded start is written whole, and used."""
+
+from pathlib import Path
+
+import pytest
+
+from runtime.embedded import kafka as embedded
+from runtime.embedded.kafka import EmbeddedKafka
+from runtime.embedded.kafka_start import record
+from runtime.ports import free_ports
+
+
+def test_a_recorded_start_is_what_the_next_broker_starts_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = tmp_path / "start.aot"
+    monkeypatch.setattr(embedded, "recorded_start", lambda java: recorded)
+    record(recorded, tmp_path / "recording")
+    assert recorded.stat().st_size > 2**20
+    assert [path.name for path in tmp_path.iterdir()] == [recorded.name], "nothing else is left"
+    port, controller_port = free_ports(2)
+    kafka = EmbeddedKafka(tmp_path / "kafka", port, controller_port)
+    kafka.prepare()
+    kafka.launch()
+    try:
+        kafka.wait_ready()
+        # A class that Java found there was not read from a jar.
+        assert str(recorded) in Path(f"/proc/{kafka.child.pid}/maps").read_text()
+    finally:
+        kafka.stop()
+
+
+def test_a_record_that_is_broken_keeps_no_broker_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = tmp_path / "start.aot"
+    recorded.write_bytes(b"no record at all")
+    monkeypatch.setattr(embedded, "recorded_start", lambda java: recorded)
+    port, controller_port = free_ports(2)
+    kafka = EmbeddedKafka(tmp_path / "kafka", port, controller_port)
+    kafka.prepare()
+    kafka.launch()
+    try:
+        kafka.wait_ready()
+    finally:
+        kafka.stop()
