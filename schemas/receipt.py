@@ -20,6 +20,8 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     DEAD = "dead"
 
+    __hash__ = str.__hash__
+
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of each item of one raw record, in the record's order."""

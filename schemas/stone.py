@@ -44,6 +44,8 @@ class Cause(StrEnum):
     REPAIRED = "repaired"
     RESTORED = "restored"
 
+    __hash__ = str.__hash__
+
 
 Cents = Annotated[int, Meta(description="integer US cents")]
 OptText = str | None

@@ -39,6 +39,8 @@ class PageReader:
             # Some item (or the envelope: then the split fails as well, and says so) is of an unexpected form.
             return [self.item(item) for item in self.split(page)]
         except UNREADABLE as error:
+            # Told in the words of `split`, by which most pages are read.
+            self.split(page)
             raise _unreadable(error) from error
         if None in items:
             return [_NULL_ITEM if item is None else item for item in items]
@@ -50,17 +52,25 @@ class PageReader:
         Raises:
             Invalid: as `decode`.
         """
+        return [bytes(item) for item in self.find(page)]
+
+    def find(self, page: bytes) -> list[msgspec.Raw]:
+        """As `split`, without a copy of each.
+
+        Raises:
+            Invalid: as `decode`.
+        """
         try:
             reply = self._decode_raw(page)
         except msgspec.ValidationError as error:
             raise Invalid(_path(error) or "data", _rule(error), "bad_envelope") from error
         except UNREADABLE as error:
             raise _unreadable(error) from error
-        return [bytes(item) for item in self._found(reply)]
+        return self._found(reply)
 
-    def item(self, item: bytes) -> Any:
+    def item(self, item: bytes | msgspec.Raw) -> Any:
         """One item of a page from its bytes; an `Invalid` where it is not of an item's form."""
-        if item == b"null":
+        if len(item) == len(b"null") and bytes(item) == b"null":
             return _NULL_ITEM
         try:
             return self._decode_item(item)

@@ -49,17 +49,15 @@ class Margin(NamedTuple):
         rule: the rule's name.
         bps: its margin.
         price: cost in US cents to price in minor units of the sale currency.
-        rule_json: the rule's name as it stands in a record, quotes included.
-        currency_json: the sale currency likewise.
-        rate_json: the id of its exchange rate likewise; null for the home currency.
+        sale_json: sale currency and rule as they stand in a record.
+        terms_json: margin and exchange rate likewise, up to the previous price.
     """
 
     rule: str
     bps: int
     price: Callable[[int], int]
-    rule_json: bytes
-    currency_json: bytes
-    rate_json: bytes
+    sale_json: bytes
+    terms_json: bytes
 
 
 class PriceBook:
@@ -177,14 +175,15 @@ def _reads(sides: Sequence[Side]) -> Iterator[str]:
 
 def margin_of(name: str, terms: Terms, content: RuleSet, rate: Rate | None) -> Margin:
     """What a row of a rule set gives, by the rate of the rule set's currency."""
-    home = content.currency == HOME_CURRENCY
+    if content.currency == HOME_CURRENCY:
+        rate = None
+    encode = msgspec.json.encode
     return Margin(
         name,
         terms.bps,
-        price_function(terms, RATE_ONE if home or rate is None else rate.ppm),
-        msgspec.json.encode(name),
-        msgspec.json.encode(content.currency),
-        b"null" if home or rate is None else msgspec.json.encode(rate.id),
+        price_function(terms, RATE_ONE if rate is None else rate.ppm),
+        b',"currency":%b,"rule":%b' % (encode(content.currency), encode(name)),
+        b'%d,"rate_id":%b,"previous_price_cents":' % (terms.bps, encode(rate and rate.id)),
     )
 
 

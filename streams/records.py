@@ -15,63 +15,69 @@ import msgspec
 from schemas.stone import Cause, Content
 from streams.pricing import Margin
 
-_RECORD: Final = b'%b,"price_cents":%d%b%016x%b'
-_BEFORE_HASH: Final = (
-    b',"currency":%b,"rule":%b,"rules_version":%d,"rating":%b,"updated_at":%b,"seq":%d,"mapper_version":%d'
-    b',"content_hash":"'
-)
-_AFTER_HASH: Final = (
-    b'","cause":"%b","margin_bps":%d,"rate_id":%b,"previous_price_cents":%b,"run":%b,"raw_offset":%d}'
-)
-_CAUSES: Final = {cause: cause.value.encode() for cause in Cause}
+_BEFORE_RATING: Final = b',"rules_version":%d,"rating":'
+_BEFORE_HASH: Final = b',"seq":%d,"mapper_version":%d,"content_hash":"'
+_BEHIND_PRICE: Final = b',"run":%b,"raw_offset":%d}'
+_CAUSES: Final = {cause: b'","cause":"%b","margin_bps":' % cause.value.encode() for cause in Cause}
+_RATINGS: Final = {
+    rating: b'%b,"updated_at":' % msgspec.json.encode(rating) for rating in (None, *range(1, 11))
+}
 _UNSIGNED: Final = (1 << 64) - 1
 _decode_content: Final = msgspec.json.Decoder(Content).decode
 
 
-def canonical(content_json: bytes, price_cents: int, content_hash: int, around: tuple[bytes, bytes]) -> bytes:
-    """The record's bytes. The hash is signed, 64 bits; for `around` see `around_hash`."""
-    before, after = around
-    return _RECORD % (content_json[:-1], price_cents, before, content_hash & _UNSIGNED, after)
+class Frame:
+    """What is the same in the records of all stones that one fact is about, ready as bytes.
 
-
-def around_hash(
-    margin: Margin,
-    rules: int,
-    rating: int | None,
-    updated_ms: int,
-    seq: int,
-    mapper: int,
-    cause: Cause,
-    previous_price_cents: int | None,
-    run_json: bytes,
-    raw_offset: int,
-) -> tuple[bytes, bytes]:
-    """What stands before a record's hash, from the currency on, and behind it.
-
-    `run_json` is a JSON text, quotes included.
+    Args:
+        seq, mapper, rules, raw_offset, run: as they stand in `schemas.stone.Stone`.
     """
-    before = _BEFORE_HASH % (
-        margin.currency_json,
-        margin.rule_json,
-        rules,
-        _optional(rating),
-        moment_json(updated_ms),
-        seq,
-        mapper,
-    )
-    after = _AFTER_HASH % (
-        _CAUSES[cause],
-        margin.bps,
-        margin.rate_json,
-        _optional(previous_price_cents),
-        run_json,
-        raw_offset,
-    )
-    return before, after
 
+    __slots__ = (
+        "_before_hash",
+        "_before_rating",
+        "_behind_price",
+        "mapper",
+        "raw_offset",
+        "rules",
+        "run",
+        "seq",
+    )
 
-def _optional(number: int | None) -> bytes:
-    return b"null" if number is None else b"%d" % number
+    def __init__(self, seq: int, mapper: int, rules: int, raw_offset: int, run: str | None) -> None:
+        self.seq, self.mapper, self.rules, self.raw_offset, self.run = seq, mapper, rules, raw_offset, run
+        self._before_rating = _BEFORE_RATING % rules
+        self._before_hash = _BEFORE_HASH % (seq, mapper)
+        self._behind_price = _BEHIND_PRICE % (msgspec.json.encode(run), raw_offset)
+
+    def record(
+        self,
+        content_json: bytes | memoryview,
+        price_cents: int,
+        content_hash: int,
+        margin: Margin,
+        rating: int | None,
+        updated_ms: int,
+        cause: Cause,
+        previous_price_cents: int | None,
+    ) -> bytes:
+        """The record's bytes. The hash is signed, 64 bits; the time in ms since 1970."""
+        return b"".join(
+            (
+                content_json[:-1],
+                b',"price_cents":%d' % price_cents,
+                margin.sale_json,
+                self._before_rating,
+                _RATINGS[rating],
+                moment_json(updated_ms),
+                self._before_hash,
+                b"%016x" % (content_hash & _UNSIGNED),
+                _CAUSES[cause],
+                margin.terms_json,
+                b"null" if previous_price_cents is None else b"%d" % previous_price_cents,
+                self._behind_price,
+            )
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -81,7 +87,7 @@ def moment_json(epoch_ms: int) -> bytes:
     return msgspec.json.encode(datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000))
 
 
-def content_of(record: bytes) -> Content:
+def content_of(record: bytes | memoryview) -> Content:
     """The content in a canonical record.
 
     Raises:

@@ -6,12 +6,12 @@ to be priced. Where a rule set looks at anything else (the price, the weight by 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from schemas.stone import Content
 from streams.pricing import Margin, PriceBook
-from streams.records import content_of
-from streams.transcription.transcriber import Encoded, Transcriber
+from streams.transcription.transcriber import Transcriber
 
 _REMEMBERED: Final = 100_000
 
@@ -28,7 +28,7 @@ class TermsOf:
 
     Attributes:
         book: the rule set.
-        fields: the learned fields that decide; those that `Encoded.entries` must tell apart.
+        fields: the learned fields that decide; those that `Contents.entries` must tell apart.
     """
 
     def __init__(self, book: PriceBook, transcriber: Transcriber | None) -> None:
@@ -39,16 +39,13 @@ class TermsOf:
         self.fields = sorted(book.reads & learned) if self._remembers else []
         self._known: dict[bytes, Terms] = {}
 
-    def __call__(self, encoded: Encoded) -> Terms:
-        """What holds for a stone."""
-        if not self._remembers or encoded.content is not None:
-            return self._look(encoded.content or content_of(encoded.json))
-        terms = self._known.get(encoded.entries)
-        if terms is None:
-            terms = self._look(content_of(encoded.json))
-            if len(self._known) < _REMEMBERED:
-                self._known[encoded.entries] = terms
-        return terms
+    def known(self, entries: Sequence[bytes]) -> list[Terms | None]:
+        """What holds for stones by their entries; null where it must be looked for."""
+        return list(map(self._known.get, entries))
 
-    def _look(self, content: Content) -> Terms:
-        return self.book.margin(content), self.book.rating(content)
+    def of(self, content: Content, entries: bytes | None = None) -> Terms:
+        """What holds for a stone; for those of equal entries too, where the rule set looks at nothing else."""
+        terms = self.book.margin(content), self.book.rating(content)
+        if self._remembers and entries is not None and len(self._known) < _REMEMBERED:
+            self._known[entries] = terms
+        return terms

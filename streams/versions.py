@@ -2,74 +2,67 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from schemas.stone import CONTENT_HASH_BYTES, Cause
 from streams.memory import Version
-from streams.owner import Fact
 from streams.pricing import Margin
-from streams.records import around_hash, canonical, content_json
-
-_around_page: Final = lru_cache(maxsize=256)(around_hash)
-"""It is the same for most new stones of a page."""
+from streams.records import Frame, content_json
 
 
-class Ready(NamedTuple):
-    """Content with what is needed to write it; its hash is signed, 64 bits."""
+class Ready(msgspec.Struct, gc=False):
+    """Content with what is needed to write it; its hash is signed, 64 bits. Its terms are margin and rating."""
 
     id: str
     cost_cents: int
-    json: bytes
+    json: bytes | memoryview
     content_hash: int
-    margin: Margin
-    rating: int | None
+    terms: tuple[Margin, int | None]
 
 
-def hash_of(content_json: bytes) -> int:
+def hash_of(content_json: bytes | memoryview) -> int:
     """The hash of an encoded content as a signed integer; in a record it stands as hex digits."""
-    return int.from_bytes(blake2b(content_json, digest_size=CONTENT_HASH_BYTES).digest(), "big", signed=True)
+    return hashes_of((content_json,))[0]
+
+
+def hashes_of(contents: Iterable[bytes | memoryview]) -> list[int]:
+    """As `hash_of`, of many."""
+    digests = [blake2b(json, digest_size=CONTENT_HASH_BYTES).digest() for json in contents]
+    hashes: list[int] = np.frombuffer(b"".join(digests), ">i8").tolist()
+    return hashes
 
 
 def version_of(
-    made: Ready,
-    fact: Fact,
-    cause: Cause,
-    previous_price_cents: int | None,
-    price: int,
-    updated_ms: int,
-    run: str | None,
-    run_json: bytes | None = None,
+    made: Ready, frame: Frame, cause: Cause, previous_price_cents: int | None, price: int, updated_ms: int
 ) -> Version:
     """The version that content under a fact's numbers becomes, its record included; times in ms since 1970."""
-    seq, mapper, rules, raw_offset, *_ = fact
-    around = _around_page(
-        made.margin,
-        rules,
-        made.rating,
-        updated_ms,
-        seq,
-        mapper,
-        cause,
-        previous_price_cents,
-        run_json or msgspec.json.encode(run),
-        raw_offset,
-    )
+    margin, rating = made.terms
     return Version(
         made.id,
-        seq,
-        mapper,
-        rules,
+        frame.seq,
+        frame.mapper,
+        frame.rules,
         made.content_hash,
         price,
         updated_ms,
-        raw_offset,
-        run,
+        frame.raw_offset,
+        frame.run,
         cause is not Cause.SEEN,
-        canonical(made.json, price, made.content_hash, around),
+        frame.record(
+            made.json,
+            price,
+            made.content_hash,
+            margin,
+            rating,
+            updated_ms,
+            cause,
+            previous_price_cents,
+        ),
     )
 
 
@@ -84,30 +77,14 @@ class Given(NamedTuple):
 def repriced(version: Version, given: Given, number: int, now_ms: int) -> Version:
     """A version in stock under a newer rule set; everything but rule and price stays as it is. Time in ms since 1970."""
     assert version.body is not None
-    updated_ms = now_ms if given.price_cents != version.price_cents else version.updated_ms
-    around = around_hash(
-        given.margin,
-        number,
-        given.rating,
-        updated_ms,
-        version.seq,
-        version.mapper,
+    made = Ready(
+        version.id, 0, content_json(version.body), version.content_hash, (given.margin, given.rating)
+    )
+    return version_of(
+        made,
+        Frame(version.seq, version.mapper, number, version.raw_offset, version.run),
         Cause.REPRICED,
         version.price_cents,
-        msgspec.json.encode(version.run),
-        version.raw_offset,
-    )
-    body = canonical(content_json(version.body), given.price_cents, version.content_hash, around)
-    return Version(
-        version.id,
-        version.seq,
-        version.mapper,
-        number,
-        version.content_hash,
         given.price_cents,
-        updated_ms,
-        version.raw_offset,
-        version.run,
-        True,
-        body,
+        now_ms if given.price_cents != version.price_cents else version.updated_ms,
     )

@@ -7,7 +7,7 @@ always goes the plain way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, get_args
 
@@ -19,7 +19,8 @@ from connectors.feeds.table import Integer, Refused, Row, Text, Unknown, Url
 from schemas.feeds import FeedInfo, stone_id
 from schemas.stone import Content
 from streams.transcription import kernel
-from streams.transcription.kernel import ABSENT, DONE, LEFT, WAITING, Given, Plan, Table
+from streams.transcription.kernel import ABSENT, LEFT, WAITING, Given, Plan, Table
+from streams.transcription.words import SLACK, hash_of
 
 MOST_LEARNED: Final = 200_000
 """Values of all fields together: a vendor's free texts cannot fill the memory."""
@@ -37,20 +38,20 @@ _KINDS: Final = {
 }
 
 
-class Encoded(NamedTuple):
-    """A content as it stands in a record.
+class Contents(NamedTuple):
+    """The contents of a page's items, an entry an item in each.
 
     Attributes:
-        json: the encoded `Content`.
-        entries: where it never was an object, what gave the learned fields that were asked for: equal bytes, equal values.
-        content: the object, where it was one.
+        ids: the stones'; empty for an item that must go the plain way, whatever stands in the others.
+        costs: US cents.
+        jsons: the encoded `Content`; views of memory that the next page is written into.
+        entries: what gave the learned fields that were asked for: equal bytes, equal values.
     """
 
-    id: str
-    cost_cents: int
-    json: bytes
-    entries: bytes = b""
-    content: Content | None = None
+    ids: list[str]
+    costs: list[int]
+    jsons: list[memoryview]
+    entries: list[bytes]
 
 
 class _NotExpressible(Exception):
@@ -66,7 +67,7 @@ class Transcriber:
         item: the vendor's item.
 
     Attributes:
-        learned: the fields that `Encoded.entries` can tell apart.
+        learned: the fields that `Contents.entries` can tell apart.
         constant: the fields that are the same for all stones of the feed.
     """
 
@@ -89,46 +90,30 @@ class Transcriber:
         self._known = _Learned(len(self._sources), len(_FIELDS))
         self._given = self._room(64, 1 << 16)
 
-    def transcribe(self, items: Sequence[bytes], fields: Sequence[str]) -> list[Encoded | None]:
-        """The contents of a page's items, in order; null for one that must go the plain way.
+    def transcribe(self, items: Sequence[bytes | msgspec.Raw], fields: Sequence[str]) -> Contents:
+        """The contents of a page's items.
 
         Args:
             items: valid JSON, and plain (`streams.normalise.is_plain`).
             fields: learned fields; `entries` tells those apart.
         """
         count = len(items)
-        whole = b"".join(items)
+        whole = b"".join([*items, bytes(SLACK)])
         data = np.frombuffer(whole, np.uint8)
-        item_ends = np.cumsum(np.fromiter(map(len, items), np.int64, count))
-        given = self._given = self._enough(count, len(whole))
+        item_ends = np.cumsum(np.array([len(item) for item in items], np.int64))
+        given = self._given = self._enough(count, len(whole), fields)
         given.states[:count] = WAITING
-        given.counts[1] = 0
         kernel.transcribe(data, item_ends, self.plan, self._known.table, given)
         while given.counts[0] and self._learn(whole, given):
-            given = self._given = self._enough(count, len(whole))
+            given = self._given = self._enough(count, len(whole), fields)
             kernel.transcribe(data, item_ends, self.plan, self._known.table, given)
-        contents = given.contents[: given.counts[1]].tobytes()
-        entries = given.entries[:count, [_FIELDS.index(field) for field in fields]].tobytes()
-        width = 4 * len(fields)
-        return [
-            Encoded(
-                contents[id_begin:id_end].decode(),
-                cost_cents,
-                contents[begin:end],
-                entries[place * width : (place + 1) * width],
-            )
-            if state == DONE
-            else None
-            for place, (state, (begin, end), (id_begin, id_end), cost_cents) in enumerate(
-                zip(
-                    given.states[:count].tolist(),
-                    given.spans[:count].tolist(),
-                    given.ids[:count].tolist(),
-                    given.prices[:count].tolist(),
-                    strict=True,
-                )
-            )
-        ]
+        contents = given.contents.data
+        return Contents(
+            given.ids[: given.counts[1]].tobytes().decode().split("\n")[:-1],
+            given.prices[:count].tolist(),
+            [contents[begin:end] for begin, end in given.spans[:count].tolist()],
+            given.entries[:count].view(f"V{4 * len(fields)}")[:, 0].tolist() if fields else [b""] * count,
+        )
 
     def _learn(self, whole: bytes, given: Given) -> bool:
         """Learn what the kernel asked for; whether it is worth asking it again."""
@@ -163,24 +148,31 @@ class Transcriber:
         text = _head(field) + msgspec.json.encode(parsed)
         return self._known.add(source, field, value, text, is_null=parsed is None)
 
-    def _enough(self, count: int, size: int) -> Given:
-        needed = size + count * (self._most_of_item + int(self._known.longest.sum()))
-        if count <= len(self._given.states) and needed <= len(self._given.contents):
-            return self._given
-        larger = self._room(max(count, len(self._given.states)), max(2 * needed, len(self._given.contents)))
-        pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(larger, self._given, strict=True)
-        for array, kept in pairs:
-            array[: len(kept)] = kept
-        return larger
+    def _enough(self, count: int, size: int, fields: Sequence[str]) -> Given:
+        """Room for so many items of so many bytes together, and for the entries of these fields."""
+        given = self._given
+        needed = size + count * (self._most_of_item + self._known.longest) + SLACK
+        if count > len(given.states) or needed > len(given.contents):
+            larger = self._room(max(count, len(given.states)), max(2 * needed, len(given.contents)))
+            larger.states[: len(given.states)] = given.states
+            given = larger
+        if given.entries.shape != (len(given.states), len(fields)):
+            columns = np.full(len(_FIELDS), ABSENT, np.int64)
+            columns[[_FIELDS.index(field) for field in fields]] = range(len(fields))
+            given = given._replace(
+                columns=columns, entries=np.full((len(given.states), len(fields)), ABSENT, np.int32)
+            )
+        return given
 
     def _room(self, count: int, size: int) -> Given:
         return Given(
             states=np.zeros(count, np.int64),
             contents=np.empty(size, np.uint8),
             spans=np.zeros((count, 2), np.int64),
-            ids=np.zeros((count, 2), np.int64),
+            ids=np.empty(size, np.uint8),
             prices=np.zeros(count, np.int64),
-            entries=np.full((count, len(_FIELDS)), ABSENT, np.int32),
+            columns=np.full(len(_FIELDS), ABSENT, np.int64),
+            entries=np.empty((count, 0), np.int32),
             asked=np.zeros((_ASKED_AT_ONCE, 4), np.int64),
             counts=np.zeros(2, np.int64),
         )
@@ -192,7 +184,7 @@ class Transcriber:
             for head, row in zip(heads, self._rows, strict=True)
         ]
         prefix = msgspec.json.encode(stone_id(feed.name, ""))[1:-1]
-        self._most_of_item = sum(map(len, heads)) + sum(map(len, constants)) + len(prefix) + 2
+        self._most_of_item = sum(map(len, heads)) + sum(map(len, constants)) + len(prefix) + 3
         kinds = [_kind(row) for row in self._rows]
         price, identity = _FIELDS.index("cost_cents"), _FIELDS.index("id")
         if (
@@ -220,6 +212,7 @@ class Transcriber:
             price=price,
             identity=identity,
             prefix=_bytes([prefix]),
+            prefix_length=len(prefix),
         )
 
 
@@ -232,10 +225,15 @@ def transcriber(table: Sequence[Row], feed: FeedInfo, item: type[msgspec.Struct]
 
 
 class _Learned:
-    """The table of what was learned, as it grows."""
+    """The table of what was learned, as it grows.
+
+    Attributes:
+        longest: of the longest text of each field, bytes of all together.
+    """
 
     def __init__(self, sources: int, fields: int) -> None:
-        self.longest = np.zeros(fields, np.int64)
+        self.longest = 0
+        self._longest = [0] * fields
         self._count = 0
         self.table = Table(
             slots=np.full(1 << 12, ABSENT, np.int64),
@@ -255,12 +253,13 @@ class _Learned:
         if entry >= MOST_LEARNED:
             return False
         table = self._with_room(len(value or b""), len(text))
-        hashed = kernel.hash_of(source, value or b"")
+        hashed = int(hash_of(source, _bytes([value or b""]), 0, len(value or b"")))
         table.hashes[entry], table.sources[entry], table.is_null[entry] = hashed, source, is_null
         table.value_ends[entry] = _append(table.values, _end(table.value_ends, entry), value or b"")
         table.text_ends[entry] = _append(table.texts, _end(table.text_ends, entry), text)
         self._count += 1
-        self.longest[field] = max(self.longest[field], len(text))
+        self._longest[field] = max(self._longest[field], len(text))
+        self.longest = sum(self._longest)
         if value is None:
             table.nulls[source] = entry
         else:
@@ -283,9 +282,9 @@ class _Learned:
                 value_ends=_doubled(table.value_ends),
                 text_ends=_doubled(table.text_ends),
             )
-        if _end(table.value_ends, entry) + value > len(table.values):
+        if _end(table.value_ends, entry) + value + SLACK > len(table.values):
             table = table._replace(values=_doubled(table.values))
-        if _end(table.text_ends, entry) + text > len(table.texts):
+        if _end(table.text_ends, entry) + text + SLACK > len(table.texts):
             table = table._replace(texts=_doubled(table.texts))
         self.table = table
         return table
@@ -318,7 +317,7 @@ class _Keys:
                 if needed and not always:
                     raise _NotExpressible(f"{path} is needed only where there is a {prefix}")
                 self.numbers[path] = len(self.names)
-                self.names.append(field.encode_name.encode())
+                self.names.append(b'"%b":' % field.encode_name.encode())
                 self.kinds.append(kinds)
                 self.needed.append(needed)
                 self.hints.append(field.type)
@@ -377,7 +376,7 @@ def _head(field: int) -> bytes:
 
 
 def _bytes(parts: Sequence[bytes]) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(parts), np.uint8)
+    return np.frombuffer(b"".join([*parts, bytes(SLACK)]), np.uint8)
 
 
 def _ends(parts: Sequence[bytes]) -> NDArray[np.int64]:

@@ -168,8 +168,8 @@ def test_the_vendors_pages_are_nearly_all_compiled_and_the_same() -> None:
         mine = quick.normalisers[feed].transcriber
         assert mine is not None
         encoded = mine.transcribe(quick.normalisers[feed].pages.split(body), [])
-        counts[0] += len(encoded)
-        counts[1] += sum(one is not None for one in encoded)
+        counts[0] += len(encoded.ids)
+        counts[1] += sum(map(bool, encoded.ids))
         if feed == FEED:
             record = raw_page(seq=number, value=body, rows=b"50")
             assert told(quick.take(record)) == told(slow.take(record))
@@ -227,8 +227,11 @@ def test_remembered_terms_are_those_of_the_stone(when: dict[str, Any], share_bps
     for feed, body in page_bodies(1_500, seed=3):
         if feed != "nivoda-labgrown":
             continue
-        for encoded in normaliser.transcriber.transcribe(normaliser.pages.split(body), terms.fields):
-            if encoded is None:
-                continue
-            content = content_of(encoded.json)
-            assert terms(encoded) == (rules.margin(content), rules.rating(content))
+        made = normaliser.transcriber.transcribe(normaliser.pages.split(body), terms.fields)
+        for stone, json_text, entries, known in zip(
+            made.ids, made.jsons, made.entries, terms.known(made.entries), strict=True
+        ):
+            if stone:
+                content = content_of(json_text)
+                assert content.id == stone
+                assert (known or terms.of(content, entries)) == (rules.margin(content), rules.rating(content))
