@@ -122,7 +122,8 @@ class Columns:
 
     def take_rows(self, ids: Iterable[str]) -> list[int]:
         """The rows of these stones, new ones where there were none; all of them live from now on."""
-        rows = [self._row_of(stone_id) for stone_id in ids]
+        get, row_of = self.rows.get, self._row_of
+        rows = [row_of(stone_id) if (row := get(stone_id)) is None else row for stone_id in ids]
         self.live[rows] = True
         return rows
 

@@ -22,6 +22,8 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 SEGMENT_SHIFT: Final = 32
 """A place shifted right by this is its segment."""
 
+_MOST_AT_ONCE: Final = os.sysconf("SC_IOV_MAX")
+
 
 @dataclass(slots=True)
 class _Segment:
@@ -58,12 +60,21 @@ class BodyStore:
         head = self._segments[self._head]
         base = self._head << SEGMENT_SHIFT
         places = [base + offset for offset in accumulate((len(body) for body in bodies), initial=head.size)]
-        joined = memoryview(b"".join(bodies))
-        while joined:
-            written = os.pwrite(head.file, joined, head.size)
+        for begin in range(0, len(bodies), _MOST_AT_ONCE):
+            lot = bodies[begin : begin + _MOST_AT_ONCE]
+            written = os.pwritev(head.file, lot, head.size)
             head.size += written
-            joined = joined[written:]
+            if written < sum(map(len, lot)):
+                # Only a full disk, which the next attempt tells, or a signal.
+                self._append_rest(head, memoryview(b"".join(lot))[written:])
         return places[:-1]
+
+    @staticmethod
+    def _append_rest(head: _Segment, rest: memoryview) -> None:
+        while rest:
+            written = os.pwrite(head.file, rest, head.size)
+            head.size += written
+            rest = rest[written:]
 
     def read(self, place: int, length: int) -> bytes:
         """The bytes kept at a place."""

@@ -98,21 +98,22 @@ class Delivery:
 
     async def _produce_stones(self, stones: list[tuple[int, Version]]) -> None:
         produce, topic, traces = self._producer.produce, self._topics.canonical, self._traces
-        for number, (slot, version) in enumerate(stones):
-            if number % _CHUNK == 0:
-                self._producer.poll(0)
-                await asyncio.sleep(0)
-            report = self._reports.get(slot) or self._report_of(slot)
-            headers = None if version.body is not None else _null_headers(version)
-            if traces and (told := traces.get(version.id)):
-                headers = [*(headers or ()), (tracing.HEADER, told)]
-            while True:
-                try:
-                    produce(topic, version.body, version.id.encode(), slot, report, headers=headers)
-                    break
-                except BufferError:
-                    await self._make_room()
-            self._sent += 1
+        for begin in range(0, len(stones), _CHUNK):
+            self._producer.poll(0)
+            await asyncio.sleep(0)
+            for slot, version in stones[begin : begin + _CHUNK]:
+                key, body = version.id, version.body
+                headers = None if body is not None else _null_headers(version)
+                if traces and (told := traces.get(key)):
+                    headers = [*(headers or ()), (tracing.HEADER, told)]
+                report = self._reports.get(slot) or self._report_of(slot)
+                while True:
+                    try:
+                        produce(topic, body, key, slot, report, headers=headers)
+                        break
+                    except BufferError:
+                        await self._make_room()
+                self._sent += 1
 
     async def _produce(self, topic: str, letters: list[Letter]) -> None:
         for slot, key, value, headers in letters:
@@ -168,24 +169,31 @@ class Delivery:
         """Hand the delivered beginning of an outbox to the memory."""
         # Reports of a partition come in the order of its records: an idempotent producer never swaps them.
         last: dict[str, tuple[int, Version]] = {}
-        ends: dict[int, int] = {}
-        begins: dict[int, int] = {}
+        offsets: defaultdict[int, list[int]] = defaultdict(list)
         delivered = 0
         for slot, version in out.stones:
-            if not self._offsets[slot]:
+            reported = self._offsets[slot]
+            if not reported:
                 break
-            offset = self._offsets[slot].popleft()
-            if ends.get(slot) != offset:
-                # Somebody else's records lie between: what came before is known, but no stretch any more.
-                begins[slot] = offset
-            ends[slot] = offset + 1
+            offset = reported.popleft()
+            offsets[slot].append(offset)
             last[version.id] = (offset, version)
             delivered += 1
         if last:
             self._memory.observe(list(last.values()))
             out.let_go(delivered)
-            for slot, end in ends.items():
-                self._own.wrote(slot, begins[slot], end)
+            for slot, written in offsets.items():
+                self._own.wrote(slot, last_stretch(written), written[-1] + 1)
+
+
+def last_stretch(offsets: list[int]) -> int:
+    """The beginning of the last run of rising offsets without a gap: what lies in a gap, somebody else has written."""
+    place = len(offsets) - 1
+    if offsets[-1] - offsets[0] == place:
+        return offsets[0]
+    while offsets[place - 1] == offsets[place] - 1:
+        place -= 1
+    return offsets[place]
 
 
 def _null_headers(version: Version) -> list[tuple[str, str | bytes | None]]:

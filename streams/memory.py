@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -92,10 +93,15 @@ class _NullHeaders(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Record).decode
 _COLUMNS: Final = ("seq", "mapper_version", "rules_version", "price_cents", "raw_offset", "run", "feed")
 _EXTRA: Final = ("hash", "updated_ms", "changed", "offset", "place", "length", "looked")
-_KNOWN: Final = (
+_TOLD: Final = (
     *("seq", "mapper_version", "rules_version", "hash", "price_cents", "updated_ms", "raw_offset"),
-    *("changed", "run", "length"),
+    "changed",
 )
+"""The columns that a version's numbers go into, and (`_told`) those numbers."""
+_told: Final = attrgetter(
+    *("seq", "mapper", "rules", "content_hash", "price_cents", "updated_ms", "raw_offset", "changed")
+)
+_KNOWN: Final = (*_TOLD, "run", "length")
 
 
 class Memory:
@@ -319,31 +325,36 @@ class Memory:
         Entries are of different stones.
         """
         with self._lock:
-            ids = [version.id for _, version in entries]
+            offsets, versions = zip(*entries, strict=True) if entries else ((), ())
+            ids = [version.id for version in versions]
             # A stone that was never seen gets a row of nulls, which any offset and any version is above.
             index = np.array(self._columns.take_rows(ids), dtype=np.int64)
-            offsets = np.array([offset for offset, _ in entries], dtype=np.int64)
-            above = offsets > self._columns.arrays["offset"][index]
-            lower = self._lower(index, [version for _, version in entries])
+            offset = np.array(offsets, dtype=np.int64)
+            told = np.array(list(map(_told, versions)), dtype=np.int64).reshape(-1, len(_TOLD))
+            above = offset > self._columns.arrays["offset"][index]
+            lower = self._lower(index, told)
             taken = above & ~lower
-            self._take([entries[place][1] for place in np.flatnonzero(taken).tolist()], index[taken])
-            self._columns.arrays["offset"][index[above]] = offsets[above]
+            if taken.all():
+                self._take(versions, told, index)
+            else:
+                self._take([versions[place] for place in np.flatnonzero(taken)], told[taken], index[taken])
+            self._columns.arrays["offset"][index[above]] = offset[above]
             for place in np.flatnonzero(above).tolist() if self.repairs or lower.any() else ():
                 (self.repairs.add if lower[place] else self.repairs.discard)(ids[place])
 
-    def _lower(self, rows: Any, versions: list[Version]) -> Any:
+    def _lower(self, rows: NDArray[np.int64], told: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which versions are lower than what their rows hold."""
-        seq, mapper, rules = (
-            np.array(values, dtype=np.int64)
-            for values in zip(*((v.seq, v.mapper, v.rules) for v in versions), strict=True)
-        )
+        seq, mapper, rules = told[:, :3].T
         arrays = self._columns.arrays
         known_seq, known_mapper = arrays["seq"][rows], arrays["mapper_version"][rows]
         lower_rules = (mapper == known_mapper) & (rules < arrays["rules_version"][rows])
-        return (seq < known_seq) | ((seq == known_seq) & ((mapper < known_mapper) | lower_rules))
+        lower: NDArray[np.bool_] = (seq < known_seq) | (
+            (seq == known_seq) & ((mapper < known_mapper) | lower_rules)
+        )
+        return lower
 
-    def _take(self, versions: list[Version], rows: Any) -> None:
-        if not versions:
+    def _take(self, versions: Sequence[Version], told: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        if not len(rows):
             return
         arrays, codes = self._columns.arrays, self._columns.codes
         held = rows[arrays["length"][rows] > 0]
@@ -351,17 +362,12 @@ class Memory:
         bodies = [version.body or b"" for version in versions]
         arrays["place"][rows] = self._bodies.append(bodies)
         arrays["length"][rows] = [len(body) or -1 for body in bodies]
-        arrays["seq"][rows] = [version.seq for version in versions]
-        arrays["mapper_version"][rows] = [version.mapper for version in versions]
-        arrays["rules_version"][rows] = [version.rules for version in versions]
+        for name, column in zip(_TOLD, told.T, strict=True):
+            arrays[name][rows] = column
         arrays["looked"][rows] = NULL_INT
-        arrays["hash"][rows] = [version.content_hash for version in versions]
-        arrays["price_cents"][rows] = [version.price_cents for version in versions]
-        arrays["updated_ms"][rows] = [version.updated_ms for version in versions]
-        arrays["raw_offset"][rows] = [version.raw_offset for version in versions]
-        arrays["changed"][rows] = [version.changed for version in versions]
-        arrays["run"][rows] = [codes["run"].add(version.run) for version in versions]
-        arrays["feed"][rows] = [codes["feed"].add(version.id.partition(":")[0]) for version in versions]
+        arrays["run"][rows] = codes["run"].add_all([version.run for version in versions])
+        feeds = [version.id.partition(":")[0] for version in versions]
+        arrays["feed"][rows] = codes["feed"].add_all(feeds)
         self._reclaim()
 
     def _reclaim(self) -> None:

@@ -1,6 +1,6 @@
 """Items as a vendor's page holds them to contents as they stand in canonical records, compiled to machine code.
 
-It knows no words and reads no numbers but one: what a value's bytes become was learned from the mapping's own parsers
+It knows no vocabulary and reads no numbers but one: what a value's bytes become was learned from the mapping's own parsers
 (`learned`), and a value whose bytes were not met before is handed back to be learned. Only texts that are unique to a
 stone are judged here, and taken as they are or not at all. An item that holds anything out of the ordinary is left to
 `streams.normalise`, which says what is wrong. Both ways give the same bytes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.seq import make_seq
+from streams import bodies
 from streams.bodies import BodyStore
 from streams.memory import Memory, Version, read_version, retired
 from streams.outbox import Outbox
@@ -194,6 +196,22 @@ def test_bodies_are_reclaimed_segment_by_segment(tmp_path: Path) -> None:
     assert memory.body(IDS[0]) == log.entries[0].body
     assert memory.body(IDS[1]) == log.entries[1].body
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at_most", [1, 7, 10_000])
+def test_bodies_are_whole_however_few_bytes_a_write_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_most: int
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(bodies, "_MOST_AT_ONCE", 3)
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:at_most], at))
+    monkeypatch.setattr(os, "pwritev", lambda file, lot, at: os.pwrite(file, b"".join(lot), at))
+    kept = [bytes([65 + number]) * (5 * number) for number in range(8)]
+    store = BodyStore(tmp_path)
+    for _ in range(2):
+        places = store.append(kept)
+        assert [store.read(place, len(body)) for place, body in zip(places, kept, strict=True)] == kept
+    assert store.size == 2 * sum(map(len, kept))
 
 
 def test_rows_are_found_by_feed(tmp_path: Path) -> None:
