@@ -46,16 +46,8 @@ class PageReader:
             return [_NULL_ITEM if item is None else item for item in items]
         return items
 
-    def split(self, page: bytes) -> list[bytes]:
-        """The bytes of each item, in order.
-
-        Raises:
-            Invalid: as `decode`.
-        """
-        return [bytes(item) for item in self.find(page)]
-
-    def find(self, page: bytes) -> list[msgspec.Raw]:
-        """As `split`, without a copy of each.
+    def split(self, page: bytes) -> list[msgspec.Raw]:
+        """The bytes of each item, in order; views of the page.
 
         Raises:
             Invalid: as `decode`.
@@ -79,7 +71,7 @@ class PageReader:
         except UNREADABLE as error:
             return Invalid("item", f"is not readable: {error}", "not_json")
 
-    def stone(self, item: bytes) -> str | None:
+    def stone(self, item: bytes | msgspec.Raw) -> str | None:
         """The vendor's id of the stone, read from an item that may be wrong in every other way."""
         try:
             return self.form.stone(self._decode_identity(item)) or None

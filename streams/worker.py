@@ -189,7 +189,7 @@ class Worker:
         if not plain or normaliser.transcriber is None:
             items = _refused(normaliser.pages.decode(value))
             return self._stage("price", price, self._stage("normalise", normalise, items))
-        raw = normaliser.pages.find(value)
+        raw = normaliser.pages.split(value)
         made = normaliser.transcriber.transcribe(raw, terms.fields)
         known: list[Any] = terms.known(made.entries)
         hashes = hashes_of(made.jsons)
@@ -286,7 +286,7 @@ class Worker:
         out: Outbox,
     ) -> None:
         if not page.headers.too_large:
-            payload = self._reader(page).split(page.raw.value)[index]
+            payload = bytes(self._reader(page).split(page.raw.value)[index])
             out.dead.append(dead_letter(page.source, refusal, payload, index=index, stone=stone))
         if stone is not None:
             self._make_unavailable(page, stone, before, book, out, understood=False)

@@ -5,7 +5,7 @@ It knows no vocabulary and reads no numbers but one: what a value's bytes become
 stone are judged here, and taken as they are or not at all. An item that holds anything out of the ordinary is left to
 `streams.normalise`, which says what is wrong. Both ways give the same bytes.
 
-A page must be plain JSON (`streams.normalise.is_plain`) that was found valid: nothing is read beyond a value's end.
+A page must be plain JSON (`streams.normalise.is_plain`) that was found valid: every value has an end.
 """
 
 from __future__ import annotations
