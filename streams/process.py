@@ -18,25 +18,24 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import structlog
-from confluent_kafka import TopicPartition
 
 from runtime import tracing
 from runtime.health import Aspect, Check, Health, serve_health
 from runtime.job_runner import JobRunner
-from runtime.kafka import consumer, producer
+from runtime.kafka import producer
 from runtime.postgres import Database
 from runtime.settings import DataSettings, KafkaSettings, Settings
 from runtime.shutdown import Shutdown
 from runtime.stretches import Stretches
 from runtime.tail import Tail
 from schemas.errors import Fatal
-from schemas.feeds import feeds_of
 from streams import figures
 from streams.app import GROUP, leave_unread, make_app, raw_topic
 from streams.background import Background
 from streams.beginning import settle_beginning
 from streams.delivery import Delivery, DeliveryFailed, TopicNames
 from streams.gate import Gate
+from streams.membership import Membership
 from streams.memory import Memory
 from streams.motion import Motion
 from streams.normalise import normalisers
@@ -70,7 +69,6 @@ _QUIET_S: Final = 0.5
 _READ_STONES: Final = 2_000
 _LOTS: Final = 8
 _LOOK_AGAIN_S: Final = 1.0
-_ASK_TIMEOUT_S: Final = 10.0
 
 
 def run(settings: Settings) -> None:
@@ -110,6 +108,7 @@ class Process:
         self.topics = topics or TopicNames()
         self._kafka = kafka
         self._group = group
+        self._member = Membership(kafka, group, self.topics)
         self._folder = folder
         self.memory = Memory(folder)
         self._own = Stretches()
@@ -127,15 +126,15 @@ class Process:
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
         self._database = database
         self._repricing = (
-            Repricing(database, self._owned, self._head, self._reprice_left) if database is not None else None
+            Repricing(database, self._member.feeds, self._head, self._reprice_left)
+            if database is not None
+            else None
         )
         self.gate = Gate(database, group)
         self._one_at_a_time = asyncio.Lock()
         self._assigned_anew = True
-        self._next_offsets: dict[int, int] = {}
         self._beat = time.monotonic()
         self._motion = Motion()
-        self._app: Any = None
 
     async def serve(self, shutdown: Shutdown) -> None:
         """Load the memory, join the group, and work until a stop is requested."""
@@ -194,7 +193,7 @@ class Process:
     async def _work(self, stop: asyncio.Event) -> None:
         """Be a member of the group until a stop is requested, or the gate wants another membership or none."""
         self.gate.joined()
-        app = self._app = make_app(self._kafka, self._group, self._folder)
+        app = self._member.app = make_app(self._kafka, self._group, self._folder)
         app.agent(raw_topic(app, self.topics), concurrency=1, name="facts")(self.agent)
         app.on_partitions_assigned.connect(self._on_assigned, weak=False)
         await app.start()
@@ -210,22 +209,22 @@ class Process:
                     task.cancel()
             await asyncio.wait(background)
             await app.stop()
-            self._app = None
+            self._member.app = None
 
     async def _do_jobs(self) -> None:
         """Replays and re-pricing of the feeds that this worker owns."""
         if self._database is None or self._repricing is None:
             return
-        rereading = Rereading(self._kafka, self.topics.raw, self._reread, self._owned)
+        rereading = Rereading(self._kafka, self.topics.raw, self._reread, self._member.feeds)
         handlers = {REREAD: rereading.run, REPRICE: self._repricing.run}
-        runner = JobRunner(self._database, "process", handlers, lambda: self._owned())
+        runner = JobRunner(self._database, "process", handlers, self._member.feeds)
         await asyncio.gather(self._repricing.serve(), runner.serve())
 
     def _watch(self, background: list[asyncio.Task[None]]) -> None:
         self._beat = time.monotonic()
         self._raise_failures()
-        if self._app.crashed:
-            raise Fatal(f"the consumer crashed: {self._app.crash_reason!r}")
+        if self._member.app.crashed:
+            raise Fatal(f"the consumer crashed: {self._member.app.crash_reason!r}")
         for task in background:
             if task.done():
                 task.result()
@@ -280,10 +279,10 @@ class Process:
         now_ms = int(time.time() * 1000)
         for message in messages:
             if not self.gate.lets_pass(message.partition):
-                leave_unread(self._app, message)
+                leave_unread(self._member.app, message)
                 continue
             self._take(_raw_record(message), book, now_ms, out, traces)
-            self._next_offsets[message.partition] = message.offset + 1
+            self._member.took(message.partition, message.offset)
             if out.last is not None:
                 self.gate.count(*out.last, message.offset)
                 out.last = None
@@ -334,40 +333,14 @@ class Process:
         """After an assignment: wait until the tail has read all that the former owner wrote."""
         self._assigned_anew = False
         self._own.forget()
-        ends, self._next_offsets = await asyncio.to_thread(self._ask_offsets)
+        ends = await asyncio.to_thread(self._member.begin_anew, self.tail.positions)
         seen: dict[int, int] = {}
         while any(self.tail.positions.get(slot, 0) < end for slot, end in ends.items()):
             self._raise_failures()
             if seen != (seen := self.tail.positions):
                 self._motion.moved()
             await asyncio.sleep(_WAIT_S)
-        log.info("process.owns", feeds=self._owned())
-
-    def _ask_offsets(self) -> tuple[dict[int, int], dict[int, int]]:
-        """End offsets of canonical, and the group's committed offsets of raw, by partition."""
-        asker = consumer(self._kafka, self._group)
-        try:
-            ends = {
-                slot: answer[1]
-                for slot in self.tail.positions
-                if (
-                    answer := asker.get_watermark_offsets(
-                        TopicPartition(self.topics.canonical, slot), timeout=_ASK_TIMEOUT_S
-                    )
-                )
-            }
-            places = [TopicPartition(self.topics.raw, slot) for slot in self.tail.positions]
-            committed = asker.committed(places, timeout=_ASK_TIMEOUT_S)
-        finally:
-            asker.close()
-        return ends, {place.partition: max(0, place.offset) for place in committed}
-
-    def _owned_slots(self) -> set[int]:
-        assigned = self._app.consumer.assignment() if self._app is not None else ()
-        return {place.partition for place in assigned if place.topic == self.topics.raw}
-
-    def _owned(self) -> list[str]:
-        return [feed for slot in self._owned_slots() for feed in feeds_of(slot)]
+        log.info("process.owns", feeds=self._member.feeds())
 
     async def _in_background(self) -> None:
         while True:
@@ -378,11 +351,13 @@ class Process:
     async def _slice(self) -> bool:
         async with self._one_at_a_time:
             if self._assigned_anew:
-                if not self._owned_slots():
+                if not self._member.slots():
                     return False
                 await self._catch_up()
             out, now_ms, lots = Outbox(), int(time.time() * 1000), 0
-            while lots < _LOTS and self._background.fill(self._owned(), now_ms, out, self._may_reprice):
+            while lots < _LOTS and self._background.fill(
+                self._member.feeds(), now_ms, out, self._may_reprice
+            ):
                 await self.delivery.feed(out)
                 lots += 1
             await self.delivery.send(out)
@@ -404,7 +379,7 @@ class Process:
         return (published.number, published.actor) if published else (0, "")
 
     def _to_try(self) -> tuple[int, list[str]]:
-        return self._book().number, self._owned()
+        return self._book().number, self._member.feeds()
 
     async def _try_rules(self) -> bool:
         """Read a lot of stones into the columns, or try a new rule set on all of them; whether there was any to read.
@@ -443,25 +418,14 @@ class Process:
         number = self._book().number
         figures.RULES_VERSION.set(number)
         figures.REPRICE_LEFT.set(
-            sum(len(self.memory.rows_below_rules(feed, number)) for feed in self._owned())
+            sum(len(self.memory.rows_below_rules(feed, number)) for feed in self._member.feeds())
         )
-        lags = {slot: self._lag(slot) for slot in self._owned_slots()}
+        lags = {slot: self._member.lag(slot) for slot in self._member.slots()}
         figures.LAG.set(sum(lags.values()))
         self._motion.waits(sum(lag for slot, lag in lags.items() if not self.gate.stops(slot)))
         for feed, normaliser in self._normalisers.items():
             for field, count in normaliser.unknown.totals().items():
                 figures.UNKNOWN_VALUES.labels(feed, field).set(count)
-
-    def _lag(self, slot: int) -> int:
-        end = next(
-            (
-                self._app.consumer.highwater(place)
-                for place in self._app.consumer.assignment()
-                if place.topic == self.topics.raw and place.partition == slot
-            ),
-            None,
-        )
-        return max(0, (end or 0) - self._next_offsets.get(slot, 0))
 
     def add_probes(self, health: Health) -> None:
         """Startup and ready: the memory is whole and there are rules. Live: the loop turns and moves what waits."""
@@ -481,7 +445,7 @@ class Process:
 
     def _loop_probe(self) -> Check:
         silent_s, still_s = time.monotonic() - self._beat, self._motion.still_s
-        waiting = self._app is None
+        waiting = self._member.app is None
         return Check(
             self.tail.failure is None and (waiting or max(silent_s, still_s) < _STALLED_S),
             {"silent_s": round(silent_s, 1), "still_s": round(still_s, 1)},
