@@ -70,9 +70,9 @@ def fold(messages: Sequence[Message], held: Contents | None = None) -> Folded:
     folded = Folded(Batch(NO_STONES, [], [], {}))
     for message in {message.partition(): message for message in messages}.values():
         folded.next_offsets[message.partition() or 0] = (message.offset() or 0) + 1
-    keys = [(key or b"").decode(errors="replace") for key in last]
-    contents = held(keys) if held is not None and keys else [None] * len(keys)
-    known = dict(zip(last, contents, strict=True))
+    known: dict[bytes | None, bytes | None] = {}
+    if held is not None and last:
+        known = dict(zip(last, held([(key or b"").decode(errors="replace") for key in last]), strict=True))
     waiting = list(last.values())
     while waiting:
         stones, failed = _take_others(waiting, known, folded)
@@ -95,8 +95,8 @@ def _take_others(
                     folded.batch.positions[position.feed] = position.as_of
             elif value is None:
                 folded.batch.removed.append(key.decode())
-                _note_change(message, folded)
-            elif not _says_nothing_new(value, known[message.key()]):
+                _note_changes([message], folded)
+            elif (content := known.get(key)) is None or not _says_nothing_new(value, content):
                 stones.append(message)
         except (msgspec.MsgspecError, ValueError) as error:
             _note_failure(message, error, folded)
@@ -110,22 +110,26 @@ def _take_stones(messages: Sequence[Message], folded: Folded) -> list[Message]:
         return []
     records = [message.value() or b"" for message in messages]
     values, failures = read(records, [message.key() or b"" for message in messages])
-    good = [place for place in range(len(messages)) if place not in failures] if failures else slice(None)
-    some = values.part(good)
+    failed = [messages[place] for place in failures]
+    if failures:
+        for place, error in failures.items():
+            _note_failure(messages[place], error, folded)
+        good = [place for place in range(len(messages)) if place not in failures]
+        values, records = values.part(good), [records[place] for place in good]
+        messages = [messages[place] for place in good]
     batch = folded.batch
-    batch.stones = batch.stones.beside(some) if len(batch.stones) else some
-    for place, message in enumerate(messages):
-        if place in failures:
-            _note_failure(message, failures[place], folded)
-        else:
-            batch.records.append(frame(records[place]))
-            _note_change(message, folded)
-    return [messages[place] for place in failures]
+    batch.stones = batch.stones.beside(values) if len(batch.stones) else values
+    batch.records += map(frame, records)
+    _note_changes(messages, folded)
+    return failed
 
 
-def _note_change(message: Message, folded: Folded) -> None:
-    slot, offset = message.partition() or 0, message.offset() or 0
-    folded.changed[slot] = max(offset, folded.changed.get(slot, -1))
+def _note_changes(messages: Sequence[Message], folded: Folded) -> None:
+    changed = folded.changed
+    for message in messages:
+        slot, offset = message.partition() or 0, message.offset() or 0
+        if offset > changed.get(slot, -1):
+            changed[slot] = offset
 
 
 def _note_failure(message: Message, error: Exception, folded: Folded) -> None:
@@ -140,5 +144,5 @@ def _before(message: Message, messages: Sequence[Message]) -> Message | None:
     return before[-1] if before else None
 
 
-def _says_nothing_new(record: bytes, content: bytes | None) -> bool:
-    return content is not None and record.startswith(content) and record.startswith(_PROVENANCE, len(content))
+def _says_nothing_new(record: bytes, content: bytes) -> bool:
+    return record.startswith(content) and record.startswith(_PROVENANCE, len(content))
