@@ -66,6 +66,20 @@ class Clusters:
         self.starts: NDArray[np.int64] = np.zeros(CLUSTERS + 1, dtype=np.int64)
         self._touched: list[NDArray[np.int32]] | None = None
 
+    @classmethod
+    def restored(
+        cls, held: dict[str, Array], starts: NDArray[np.int64], ordered_end: int, rows: int
+    ) -> Clusters:
+        """Clusters made of what `held` told of others, with their `starts` and `ordered_end`; rows there are."""
+        made = cls()
+        made.end, made.ordered_end, made.starts = len(held["front"]), ordered_end, starts
+        for name, _ in _FIELDS:
+            setattr(made, name, _grown(held[name], _with_room(made.end), 0))
+        there = np.flatnonzero((held["front"] & np.uint32(GONE)) == 0)
+        made.position_of = np.full(rows, _NOWHERE, dtype=np.int32)
+        made.position_of[held["row_at"][there]] = there
+        return made
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
@@ -158,9 +172,8 @@ class Clustering:
         taken = there[by_key]
         made = Clusters()
         made.end = made.ordered_end = len(taken)
-        room = len(taken) + max(_ROOM, len(taken) // 50)
         for name, dtype in _FIELDS:
-            array = np.zeros(room, dtype=dtype)
+            array = np.zeros(_with_room(made.end), dtype=dtype)
             array[: len(taken)] = held[name][taken]
             setattr(made, name, array)
         made.position_of = np.full(self._rows, _NOWHERE, dtype=np.int32)
@@ -173,6 +186,10 @@ def carat_units(bound: float, *, up: bool) -> int:
     """A weight's place in the clusters: never past it."""
     units = int(np.floor(bound * CARAT_UNITS + 1e-6))
     return min(units + 1 if up else units, GREATEST)
+
+
+def _with_room(positions: int) -> int:
+    return positions + max(_ROOM, positions // 50)
 
 
 def _grown(array: Array, size: int, fill: int) -> Array:

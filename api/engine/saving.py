@@ -1,4 +1,7 @@
-"""The arrays of an index in files, and back: one `.npy` a column, and a small document with the dictionaries."""
+"""The arrays of an index in files, and back: one `.npy` a column, and a small document with the dictionaries.
+
+Columns are not read but mapped: a start copies nothing, and a part becomes the process's own memory when it is written to.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from api.engine.clusters import HELD, Clustering, Clusters
+from api.engine.clusters import HELD, Clusters
 from api.engine.stock import Stock
 from api.fields import LISTED, PREFIXED
 from schemas.columns import Codes
 from schemas.errors import Invalid
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """To be raised with every change to what the arrays mean; an index of another format is not read."""
 
 _DOCUMENT: Final = "index.json"
+_STARTS: Final = "starts.npy"
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +33,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         format: `FORMAT`.
         columns: names of the columns there are.
         used: rows ever used.
+        ordered_end: positions in clusters.
         free: rows without a stone.
         texts: dictionaries of the listed attributes.
         feeds: names of the feeds, and whether their ids are UUIDs.
@@ -42,6 +47,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     columns: list[str]
     used: int
+    ordered_end: int
     free: list[int]
     texts: dict[str, list[str]]
     feeds: list[tuple[str, bool]]
@@ -58,11 +64,13 @@ def save(stock: Stock, clusters: Clusters, positions: dict[str, int], folder: Pa
         np.save(folder / f"{name}.npy", array[: stock.used])
     for name, array in clusters.held().items():
         np.save(folder / f"at_{name}.npy", array)
+    np.save(folder / _STARTS, clusters.starts)
     ids = stock.encoder.ids
     document = Document(
         format=FORMAT,
         columns=[name for name, _ in _columns(stock)],
         used=stock.used,
+        ordered_end=clusters.ordered_end,
         free=stock.free,
         texts={name: _texts(stock.codes(name)) for name in LISTED},
         feeds=list(zip(_texts(ids.feeds), ids.uuids[1:], strict=True)),
@@ -95,12 +103,19 @@ def load(stock: Stock, folder: Path) -> tuple[Clusters, dict[str, int]]:
     encoder.grades_fit = document.grades_fit
     for name in PREFIXED:
         stock.odd[name].by_row = dict(document.odd_texts[name])
-    arrays = {name: np.load(folder / f"{name}.npy") for name, _ in _columns(stock)}
+    arrays = {name: _mapped(folder / f"{name}.npy") for name, _ in _columns(stock)}
     if any(len(array) != document.used for array in arrays.values()):
         raise ValueError("the columns are not of one length")
     stock.restore(arrays, document.levels, document.free, document.odd_ids)
-    held = {name: np.load(folder / f"at_{name}.npy") for name in HELD}
-    return Clustering(held, stock.capacity).run(), document.positions
+    held = {name: _mapped(folder / f"at_{name}.npy") for name in HELD}
+    starts = np.load(folder / _STARTS)
+    return Clusters.restored(held, starts, document.ordered_end, stock.capacity), document.positions
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    # As a plain array: kernels look twice at every other kind.
+    found: NDArray[Any] = np.load(path, mmap_mode="c").view(np.ndarray)
+    return found
 
 
 def _columns(stock: Stock) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -131,13 +131,15 @@ def hold_to_a_naive_scan(turn: int, wild: bool, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_was_saved_is_read_back_and_goes_on(tmp_path: Path) -> None:
-    for wild in (False, True):
+    for wild, settled in ((False, False), (True, False), (False, True), (True, True)):
         searches = Searches(77 + wild, wild=wild)
-        folder, other = tmp_path / f"records-{wild}", tmp_path / f"saved-{wild}"
+        folder, other = tmp_path / f"records-{wild}-{settled}", tmp_path / f"saved-{wild}-{settled}"
         other.mkdir()
         index, stock = FastIndex(folder), dict[str, Stone]()
-        for _ in range(4):
+        for turn in range(4):
             change(searches, stock, index, 50)
+            if settled and turn == 1:
+                index.settle()
         index.apply(batch_of(demo=7))
         index.save(other)
         again = FastIndex(folder)
