@@ -92,6 +92,12 @@ def _family(pid: int) -> list[int]:
     return family
 
 
+def used_s(pid: int) -> float:
+    """Processor time of one process so far, seconds."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 def print_account(used: Account, stones: int, memory: Mapping[str, float]) -> None:
     """A line a stage: CPU seconds, by stone and by thread, and its memory in MiB."""
     for name in STAGES:

@@ -46,6 +46,7 @@ from api.keyring import Caller
 from api.keys import Scope as KeyScope
 from api.search import PATH
 from api.service import Service
+from bench.accounts import used_s
 from bench.searches import query_strings
 from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
@@ -65,7 +66,6 @@ GOAL_304: Final = 0.9
 GOAL_P99_MS: Final = 10
 
 _ASKED: Final = ("searches", "plain", "unchanged")
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 _LUA: Final = """
 local requests, at = {}, 0
@@ -292,7 +292,7 @@ def _script(folder: str, name: str, lines: list[str]) -> Path:
 
 def _wrk(base: str, pid: int, script: Path, seconds: int) -> tuple[float, float, float]:
     """Requests a second, p99 in milliseconds, and the server's processor time a request in microseconds."""
-    before_s = _used_s(pid)
+    before_s = used_s(pid)
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), base]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in told and "unchanged" not in script.name:
@@ -303,14 +303,8 @@ def _wrk(base: str, pid: int, script: Path, seconds: int) -> tuple[float, float,
     assert rate is not None
     assert p99 is not None
     assert answered is not None
-    used_us = 1e6 * (_used_s(pid) - before_s) / int(answered[1])
+    used_us = 1e6 * (used_s(pid) - before_s) / int(answered[1])
     return float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]], used_us
-
-
-def _used_s(pid: int) -> float:
-    """Processor time of a process, seconds."""
-    behind_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, behind_name[11:13])) / _TICKS_PER_S
 
 
 if __name__ == "__main__":
