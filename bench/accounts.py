@@ -59,7 +59,8 @@ class Accounts:
             self._notes.append((time.time(), self._note()))
 
     def _note(self) -> Account:
-        account: Account = {}
+        # What cannot be read this time, because a thread has just ended, is as it was.
+        account: Account = dict(self._notes[-1][1]) if self._notes else {}
         for name, pid in self._pids().items():
             try:
                 times = [psutil.Process(member).cpu_times() for member in _family(pid)]
