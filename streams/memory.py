@@ -92,6 +92,7 @@ class _NullHeaders(msgspec.Struct):
 
 _decode: Final = msgspec.json.Decoder(_Record).decode
 _COLUMNS: Final = ("seq", "mapper_version", "rules_version", "price_cents", "raw_offset", "run", "feed")
+_MOVED_AT_ONCE: Final = 2_000
 _EXTRA: Final = ("hash", "updated_ms", "changed", "offset", "place", "length", "looked")
 _TOLD: Final = (
     *("seq", "mapper_version", "rules_version", "hash", "price_cents", "updated_ms", "raw_offset"),
@@ -117,6 +118,7 @@ class Memory:
         self.positions: dict[str, Position] = {}
         self._columns = Columns(_COLUMNS, _EXTRA)
         self._bodies = BodyStore(folder)
+        self._leaving: tuple[int, NDArray[np.intp]] | None = None
         self._in_flight: Mapping[str, Version] = {}
         self._early: list[tuple[int, Version]] = []
         self._lock = RLock()
@@ -371,17 +373,33 @@ class Memory:
         self._reclaim()
 
     def _reclaim(self) -> None:
-        """Move what lives out of one wasteful segment: small steps, so that nobody waits long for the lock."""
-        segment = self._bodies.wasteful()
-        if segment is None:
-            return
-        arrays = self._columns.arrays
-        held = (arrays["length"] > 0) & (arrays["place"] >> SEGMENT_SHIFT == segment)
-        rows = np.flatnonzero(held & self._columns.live)
-        if len(rows):
-            bodies = self._bodies.read_all(arrays["place"][rows], arrays["length"][rows])
-            arrays["place"][rows] = self._bodies.append(bodies)
-        self._bodies.release(segment)
+        """Move what lives out of a wasteful segment, some at a time: nobody waits long for the lock, and a whole
+        segment is never in memory at once, which would stay with the process."""
+        if self._leaving is None:
+            segment = self._bodies.wasteful()
+            if segment is None:
+                return
+            self._leaving = segment, self._kept_in(segment, np.arange(len(self._columns.live)))
+        segment, rows = self._leaving
+        # Meanwhile a stone may have got a new body, or have gone.
+        moved = self._kept_in(segment, rows[:_MOVED_AT_ONCE])
+        if len(moved):
+            arrays = self._columns.arrays
+            bodies = self._bodies.read_all(arrays["place"][moved], arrays["length"][moved])
+            arrays["place"][moved] = self._bodies.append(bodies)
+        if len(rows) > _MOVED_AT_ONCE:
+            self._leaving = segment, rows[_MOVED_AT_ONCE:]
+        else:
+            self._leaving = None
+            self._bodies.release(segment)
+
+    def _kept_in(self, segment: int, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of some rows whose body is in a segment."""
+        length, place = (self._columns.arrays[name][rows] for name in ("length", "place"))
+        kept: NDArray[np.intp] = rows[
+            self._columns.live[rows] & (length > 0) & (place >> SEGMENT_SHIFT == segment)
+        ]
+        return kept
 
     def _body(self, row: int) -> bytes | None:
         length = int(self._columns.arrays["length"][row])
