@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -38,12 +39,20 @@ _NAME: Final = "records-{:06}"
 _PATTERN: Final = "records-*"
 _BEHIND_COST: Final = b',"offer_id":'
 
+_WRITTEN: Final = "written"
+_MOVED: Final = "moved"
+
 Rows = NDArray[np.intp]
+Places = NDArray[np.int64]
+"""File number and offset of each record, packed in one integer."""
 
 
 @dataclass(slots=True)
 class _Segment:
-    """One file; of its `records` so many are `stale`, counted without looking at them: that would be a page each."""
+    """One file; of its `records` so many are `stale`, counted without looking at them: that would be a page each.
+
+    Of `awaited` ones it is not known yet which rows they are for.
+    """
 
     file: int
     map: mmap.mmap
@@ -51,11 +60,12 @@ class _Segment:
     size: int = 0
     records: int = 0
     stale: int = 0
+    awaited: int = 0
     synced: int = 0
 
 
 class Fragments:
-    """The record of each row. One thread owns an instance; others may read while nobody writes.
+    """The record of each row. One thread owns an instance; another may `write` meanwhile, others read while nobody writes.
 
     Args:
         folder: where the files are kept, for a snapshot to name them; without one they are temporary and unlinked.
@@ -66,20 +76,22 @@ class Fragments:
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._segments: dict[int, _Segment] = {}
-        self._places: NDArray[np.int64] = np.full(1024, NOWHERE, dtype=np.int64)
+        self._places: Places = np.full(1024, NOWHERE, dtype=np.int64)
         # Of the files' mappings, by number; 0 for those that are no more.
         self._addresses: NDArray[np.int64] = np.zeros(64, dtype=np.int64)
         self._sizes: NDArray[np.int64] = np.zeros(64, dtype=np.int64)
         self._moving: tuple[int, Rows] | None = None
         # A snapshot may still need what lies in the folder: nothing there is written over.
         self._next = 1 + max(map(_number_of, folder.glob(_PATTERN)), default=-1) if folder else 0
-        self._head: int | None = None
+        # What is written and what is moved go into files of their own, so that neither thread waits for the other.
+        self._heads: dict[str, int | None] = {_WRITTEN: None, _MOVED: None}
+        self._lock = Lock()
         weakref.finalize(self, _close_all, self._segments)
 
     @property
     def bytes_kept(self) -> int:
         """Bytes in the files, stale ones too."""
-        return sum(segment.size for segment in self._segments.values())
+        return sum(segment.size for segment in list(self._segments.values()))
 
     def put(self, rows: Rows, framed: Sequence[bytes]) -> None:
         """Keep the framed records (`frame`) of these rows, in the same order; each row once.
@@ -87,10 +99,24 @@ class Fragments:
         Raises:
             OSError: the disk is full.
         """
+        self.place(rows, self.write(framed))
+
+    def write(self, framed: Sequence[bytes]) -> Places:
+        """Write framed records; where they are, to be told to `place`. In any thread, one at a time.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        return self._append(framed, _WRITTEN)
+
+    def place(self, rows: Rows, places: Places) -> None:
+        """Let these rows, each named once, have the records written at these places."""
         if len(rows):
             self._reach(int(rows.max()) + 1)
             self._drop(rows)
-            self._places[rows] = self._append(framed)
+            self._places[rows] = places
+            for number, count in _counted(places):
+                self._segments[number].awaited -= count
 
     def drop(self, rows: Rows) -> None:
         """Forget the records of these rows."""
@@ -150,7 +176,7 @@ class Fragments:
         # Since they were listed, some may have been overwritten or dropped.
         here = step[(self._places[step] >> _SHIFT == segment) & (self._places[step] != NOWHERE)]
         if len(here):
-            self.put(here, [self._framed(row) for row in here.tolist()])
+            self.place(here, self._append([self._framed(row) for row in here.tolist()], _MOVED))
         self._moving = (segment, rest) if len(rest) else None
         if self._moving is None:
             self._release(segment)
@@ -161,7 +187,7 @@ class Fragments:
         self._places = self._places[old_rows]
         self._moving = None
 
-    def places(self, rows: int) -> NDArray[np.int64]:
+    def places(self, rows: int) -> Places:
         """Where the records of the first rows are; what a snapshot keeps."""
         self._reach(rows)
         return self._places[:rows]
@@ -178,7 +204,7 @@ class Fragments:
                 os.fsync(segment.file)
                 segment.synced = size
 
-    def restore(self, places: NDArray[np.int64], manifest: Mapping[str, int]) -> None:
+    def restore(self, places: Places, manifest: Mapping[str, int]) -> None:
         """Take over what a snapshot kept, in place of everything held; other files in the folder are removed.
 
         Raises:
@@ -196,7 +222,7 @@ class Fragments:
             raise OSError("the snapshot's places name a file that is not there")
         for number, count in zip(used.tolist(), counts.tolist(), strict=True):
             self._segments[number].records = count
-        self._head = None
+        self._heads = dict.fromkeys(self._heads)
         self.tidy()
 
     def tidy(self) -> None:
@@ -223,29 +249,29 @@ class Fragments:
         (length, _, _) = _HEADER.unpack_from(data, offset)
         return data[offset : offset + _HEADER.size + length]
 
-    def _append(self, framed: Sequence[bytes]) -> NDArray[np.int64]:
+    def _append(self, framed: Sequence[bytes], pen: str) -> Places:
         places = np.empty(len(framed), dtype=np.int64)
         lengths = np.fromiter(map(len, framed), dtype=np.int64, count=len(framed))
         start = 0
         while start < len(framed):
-            if self._head is None:
-                self._head = self._open(max(self._segment_bytes, len(framed[start])))
-            head = self._segments[self._head]
+            number = self._heads[pen]
+            if number is None:
+                number = self._heads[pen] = self._open(max(self._segment_bytes, len(framed[start])))
+            head = self._segments[number]
             ends = head.size + np.cumsum(lengths[start:])
             stop = start + int(np.searchsorted(ends, len(head.map), side="right"))
-            places[start:stop] = self._head << _SHIFT | (ends - lengths[start:])[: stop - start]
-            _write(head, b"".join(framed[start:stop]))
+            places[start:stop] = number << _SHIFT | (ends - lengths[start:])[: stop - start]
+            head.awaited += stop - start
             head.records += stop - start
+            _write(head, b"".join(framed[start:stop]))
             start = stop
             if start < len(framed):
-                self._head = None
+                self._heads[pen] = None
         return places
 
     def _drop(self, rows: Rows) -> None:
         places = self._places[rows[rows < len(self._places)]]
-        places = places[places != NOWHERE]
-        numbers, counts = np.unique(places >> _SHIFT, return_counts=True)
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+        for number, count in _counted(places[places != NOWHERE]):
             self._segments[number].stale += count
 
     def _reach(self, rows: int) -> None:
@@ -255,21 +281,23 @@ class Fragments:
             self._places = grown
 
     def _wasteful(self) -> int | None:
-        for number, segment in self._segments.items():
-            if number != self._head and 2 * segment.stale >= segment.records:
+        heads = self._heads.values()
+        for number, segment in list(self._segments.items()):
+            if number not in heads and not segment.awaited and 2 * segment.stale >= segment.records:
                 return number
         return None
 
     def _open(self, size: int) -> int:
-        number = self._next
-        self._next += 1
-        if self._folder is None:
-            with tempfile.TemporaryFile(buffering=0) as file:
-                self._map(number, os.dup(file.fileno()), None, size)
-        else:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / _NAME.format(number)
-            self._map(number, os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), path, size)
+        with self._lock:
+            number = self._next
+            self._next += 1
+            if self._folder is None:
+                with tempfile.TemporaryFile(buffering=0) as file:
+                    self._map(number, os.dup(file.fileno()), None, size)
+            else:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                path = self._folder / _NAME.format(number)
+                self._map(number, os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), path, size)
         return number
 
     def _reopen(self, path: Path, size: int) -> None:
@@ -296,7 +324,8 @@ class Fragments:
 
     def _release(self, number: int) -> None:
         # The mapping goes with its last reader; the file, if it has a name, when no snapshot needs it (`tidy`).
-        self._addresses[number] = self._sizes[number] = 0
+        with self._lock:
+            self._addresses[number] = self._sizes[number] = 0
         os.close(self._segments.pop(number).file)
 
 
@@ -317,6 +346,12 @@ def _record(data: mmap.mmap, offset: int) -> bytes:
 def unframed(framed: bytes) -> bytes:
     """The canonical record behind its header."""
     return framed[_HEADER.size :]
+
+
+def _counted(places: Places) -> list[tuple[int, int]]:
+    """How many places are in each file, by its number."""
+    numbers, counts = np.unique(places >> _SHIFT, return_counts=True)
+    return list(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 def _number_of(path: Path) -> int:

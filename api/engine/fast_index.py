@@ -23,7 +23,7 @@ from api.engine.plan import FEW_ROWS, Plan, Planner, rows_condition
 from api.engine.signature import CLUSTER, CLUSTER_BITS, CLUSTERS
 from api.engine.sorting import Sorter
 from api.engine.stock import Stock
-from api.fragments import Fragments
+from api.fragments import Fragments, Places
 from api.index import Batch, Page, parts
 from api.query import After, Query
 
@@ -107,21 +107,23 @@ class FastIndex:
         if encoded is not None and self._settled:
             # Most of what comes is a new price; the owner shall not be held up by fifty columns that stay.
             encoded.news = self._stock.compare(encoded)
+        # Written here: the owner shall not wait for the disk.
+        places = self._fragments.write(batch.records)
         steps: list[Callable[[], None]] = []
         begin = 0
         for number, part in enumerate(parts(batch, at_once)):
             end = begin + len(part.stones)
             mine = encoded.part(begin, end, number) if encoded and part.records else None
-            steps.append(self._step(part, mine))
+            steps.append(self._step(part, mine, places[begin:end]))
             begin = end
         return steps
 
-    def _step(self, batch: Batch, encoded: Encoded | None) -> Callable[[], None]:
+    def _step(self, batch: Batch, encoded: Encoded | None, places: Places) -> Callable[[], None]:
         removed = self._stock.encoder.ids.pack(batch.removed) if batch.removed else None
 
         def take() -> None:
             if encoded is not None:
-                self._put(encoded, batch.records)
+                self._put(encoded, places)
             if removed is not None:
                 rows = self._stock.remove(removed)
                 self._clusters.leave(rows)
@@ -196,16 +198,17 @@ class FastIndex:
             self._stock.renumber(rows)
             self._fragments.renumber(rows.astype(np.intp))
             clusters.renumber()
+        self._stock.make_room()
         self._settled = True
 
     def _begin(self, stock: Stock) -> None:
         self._stock = stock
         self._planner, self._sorter, self._counter = Planner(stock), Sorter(stock), Counter(stock)
 
-    def _put(self, encoded: Encoded, records: list[bytes]) -> None:
+    def _put(self, encoded: Encoded, places: Places) -> None:
         rows = self._stock.put(encoded)
         self._clusters.settle(rows, encoded)
-        self._fragments.put(rows.astype(np.intp), records)
+        self._fragments.place(rows.astype(np.intp), places)
 
     def _match(self, plan: Plan) -> tuple[Matching, int]:
         """Mark the candidates that match, in the room there is for one search at a time; how many."""

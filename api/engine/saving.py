@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.engine.clusters import HELD, Clusters
-from api.engine.stock import Stock
+from api.engine.stock import Stock, with_room
 from api.fields import LISTED, PREFIXED
 from schemas.columns import Codes
 from schemas.errors import Invalid
@@ -61,7 +61,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 def save(stock: Stock, clusters: Clusters, positions: dict[str, int], folder: Path) -> None:
     """Write an index into an empty folder. Raises `OSError`."""
     for name, array in _columns(stock):
-        np.save(folder / f"{name}.npy", array[: stock.used])
+        np.save(folder / f"{name}.npy", with_room(array[: stock.used]))
     for name, array in clusters.held().items():
         np.save(folder / f"at_{name}.npy", array)
     np.save(folder / _STARTS, clusters.starts)
@@ -104,9 +104,10 @@ def load(stock: Stock, folder: Path) -> tuple[Clusters, dict[str, int]]:
     for name in PREFIXED:
         stock.odd[name].by_row = dict(document.odd_texts[name])
     arrays = {name: _mapped(folder / f"{name}.npy") for name, _ in _columns(stock)}
-    if any(len(array) != document.used for array in arrays.values()):
-        raise ValueError("the columns are not of one length")
-    stock.restore(arrays, document.levels, document.free, document.odd_ids)
+    lengths = {len(array) for array in arrays.values()}
+    if len(lengths) != 1 or min(lengths) < document.used:
+        raise ValueError("the columns are not of one length, or shorter than what is used")
+    stock.restore(arrays, document.used, document.levels, document.free, document.odd_ids)
     held = {name: _mapped(folder / f"at_{name}.npy") for name in HELD}
     starts = np.load(folder / _STARTS)
     return Clusters.restored(held, starts, document.ordered_end, stock.capacity), document.positions

@@ -20,6 +20,7 @@ from schemas.columns import Codes
 Rows = NDArray[np.int32]
 
 _FIRST_ROWS: Final = 1024
+_ROOM_SHARE: Final = 16
 
 
 class Stock:
@@ -175,22 +176,26 @@ class Stock:
     def restore(
         self,
         arrays: dict[str, NDArray[Any]],
+        used: int,
         levels: dict[str, int],
         free: list[int],
         odd_ids: dict[str, int],
     ) -> None:
-        """Take over columns by name, in place of what is held; the encoder has been told its part."""
+        """Take over columns by name, in place of what is held; the encoder has been told its part.
+
+        Rows behind those that are `used` are room for new stones.
+        """
         self.state += 1
         self.levels = dict(levels)
         self.coded = {name: arrays[name] for name in self.coded}
         self.numbers = {name: arrays[name] for name in self.numbers}
         self.packed = {name: arrays[name] for name in self.packed}
         self.id_feed, self.id_high, self.id_low = (arrays[name] for name in ("id_feed", "id_high", "id_low"))
-        self.used, self.free = len(self.id_feed), list(free)
+        self.used, self.free = used, list(free)
         self.odd_ids = dict(odd_ids)
         self._odd_text = {row: text for text, row in odd_ids.items()}
         self._table.rebuild(0, self._regular(np.zeros(0, dtype=np.int32)), self._id_columns())
-        if not self.used:
+        if not self.capacity:
             self._grow(_FIRST_ROWS)
 
     def renumber(self, old_rows: NDArray[np.int32]) -> None:
@@ -208,7 +213,7 @@ class Stock:
             self.odd_ids = {text: new[row] for text, row in self.odd_ids.items()}
             for odd in self.odd.values():
                 odd.by_row = {new[row]: text for row, text in odd.by_row.items() if row in new}
-        self.restore(arrays, self.levels, [], self.odd_ids)
+        self.restore(arrays, len(old_rows), self.levels, [], self.odd_ids)
 
     def id_text(self, row: int) -> str:
         """The id of a row."""
@@ -270,6 +275,12 @@ class Stock:
             regular[others] = False
         return np.flatnonzero(regular).astype(np.int32)
 
+    def make_room(self) -> None:
+        """Have room for new stones: the first would else have all columns copied while searches wait."""
+        wanted = self.used + _room(self.used)
+        if self.capacity < wanted:
+            self._grow(wanted)
+
     def _grow(self, capacity: int) -> None:
         def grown(array: NDArray[Any]) -> NDArray[Any]:
             larger = np.zeros(capacity, dtype=array.dtype)
@@ -280,3 +291,14 @@ class Stock:
             for name in columns:
                 columns[name] = grown(columns[name])
         self.id_feed, self.id_high, self.id_low = map(grown, self._id_columns())
+
+
+def with_room(column: NDArray[Any]) -> NDArray[Any]:
+    """A copy of a column with room behind it."""
+    larger = np.zeros(len(column) + _room(len(column)), dtype=column.dtype)
+    larger[: len(column)] = column
+    return larger
+
+
+def _room(rows: int) -> int:
+    return max(_FIRST_ROWS, rows // _ROOM_SHARE)

@@ -214,3 +214,17 @@ def test_a_batch_cut_into_parts_is_compared_part_by_part() -> None:
         take()
     found = index.search(Query(ranges={"price_cents": Range(100, None)}, sort=(SortKey("price_cents"),)))
     assert records_of(index, found) == [encode(stone) for stone in moved]
+
+
+def test_the_first_new_stone_after_a_start_finds_room(tmp_path: Path) -> None:
+    index = FastIndex(tmp_path / "records")
+    index.apply(batch_of(*(make_stone(id=f"nivoda-natural:{number}") for number in range(5_000))))
+    index.settle()
+    (tmp_path / "saved").mkdir()
+    index.save(tmp_path / "saved")
+    started = FastIndex(tmp_path / "records")
+    started.load(tmp_path / "saved", index.fragments.manifest())
+    for each in (index, started):
+        capacity = each._stock.capacity
+        each.apply(batch_of(*(make_stone(id=f"nivoda-natural:new-{number}") for number in range(300))))
+        assert (len(each), each._stock.capacity) == (5_300, capacity)

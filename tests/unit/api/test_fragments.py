@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,37 @@ def test_stale_space_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
             fragments.reclaim()
     assert fragments.bytes_kept < 120_000
     assert held(fragments, range(20)) == [encode(stone(n, 59)) for n in range(20)]
+
+
+def test_what_is_written_waits_for_its_rows_in_a_file_that_stays() -> None:
+    fragments = Fragments(segment_bytes=SMALL)
+    some = [frame(encode(stone(n))) for n in range(20)]
+    fragments.put(rows(*range(20)), some)
+    places = fragments.write([frame(encode(stone(n, 1))) for n in range(20)])
+    # Its files are full and closed, and all that anybody has placed in them is stale.
+    fragments.put(rows(*range(20)), some)
+    for _ in range(200):
+        fragments.reclaim()
+    fragments.place(rows(*range(20)), places)
+    assert held(fragments, range(20)) == [encode(stone(n, 1)) for n in range(20)]
+
+
+def test_one_thread_writes_while_another_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.fragments._MOVED_AT_ONCE", 1)
+    fragments = Fragments(segment_bytes=SMALL)
+    numbers = range(40)
+    fragments.put(rows(*numbers), [frame(encode(stone(n))) for n in numbers])
+    with ThreadPoolExecutor(1) as other:
+        for version in range(1, 60):
+            writing = other.submit(fragments.write, [frame(encode(stone(n, version))) for n in numbers])
+            while not writing.done():
+                fragments.reclaim()
+            assert held(fragments, numbers) == [encode(stone(n, version - 1)) for n in numbers]
+            fragments.place(rows(*numbers), writing.result())
+    assert held(fragments, numbers) == [encode(stone(n, 59)) for n in numbers]
+    for _ in range(500):
+        fragments.reclaim()
+    assert fragments.bytes_kept < 200_000
 
 
 def test_what_a_snapshot_names_is_found_by_another_process(tmp_path: Path) -> None:
