@@ -222,6 +222,9 @@ class Fragments:
             raise OSError("the snapshot's places name a file that is not there")
         for number, count in zip(used.tolist(), counts.tolist(), strict=True):
             self._segments[number].records = count
+        for number in self._segments.keys() - set(used.tolist()):
+            # However many it has, all are stale; the file stays until no snapshot names it.
+            self._segments[number].records = self._segments[number].stale = 1
         self._heads = dict.fromkeys(self._heads)
         self.tidy()
 
@@ -283,7 +286,8 @@ class Fragments:
     def _wasteful(self) -> int | None:
         heads = self._heads.values()
         for number, segment in list(self._segments.items()):
-            if number not in heads and not segment.awaited and 2 * segment.stale >= segment.records:
+            # In this order: the other thread may have opened it just now, and counts before it closes it.
+            if number not in heads and not segment.awaited and 0 < segment.records <= 2 * segment.stale:
                 return number
         return None
 
