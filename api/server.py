@@ -26,7 +26,7 @@ from connectors import rates
 from operating.archive import Folder
 from runtime.asgi import bound, in_background, serve
 from runtime.health import Aspect, Health
-from runtime.heap import give_back
+from runtime.heap import give_back, spare_the_collector
 from runtime.postgres import Database
 from runtime.settings import FeedsSettings, GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
@@ -106,7 +106,7 @@ def _rates_source(settings: Settings) -> FetchRates | None:
 
 
 async def _watch(follower: Follower, shutdown: Shutdown) -> None:
-    """Give memory back once all is loaded, and stop the process when the reading has ended for good.
+    """Tidy memory once all is loaded, and stop the process when the reading has ended for good.
 
     It would serve ever older stones as if nothing were.
     """
@@ -115,6 +115,7 @@ async def _watch(follower: Follower, shutdown: Shutdown) -> None:
         await asyncio.sleep(_LOOK_EVERY_S)
         if follower.caught_up and not loaded:
             loaded = True
+            spare_the_collector()
             await asyncio.to_thread(give_back)
         if follower.failure is not None:
             shutdown.fail(follower.failure)

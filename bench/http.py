@@ -51,6 +51,7 @@ from bench.searches import query_strings
 from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
 from runtime.asgi import Protocol
+from runtime.heap import spare_the_collector
 from runtime.logs import configure_logs
 from runtime.ports import free_ports
 from runtime.settings import LogSettings
@@ -114,7 +115,10 @@ def serve(server: str, port: int, stones: int, seed: int) -> None:
     index, freshness = FastIndex(), Freshness(("bench",))
     for batch in batches(canonical_stock(stones, seed)):
         index.apply(batch)
+    # As the service does once all is loaded.
+    index.settle()
     index.fragments.touch()
+    spare_the_collector()
     freshness.note("bench", {"bench": int(time.time() * 1000)})
     service = create_app(Service(index, FixedKeys(), freshness=freshness))
     bodies: dict[bytes, bytes] = {}

@@ -21,6 +21,7 @@ import structlog
 
 from runtime import tracing
 from runtime.health import Aspect, Check, Health, serve_health
+from runtime.heap import give_back, spare_the_collector
 from runtime.job_runner import JobRunner
 from runtime.kafka import producer
 from runtime.postgres import Database
@@ -68,6 +69,7 @@ _IDLE_S: Final = 0.1
 _QUIET_S: Final = 0.5
 _READ_STONES: Final = 2_000
 _LOTS: Final = 8
+_TIDY_EVERY_S: Final = 30.0
 _LOOK_AGAIN_S: Final = 1.0
 
 
@@ -123,6 +125,7 @@ class Process:
         self._tried_for: tuple[int, list[str]] = (0, [])
         self._look_again_at = 0.0
         self._busy_at = 0.0
+        self._tidy_at = 0.0
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
         self._database = database
         self._repricing = (
@@ -148,7 +151,7 @@ class Process:
             await asyncio.to_thread(self._warm_up)
             await self._until_ready(stop)
             await asyncio.to_thread(self._settle_beginning)
-            _tune_collector()
+            spare_the_collector()
             while not stop.is_set():
                 if self.gate.paused() is None:
                     await self._work(stop)
@@ -346,7 +349,16 @@ class Process:
         while True:
             wrote = await self._slice()
             read = await self._try_rules()
+            if not (wrote or read):
+                await self._tidy()
             await asyncio.sleep(0 if wrote or read else _WAIT_S if self._background.todo else _IDLE_S)
+
+    async def _tidy(self) -> None:
+        """Now and then, while nothing else is to do: what clients leave in cycles holds whole fetches of pages."""
+        if time.monotonic() > self._tidy_at:
+            self._tidy_at = time.monotonic() + _TIDY_EVERY_S
+            gc.collect()
+            await asyncio.to_thread(give_back)
 
     async def _slice(self) -> bool:
         async with self._one_at_a_time:
@@ -456,10 +468,3 @@ def _raw_record(message: Any) -> RawRecord:
     headers = message.headers
     pairs = headers.items() if isinstance(headers, dict) else headers or ()
     return RawRecord(message.partition, message.offset, message.key or b"", message.value or b"", list(pairs))
-
-
-def _tune_collector() -> None:
-    # Decoded pages are thousands of containers that all die with their batch; looking for cycles in them is waste.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)

@@ -8,7 +8,6 @@ Kafka follow each transaction and are there for the tools that show lag.
 from __future__ import annotations
 
 import asyncio
-import gc
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -37,6 +36,7 @@ from connectors.postgres.writer import Writer
 from connectors.runs.receipts import ReceiptKeeper
 from runtime import tracing
 from runtime.health import Aspect, Health, serve_health
+from runtime.heap import spare_the_collector
 from runtime.kafka import admin, consumer, passing, producer, topic_id, watermarks
 from runtime.settings import KafkaSettings, Settings
 from runtime.shutdown import Shutdown
@@ -61,7 +61,6 @@ _BUSY_FILL_S: Final = 0.25
 _PAUSED_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 10.0
-_TRACKED_BEFORE_COLLECTION: Final = 100_000
 
 
 def run(settings: Settings) -> None:
@@ -71,7 +70,7 @@ def run(settings: Settings) -> None:
         Fatal: the canonical topic was re-created while it was read, or Kafka refuses us for good.
     """
     compile_ahead()
-    _spare_the_collector()
+    spare_the_collector()
     instrument_clients(postgres=True)
     progress, health = Progress(), Health()
     health.add("sink", progress.check_startup, on=[Aspect.STARTUP])
@@ -85,12 +84,6 @@ def run(settings: Settings) -> None:
             Sink(settings, progress, shutdown).run()
         except Stopped:
             log.info("sink.stopped_waiting")
-
-
-def _spare_the_collector() -> None:
-    """Batches are acyclic and die young: looking for cycles among them costs a sixth of the sink's time."""
-    gc.freeze()
-    gc.set_threshold(_TRACKED_BEFORE_COLLECTION)
 
 
 class Sink:
