@@ -32,7 +32,7 @@ STOP_GRACE_S: Final = 30.0
 """Only a safety net: members and servers have time-outs of their own, which add up to less than 15 s."""
 READY_TIMEOUT_S: Final = 90.0
 SLOW_S: Final = 6.0
-FIRST_START: Final = ": the first start on a machine compiles the search, about twenty seconds"
+FIRST_START: Final = ": the first start on a machine compiles the search, up to a minute"
 LEFTOVERS_S: Final = 15.0
 """How long the processes of an `up` that was killed may take to stop; they notice its end by themselves."""
 STATE: Final = "up.json"
