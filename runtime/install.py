@@ -61,8 +61,9 @@ def main() -> None:
     except InstallFailed as error:
         sys.exit(f"{error}")
     except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
         sys.exit(
-            f"Cannot install: {error.strerror} ({error.filename}). Is the disk full, or the folder read-only?"
+            f"Cannot install: {error.strerror or error}{where}. Is the disk full, or the folder read-only?"
         )
     except KeyboardInterrupt:
         sys.exit("Stopped. Run the same command again to go on; what was downloaded is kept.")
