@@ -14,7 +14,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A file of tests stays on one worker, and each worker has a Kafka and a Postgres of its own: nothing is shared.
 SPREAD := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
-CODE := $(wildcard schemas connectors streams operating api monitor runtime migrations tests bench drills)
+CODE := $(wildcard schemas connectors streams operating api monitor runtime migrations adamas tests bench drills)
 # The first of these that is at least 3.11 makes the virtual environment; 3.11 first, it is what the tests run on.
 CANDIDATES := python3.11 python3.12 python3.13 python3
 
@@ -24,7 +24,7 @@ help: ## List every target
 
 .PHONY: up
 up: $(VENV)/.installed ## Start everything here and show how it goes (STONES= SEED= FRESH=1 PORT_BASE= API= PROCESS= DATA=)
-	@exec $(PYTHON) -I -S runtime/leash.py $$PPID 15 -- $(PYTHON) -m runtime.cli up --stones $(STONES) --seed $(SEED) \
+	@exec $(PYTHON) -I -S adamas/leash.py $$PPID 15 -- $(PYTHON) -m adamas.cli up --stones $(STONES) --seed $(SEED) \
 		--port-base $(PORT_BASE) --api $(API) --process $(PROCESS) --data $(DATA) $(if $(filter-out 0,$(FRESH)),--fresh)
 
 .PHONY: test
@@ -51,7 +51,7 @@ types: $(VENV)/.installed-dev ## Check types, tests included
 
 .PHONY: docs
 docs: $(VENV)/.installed ## Write the pages of docs/ that are generated from code
-	$(PYTHON) -m runtime.cli docs
+	$(PYTHON) -m adamas.cli docs
 
 bench-%: $(VENV)/.installed-dev ## Measure a claim about speed, as bench-replay
 	@$(PYTHON) -m bench.$(subst -,_,$*)
@@ -67,7 +67,7 @@ lock: ## Resolve all dependencies anew: both lock files and Kafka's jars
 	build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 pyproject.toml --group dev --output-file requirements-dev.lock
 	$(MAKE) $(VENV)/.installed
-	$(PYTHON) -m runtime.embedded.kafka_jars --lock
+	$(PYTHON) -m adamas.embedded.kafka_jars --lock
 
 .PHONY: clean
 clean: ## Forget the kept data (DATA=), caches and build results; the virtual environment stays
@@ -84,8 +84,8 @@ find_python = python=; for candidate in $(CANDIDATES); do \
 	echo "Python 3.11 or newer is needed, and none of $(CANDIDATES) is. Install one (Debian: apt-get install python3 python3-venv) and try again." >&2; \
 	exit 1; fi
 
-$(VENV)/.installed: requirements.lock runtime/install.py
-	@$(find_python); $$python runtime/install.py requirements.lock $(VENV) && touch $@
+$(VENV)/.installed: requirements.lock adamas/install.py
+	@$(find_python); $$python adamas/install.py requirements.lock $(VENV) && touch $@
 
-$(VENV)/.installed-dev: requirements-dev.lock runtime/install.py
-	@$(find_python); $$python runtime/install.py requirements-dev.lock $(VENV) && touch $@
+$(VENV)/.installed-dev: requirements-dev.lock adamas/install.py
+	@$(find_python); $$python adamas/install.py requirements-dev.lock $(VENV) && touch $@

@@ -38,6 +38,7 @@ from granian.constants import Interfaces
 from granian.server.embed import Server as Granian
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adamas.ports import free_ports
 from api.app import create_app
 from api.engine.fast_index import FastIndex
 from api.engine.warming import warm
@@ -53,7 +54,6 @@ from drills.report import Figure, finish, print_environment
 from runtime.asgi import Protocol
 from runtime.heap import spare_the_collector
 from runtime.logs import configure_logs
-from runtime.ports import free_ports
 from runtime.settings import LogSettings
 
 KEY: Final = "adm_" + "k" * 43

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from adamas.embedded.postgres import EmbeddedPostgres
+from adamas.ports import free_ports
 from connectors.runs import store
 from drills.report import Figure, finish, print_environment
 from migrations import runner
-from runtime.embedded.postgres import EmbeddedPostgres
-from runtime.ports import free_ports
 from runtime.postgres import Database
 
 RUNS: Final = 100_000

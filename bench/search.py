@@ -27,6 +27,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from adamas.embedded.postgres import EmbeddedPostgres
+from adamas.ports import free_ports
 from api.engine.fast_index import FastIndex
 from api.engine.warming import warm
 from api.index import Batch
@@ -37,8 +39,6 @@ from bench.searches import FACETS, make_searches
 from bench.sql_search import Answer, Columns, InPostgres, in_duckdb
 from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
-from runtime.embedded.postgres import EmbeddedPostgres
-from runtime.ports import free_ports
 from schemas.stone import Availability, decode_stone
 
 SEARCHES: Final = 600

@@ -26,6 +26,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.confluent_kafka import ConfluentKafkaInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 
+from adamas.ports import free_ports
 from api.app import create_app
 from api.engine.fast_index import FastIndex
 from api.engine.warming import warm
@@ -38,7 +39,6 @@ from drills.report import Figure, finish, print_environment
 from drills.vendor_pages import page_bodies
 from runtime import tracing
 from runtime.logs import configure_logs
-from runtime.ports import free_ports
 from runtime.settings import LogSettings, TelemetrySettings
 from runtime.telemetry import configure_telemetry
 from schemas.facts import FactHeaders, Kind, fact_key

@@ -24,13 +24,13 @@ from typing import Any, Final
 
 import httpx
 
+from adamas.stack import GATEWAY_TOKEN
+from adamas.supervisor import in_background
 from api.keys import ALL_SCOPES, ensure_key, new_key
 from drills.report import Figure, finish, print_environment
 from drills.runs_stage import RunsStage
 from drills.stage import Stage
 from drills.vendor import DrillVendor
-from runtime.stack import GATEWAY_TOKEN
-from runtime.supervisor import in_background
 from schemas.feeds import STANDARD
 from schemas.gateway import DEADLINE_HEADER
 

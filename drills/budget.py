@@ -26,11 +26,11 @@ from typing import Final
 
 import httpx
 
+from adamas.stack import GATEWAY_TOKEN
 from connectors.budget import LIMIT
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from drills.vendor import DrillVendor, Witness
-from runtime.stack import GATEWAY_TOKEN
 from schemas.gateway import WAIT_HEADER
 
 FEED: Final = "nivoda-natural"

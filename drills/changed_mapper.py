@@ -16,6 +16,6 @@ mapping.MAPPING = _changed["MAPPING"]  # type: ignore[misc]
 mapping.MAPPER_VERSION = _changed["MAPPER_VERSION"]  # type: ignore[misc]
 
 if __name__ == "__main__":
-    from runtime.cli import main
+    from adamas.cli import main
 
     main()

@@ -18,7 +18,7 @@ def adamas(stage: Stage, *arguments: str, mapper: Path | None = None, timeout_s:
     Raises:
         RuntimeError: it failed; with what it said.
     """
-    module = "runtime.cli" if mapper is None else "drills.changed_mapper"
+    module = "adamas.cli" if mapper is None else "drills.changed_mapper"
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         env={**os.environ, **stage.environment, **({} if mapper is None else {"DRILL_MAPPER": str(mapper)})},

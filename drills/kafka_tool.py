@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Final
 
-from runtime.embedded import kafka_jars
+from adamas.embedded import kafka_jars
 
 TOOL: Final = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
 TIMEOUT_S: Final = 60

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Final
 
+from adamas.ports import free_ports
+from adamas.supervisor import in_background
 from drills.kafka_tool import describe
 from drills.raw_writer import RawWriter
 from drills.receiver import receiving
@@ -30,9 +32,7 @@ from drills.stage import Stage
 from drills.vendor_pages import page_bodies
 from monitor.lag import Look, Place
 from monitor.positions import Positions
-from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
-from runtime.supervisor import in_background
 
 STONES: Final = 5_000
 STONES_PER_S: Final = 5_000

@@ -20,12 +20,12 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Final
 
+from adamas.supervisor import in_background
 from drills.outcome import Outcome, outcome
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from drills.traffic import Traffic
 from drills.undisturbed import undisturbed, wait_idle
-from runtime.supervisor import in_background
 
 STONES: Final = 4_000
 PAGES_PER_S: Final = 40

@@ -55,7 +55,7 @@ class RunsStage:
             RuntimeError: it failed.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "runtime.cli", *arguments],
+            [sys.executable, "-m", "adamas.cli", *arguments],
             env={**_plain(), **self.stage.environment},
             capture_output=True,
             text=True,

@@ -20,15 +20,15 @@ import asyncpg
 from confluent_kafka import ConsumerGroupTopicPartitions, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from adamas.children import Child, launch
+from adamas.embedded.kafka import EmbeddedKafka
+from adamas.embedded.postgres import EmbeddedPostgres
+from adamas.ports import free_ports
+from adamas.stack import Member, Options, Ports, Stack
+from adamas.supervisor import Supervisor, in_background
 from migrations import runner
-from runtime.children import Child, launch
-from runtime.embedded.kafka import EmbeddedKafka
-from runtime.embedded.postgres import EmbeddedPostgres
 from runtime.kafka import admin, ensure_topics, producer
-from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
-from runtime.stack import Member, Options, Ports, Stack
-from runtime.supervisor import Supervisor, in_background
 from runtime.tail import Tail
 from schemas.feeds import FEEDS, SLOTS
 from schemas.stone import position_key
@@ -100,7 +100,7 @@ class Stage:
         return {**self._supervisor.pids(), **{name: child.pid for name, child in self.children.items()}}
 
     def start(
-        self, name: str, environment: Mapping[str, str] | None = None, *, module: str = "runtime.cli"
+        self, name: str, environment: Mapping[str, str] | None = None, *, module: str = "adamas.cli"
     ) -> Child:
         """Start a member (`monitor`, `process`, `process-2`, `sink`, `api`, `ingest`) on ports of its own; its log goes on."""
         command = name.partition("-")[0]

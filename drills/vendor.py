@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 
 import httpx
 
-from runtime.children import Child, launch
-from runtime.ports import free_ports
-from runtime.stack import VENDOR_PASSWORD, VENDOR_PATH, VENDOR_USERNAME
+from adamas.children import Child, launch
+from adamas.ports import free_ports
+from adamas.stack import VENDOR_PASSWORD, VENDOR_PATH, VENDOR_USERNAME
 
 _START_S: Final = 60.0
 
@@ -52,7 +52,7 @@ class DrillVendor:
         self._http = httpx.Client(base_url=self.base, timeout=30, trust_env=False)
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "runtime.cli", "simulate"]
+        command = [sys.executable, "-m", "adamas.cli", "simulate"]
         self._child: Child = launch("simulator", command, self._log, environment=self._environment)
         deadline = time.monotonic() + _START_S
         while not self._answers():

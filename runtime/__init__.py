@@ -1,1 +1,1 @@
-"""The shell around the streams: settings, logs, Kafka clients, health, embedded servers and the `adamas` command."""
+"""What every process stands on: settings, logs, Kafka clients, health, traces, jobs, stopping."""

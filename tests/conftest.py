@@ -23,12 +23,12 @@ import asyncpg
 import hypothesis
 import pytest
 
+from adamas.embedded.kafka import EmbeddedKafka
+from adamas.embedded.postgres import EmbeddedPostgres
+from adamas.ports import free_ports
 from migrations import runner
 from runtime import tracing
-from runtime.embedded.kafka import EmbeddedKafka
-from runtime.embedded.postgres import EmbeddedPostgres
 from runtime.kafka import ensure_topics
-from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from schemas.topics import Topic
 from tests.spans import Spans

@@ -16,8 +16,8 @@ import asyncpg
 import httpx
 import pytest
 
-from runtime.ports import free_block
-from runtime.stack import PORT_SPAN
+from adamas.ports import free_block
+from adamas.stack import PORT_SPAN
 from tests.e2e.collector import Collector, collecting
 
 STONES = 3_000
@@ -72,7 +72,7 @@ class Running:
         """Run a command against this stack."""
         settings = {"ADAMAS_KAFKA_BOOTSTRAP": self.kafka, "ADAMAS_POSTGRES_DSN": self.postgres}
         return subprocess.run(
-            [sys.executable, "-m", "runtime.cli", *arguments],
+            [sys.executable, "-m", "adamas.cli", *arguments],
             env=os.environ | settings,
             capture_output=True,
             text=True,
@@ -95,7 +95,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
     command = ["up", "--stones", str(STONES), "--seed", "5", "--port-base", str(free_block(PORT_SPAN))]
     with output.open("w") as screen:
         up = subprocess.Popen(
-            [sys.executable, "-m", "runtime.cli", *command, "--data", str(data / "data")],
+            [sys.executable, "-m", "adamas.cli", *command, "--data", str(data / "data")],
             env=os.environ | traced,
             stdout=screen,
             stderr=screen,

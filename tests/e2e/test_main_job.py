@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runtime.stack import VENDOR_PASSWORD, VENDOR_PATH, VENDOR_USERNAME
+from adamas.stack import VENDOR_PASSWORD, VENDOR_PATH, VENDOR_USERNAME
 from tests.e2e.conftest import Running
 
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 import yaml
 
+from adamas.ports import free_ports
+from adamas.stack import Ports
 from monitor.rules import RULES
-from runtime.ports import free_ports
-from runtime.stack import Ports
 from tests.e2e.collector import Collector, Exported
 from tests.e2e.conftest import Running
 

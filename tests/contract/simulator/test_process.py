@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from runtime.ports import free_ports
+from adamas.ports import free_ports
 from tests.contract.simulator.buyer import COUNT
 
 _START = """

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from adamas.ports import free_ports
 from api.keys import ALL_SCOPES, Scope, create_key
 from runtime.kafka import ensure_topics, producer
-from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from schemas.stone import encode
 from schemas.topics import CANONICAL
@@ -46,7 +46,7 @@ def server(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def start(environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "runtime.cli", "api"]
+    command = [sys.executable, "-m", "adamas.cli", "api"]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 

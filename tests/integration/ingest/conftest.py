@@ -22,8 +22,8 @@ import httpx
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from adamas.ports import free_ports
 from runtime.kafka import consumer
-from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from schemas.facts import FactHeaders, Kind
 from schemas.feeds import FEEDS, STANDARD

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
+from adamas.ports import free_ports
 from connectors.alerts import LoggedAlerts
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.feeds.protocol import NO_UPPER_END, Banned, Feed, Gone, Refused, Slice
@@ -19,7 +20,6 @@ from connectors.feeds.registry import open_accounts
 from connectors.ingest.activity import Activity
 from connectors.ingest.asking import Asker
 from connectors.ingest.canary import Canary
-from runtime.ports import free_ports
 from runtime.settings import DemoSettings, FeedsSettings, Settings, VendorSettings
 from schemas.errors import Invalid, Retriable, SlowDown
 from schemas.events import Kind

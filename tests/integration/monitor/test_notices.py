@@ -12,6 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
 from pydantic import TypeAdapter
 
+from adamas.ports import free_ports
 from connectors.notify.channels import Channel, NotSent
 from connectors.notify.notice import Notice, Phase
 from connectors.notify.plan import Plan
@@ -25,7 +26,6 @@ from operating import alert_test
 from runtime import jobs
 from runtime.job_runner import carry_out
 from runtime.jobs import Job
-from runtime.ports import free_ports
 from runtime.postgres import Database
 from schemas.events import Kind, Severity
 from tests.integration.monitor.receivers import http_receiver

@@ -9,8 +9,8 @@ from time import monotonic, sleep
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from adamas.ports import free_ports
 from runtime.kafka import ensure_topics
-from runtime.ports import free_ports
 from runtime.settings import KafkaSettings
 from schemas.topics import CANONICAL, DEAD, RECEIPTS
 
@@ -23,7 +23,7 @@ def test_it_gets_ready_and_stops_when_told(kafka_settings: KafkaSettings, databa
         "ADAMAS_POSTGRES_DSN": database,
         "ADAMAS_HEALTH_PORT": str(port),
     }
-    command = [sys.executable, "-m", "runtime.cli", "sink"]
+    command = [sys.executable, "-m", "adamas.cli", "sink"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         body = wait_ready(f"http://127.0.0.1:{port}")

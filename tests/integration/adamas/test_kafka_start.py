@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.embedded import kafka as embedded
-from runtime.embedded.kafka import EmbeddedKafka
-from runtime.embedded.kafka_start import record
-from runtime.ports import free_ports
+from adamas.embedded import kafka as embedded
+from adamas.embedded.kafka import EmbeddedKafka
+from adamas.embedded.kafka_start import record
+from adamas.ports import free_ports
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 server = EmbeddedKafka(folder, port=9092, controller_port=9093)
 server.prepare()      # fetch jars and format once; any thread
-server.launch()       # main thread, see `runtime.children.launch`
+server.launch()       # main thread, see `adamas.children.launch`
 server.wait_ready()
 server.stop()
 """
@@ -18,8 +18,8 @@ from uuid import uuid4
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from runtime.children import Child, end_leftover, launch, run_to_end, wait_until
-from runtime.embedded import kafka_jars
+from adamas.children import Child, end_leftover, launch, run_to_end, wait_until
+from adamas.embedded import kafka_jars
 from schemas.topics import MAX_RECORD_BYTES
 
 START_TIMEOUT_S: Final = 60.0

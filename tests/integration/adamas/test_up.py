@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from runtime.ports import free_block
-from runtime.stack import PORT_SPAN
+from adamas.ports import free_block
+from adamas.stack import PORT_SPAN
 
 START_S = 200.0
 STOP_S = 60.0
@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def _up(data: Path, port_base: int, *more: str) -> Iterator["subprocess.Popen[str]"]:
     options = ["--stones", str(STONES), "--port-base", str(port_base), "--data", str(data), *more]
-    command = [sys.executable, "-m", "runtime.cli", "up", *options]
+    command = [sys.executable, "-m", "adamas.cli", "up", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as stack:
         try:
             yield stack

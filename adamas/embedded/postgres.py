@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from runtime.children import Child, ChildDied, end_leftover, launch, run_to_end, wait_until
+from adamas.children import Child, ChildDied, end_leftover, launch, run_to_end, wait_until
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 10.0

@@ -1,7 +1,7 @@
 """A start of Kafka's Java, recorded: classes as they were loaded and linked, kept in the user's cache (an AOT cache, JEP 514).
 
 With it a broker starts in half the time and with half the work. Making it takes some ten seconds of one core, so that
-`adamas up` has it made for the next start, beside its own work: `python -m runtime.embedded.kafka_start FOLDER`.
+`adamas up` has it made for the next start, beside its own work: `python -m adamas.embedded.kafka_start FOLDER`.
 """
 
 import os
@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from runtime.embedded.kafka import EmbeddedKafka, recorded_start
-from runtime.ports import free_ports
+from adamas.embedded.kafka import EmbeddedKafka, recorded_start
+from adamas.ports import free_ports
 
 WRITE_TIMEOUT_S: Final = 120.0
 NICENESS: Final = 19

@@ -12,19 +12,19 @@ from typing import Final, NoReturn, TypeVar
 
 import httpx
 
-from runtime import data_folder, demo
-from runtime.children import Child, launch
-from runtime.embedded.kafka import EmbeddedKafka
-from runtime.embedded.postgres import EmbeddedPostgres
-from runtime.gauges import Gauges
+from adamas import data_folder, demo
+from adamas.children import Child, launch
+from adamas.embedded.kafka import EmbeddedKafka
+from adamas.embedded.postgres import EmbeddedPostgres
+from adamas.gauges import Gauges
+from adamas.ports import is_free
+from adamas.screen import Screen
+from adamas.stack import Options, Ports, Stack, UpFailed, all_ports, simulator_member
+from adamas.supervisor import Supervisor, in_background
 from runtime.kafka import ensure_topics
 from runtime.logs import configure_logs
-from runtime.ports import is_free
-from runtime.screen import Screen
 from runtime.settings import KafkaSettings, LogSettings
 from runtime.shutdown import Shutdown
-from runtime.stack import Options, Ports, Stack, UpFailed, all_ports, simulator_member
-from runtime.supervisor import Supervisor, in_background
 from schemas.errors import AdamasError
 from schemas.topics import TOPICS
 
@@ -245,7 +245,7 @@ class Up:
 
     def _record_start(self) -> None:
         """For the next start; whatever becomes of it, this stack goes on."""
-        command = [sys.executable, "-m", "runtime.embedded.kafka_start", str(self._data / "kafka-start")]
+        command = [sys.executable, "-m", "adamas.embedded.kafka_start", str(self._data / "kafka-start")]
         log_file = self._data / "logs" / "kafka-start.log"
         self._recorder = launch("kafka-start", command, log_file, stop_signal=signal.SIGKILL)
 

@@ -130,8 +130,8 @@ def up(
     data: Annotated[Path, typer.Option(help="Folder of everything kept.")] = Path(".adamas"),
 ) -> None:
     """Start everything here: Kafka, Postgres, a simulated vendor and all processes."""
-    from runtime.stack import Options
-    from runtime.up import run
+    from adamas.stack import Options
+    from adamas.up import run
 
     run(Options(stones, seed, fresh, port_base, api, process, data))
 

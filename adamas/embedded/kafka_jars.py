@@ -4,7 +4,7 @@
 hashes. jgo fetches each into a folder of its own, and only a jar whose hash is right is moved to its place: what is
 there is whole, however a former download ended, and whoever else downloads at the same time.
 
-`python -m runtime.embedded.kafka_jars` fetches; with `--lock` it resolves Kafka anew and writes the list.
+`python -m adamas.embedded.kafka_jars` fetches; with `--lock` it resolves Kafka anew and writes the list.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from runtime.gauges import Gauges, Reading, parse
-from runtime.screen import line_of
-from runtime.stack import Member
+from adamas.gauges import Gauges, Reading, parse
+from adamas.screen import line_of
+from adamas.stack import Member
 
 UNKNOWN = Reading(None, None, None, None, None, None, None)
 

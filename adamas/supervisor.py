@@ -10,10 +10,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
-from runtime.children import Child, launch
-from runtime.embedded.kafka import EmbeddedKafka
-from runtime.embedded.postgres import EmbeddedPostgres
-from runtime.stack import Member
+from adamas.children import Child, launch
+from adamas.embedded.kafka import EmbeddedKafka
+from adamas.embedded.postgres import EmbeddedPostgres
+from adamas.stack import Member
 
 ResultT = TypeVar("ResultT")
 
@@ -43,7 +43,7 @@ class Supervisor:
         log_file = self._logs / f"{member.name}.log"
         log_file.unlink(missing_ok=True)
         # By module, not by the installed command: it works in a checkout that was never installed.
-        command = [sys.executable, "-m", "runtime.cli", member.command]
+        command = [sys.executable, "-m", "adamas.cli", member.command]
         environment = {**_inherited(), **member.environment}
         self._members[member.name] = launch(member.name, command, log_file, environment=environment)
 

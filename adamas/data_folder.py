@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from runtime.stack import UpFailed
+from adamas.stack import UpFailed
 
 LOCK: Final = "up.lock"
 NEEDED_MIB: Final = 1500

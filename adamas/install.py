@@ -29,11 +29,11 @@ DOWNLOADS = 8
 INSTALLS = 2
 SILENCE_TIMEOUT_S = "20"
 WHOLE_TIMEOUT_S = 600.0
-OWN = ("schemas", "connectors", "streams", "operating", "api", "monitor", "runtime", "migrations")
+OWN = ("schemas", "connectors", "streams", "operating", "api", "monitor", "runtime", "migrations", "adamas")
 KEPT_UNUSED_S = 30 * 86_400
 STARTED = (
     ("api.server", "connectors.simulator.server", "monitor.service", "operating.handlers", "pytest", "xdist"),
-    ("runtime.up", "streams.process", "connectors.postgres.sink", "connectors.ingest.service", "hypothesis"),
+    ("adamas.up", "streams.process", "connectors.postgres.sink", "connectors.ingest.service", "hypothesis"),
 )
 """What processes import when they start, dealt out to as many that make its byte code; not every lock has all of it."""
 IMPORT = """
@@ -227,7 +227,7 @@ def _link_checkout(folder: Path) -> None:
     (site / "adamas-checkout.pth").write_text(f"{CHECKOUT}\n")
     command = folder / "bin" / "adamas"
     # A process that the command spawns imports this file under another name.
-    start = 'from runtime.cli import main\n\nif __name__ == "__main__":\n    main()\n'
+    start = 'from adamas.cli import main\n\nif __name__ == "__main__":\n    main()\n'
     command.write_text(f"#!{folder.absolute()}/bin/python\n{start}")
     command.chmod(0o755)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime import data_folder
-from runtime.stack import UpFailed
+from adamas import data_folder
+from adamas.stack import UpFailed
 
 
 def test_a_second_owner_is_told_who_the_first_is(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.stack import Member
+from adamas.stack import Member
 
 TIMEOUT_S: Final = 0.8
 RATE_OVER_S: Final = 5.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.stack import (
+from adamas.stack import (
     MAX_REPLICAS,
     PORT_SPAN,
     Options,

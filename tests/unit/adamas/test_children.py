@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runtime.children import ChildDied, end_leftover, launch, run_to_end, wait_until
+from adamas.children import ChildDied, end_leftover, launch, run_to_end, wait_until
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [
@@ -21,7 +21,7 @@ STUBBORN = [
 PARENT = """
 import sys, time
 from pathlib import Path
-from runtime.children import launch
+from adamas.children import launch
 child = launch("sleeper", [sys.executable, "-c", "import time; time.sleep(60)"], Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(60)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runtime.gauges import Reading
+from adamas.gauges import Reading
 
 
 class _Console(Console):

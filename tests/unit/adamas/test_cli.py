@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from runtime.cli import app
+from adamas.cli import app
 from runtime.settings import EXIT_BAD_SETTINGS, Settings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import install
+from adamas import install
 
 LOCK = """\
 # head
