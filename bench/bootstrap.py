@@ -30,10 +30,10 @@ from confluent_kafka.admin._resource import ResourceType
 
 from api.keys import Scope, create_key
 from bench.accounts import used_s
-from bench.searches import query_strings
-from bench.stock import canonical_stock, fill, produce
 from drills.report import Figure, finish, print_environment
+from drills.searches import query_strings
 from drills.stage import Stage
+from drills.stock import canonical_stock, fill, produce
 from runtime.kafka import admin, producer
 from schemas.stone import Stone
 from schemas.topics import CANONICAL

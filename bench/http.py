@@ -48,9 +48,9 @@ from api.keys import Scope as KeyScope
 from api.search import PATH
 from api.service import Service
 from bench.accounts import used_s
-from bench.searches import query_strings
-from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
+from drills.searches import query_strings
+from drills.stock import batches, canonical_stock
 from runtime.asgi import Protocol
 from runtime.heap import spare_the_collector
 from runtime.logs import configure_logs

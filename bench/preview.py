@@ -5,7 +5,7 @@
 Claim: 1.34 million stones under a second, the report included, and many times faster than SQL.
 
 The stock is written to the canonical topic: real stones of the simulated vendor's pages, and relatives of them
-(`bench.stock`). The sink fills Postgres from it, and the stock is read from it. The preview is handed a fresh copy of the stock each time, so
+(`drills.stock`). The sink fills Postgres from it, and the stock is read from it. The preview is handed a fresh copy of the stock each time, so
 that nothing computed in a former round is used again. The SQL prices every stone by the same table and sums the same
 report; both must come to the same figures, or the run fails.
 """
@@ -22,9 +22,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from bench.stock import canonical_stock, fill
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
+from drills.stock import canonical_stock, fill
 from schemas.conditions import Range
 from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.stone import Content

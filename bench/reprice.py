@@ -30,11 +30,11 @@ import numpy as np
 
 from api.keys import Scope, create_key
 from bench.accounts import STAGES, Accounts, memory_of, print_account
-from bench.stock import canonical_stock, fill
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from drills.raw_writer import RawWriter
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
+from drills.stock import canonical_stock, fill
 from drills.vendor_pages import page_bodies
 from schemas.feeds import stone_id
 from schemas.ruleset import BaseMargins, RuleSet

@@ -4,7 +4,7 @@ Hypothesis: with the stock in memory as signatures in clusters, page and exact t
 and 1 ms at p99 (facets 2 ms, multi-select facets 5 ms), while 5 000 changes a second are applied; Postgres needs a
 hundred times that with the best indexes, a thousand times that with the former platform's.
 
-What is measured: 600 different searches (`bench.searches`) on stones like the vendor's (`bench.stock`), one thread, in
+What is measured: 600 different searches (`drills.searches`) on stones like the vendor's (`drills.stock`), one thread, in
 process: the time of `FastIndex.search`, which ends with the rows of the page. Changes are applied by the same thread
 between searches, 100 at a time, whenever they are due, and are not part of a search's time; they are told on their own.
 Each search is asked in five rounds and counts with its median; p50 and p99 are over the 600 searches. Beside the time on
@@ -35,10 +35,10 @@ from api.index import Batch
 from api.query import Query
 from api.searchable import decode_searchable
 from bench.in_tantivy import in_tantivy
-from bench.searches import FACETS, make_searches
 from bench.sql_search import Answer, Columns, InPostgres, in_duckdb
-from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
+from drills.searches import FACETS, make_searches
+from drills.stock import batches, canonical_stock
 from schemas.stone import Availability, decode_stone
 
 SEARCHES: Final = 600

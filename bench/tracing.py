@@ -33,9 +33,9 @@ from api.engine.warming import warm
 from api.freshness import Freshness
 from api.service import Service
 from bench.http import KEY, FixedKeys
-from bench.searches import query_strings
-from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
+from drills.searches import query_strings
+from drills.stock import batches, canonical_stock
 from drills.vendor_pages import page_bodies
 from runtime import tracing
 from runtime.logs import configure_logs

@@ -18,11 +18,11 @@ import asyncpg
 
 from api.keys import Scope, create_key
 from api.parameters import read_parameters, split
-from bench.searches import query_strings
-from bench.stock import canonical_stock, fill
 from drills.report import Figure, finish, print_environment
+from drills.searches import query_strings
 from drills.sql_search import SqlSearch
 from drills.stage import Stage
+from drills.stock import canonical_stock, fill
 
 _SHOWN: Final = 5
 

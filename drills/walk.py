@@ -30,8 +30,8 @@ from api.keyring import Caller
 from api.keys import Scope
 from api.service import Service
 from api.values import values_of
-from bench.stock import batches, canonical_stock
 from drills.report import Figure, finish, print_environment
+from drills.stock import batches, canonical_stock
 from runtime.logs import configure_logs
 from runtime.settings import LogSettings
 from schemas.stone import Availability, Stone

@@ -12,9 +12,9 @@ from api.engine.fast_index import FastIndex
 from api.follower import Follower
 from api.freshness import Freshness
 from api.service import Service
-from bench.searches import query_strings
-from bench.stock import canonical_stock, fill
 from drills.same_pages import in_sql
+from drills.searches import query_strings
+from drills.stock import canonical_stock, fill
 from runtime.kafka import ensure_topics
 from runtime.settings import KafkaSettings, PostgresSettings, Settings
 from schemas.feeds import FEEDS
