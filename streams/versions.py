@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from xxhash import xxh3_64_digest
 
-from schemas.stone import CONTENT_HASH_BYTES, Cause
+from schemas.stone import Cause
 from streams.memory import Version
 from streams.pricing import Margin
 from streams.records import Frame, content_json
@@ -32,8 +32,7 @@ def hash_of(content_json: bytes | memoryview) -> int:
 
 def hashes_of(contents: Iterable[bytes | memoryview]) -> list[int]:
     """As `hash_of`, of many."""
-    digests = [blake2b(json, digest_size=CONTENT_HASH_BYTES).digest() for json in contents]
-    hashes: list[int] = np.frombuffer(b"".join(digests), ">i8").tolist()
+    hashes: list[int] = np.frombuffer(b"".join(map(xxh3_64_digest, contents)), ">i8").tolist()
     return hashes
 
 
