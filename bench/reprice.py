@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import asyncpg
 import numpy as np
+import psutil
 
 from api.keys import Scope, create_key
 from bench.accounts import STAGES, Accounts, memory_of, print_account
@@ -38,7 +39,7 @@ from drills.stock import canonical_stock, fill
 from drills.vendor_pages import page_bodies
 from schemas.feeds import stone_id
 from schemas.ruleset import BaseMargins, RuleSet
-from schemas.topics import CANONICAL
+from schemas.topics import CANONICAL, SINK_GROUP
 from streams.pages import PageReader
 from streams.rules_store import publish
 
@@ -62,17 +63,9 @@ def main() -> None:
         stones = _fill(stage, options.stones, options.seed)
         print(f"{stones} stones in stock")
         fresh = _Fresh(stage, RawWriter(stage.kafka))
-        with Accounts(lambda: stage.pids) as accounts:
-            began_at = time.time()
-            changed_s = _published(stage, RuleSet(base=_margins(4_100)), stones, fresh)
-        used = accounts.between(began_at, began_at + changed_s)
-        print(
-            f"all prices change: {changed_s:.1f} s, {sum(used[name] for name in STAGES) / changed_s:.2f} cores busy;"
-            f" {len(fresh.taken_s)} fresh pages meanwhile"
-        )
-        print_account(used, stones, memory_of(stage.pids))
-        rollback_s = _published(stage, RuleSet(), stones + fresh.stones)
-        print(f"rolled back: {rollback_s:.1f} s")
+        changed_s = _accounted(stage, "all prices change", RuleSet(base=_margins(4_100)), stones, fresh)
+        print(f"{len(fresh.taken_s)} fresh pages meanwhile")
+        rollback_s = _accounted(stage, "rolled back", RuleSet(), stones + fresh.stones)
         _until_columns_are_read(stage)
         _published(stage, RuleSet(), 0)
         unchanged_s = _last_try_s(stage)
@@ -128,6 +121,37 @@ def _until_columns_are_read(stage: Stage) -> None:
     )
 
 
+def _accounted(stage: Stage, what: str, content: RuleSet, stones: int, fresh: _Fresh | None = None) -> float:
+    """Publish a rule set that changes so many stones, and say what they cost and whom the owner waited for."""
+    held = _held_s(stage)
+    with Accounts(lambda: stage.pids) as accounts:
+        began_at, busy_s = time.time(), _busy_s()
+        taken_s = _published(stage, content, stones, fresh)
+        busy_s = _busy_s() - busy_s
+    used = accounts.between(began_at, began_at + taken_s)
+    ours_s = sum(used[name] for name in STAGES)
+    waited = [f"{reader} {now_s - held[reader]:.1f} s" for reader, now_s in _held_s(stage).items()]
+    print(
+        f"{what}: {taken_s:.1f} s; cores busy: {ours_s / taken_s:.2f} with it, {(busy_s - ours_s) / taken_s:.2f} with"
+        f" all else; the owner waited for {', '.join(waited)}"
+    )
+    print_account(used, stones, memory_of(stage.pids))
+    return taken_s
+
+
+def _busy_s() -> float:
+    """Processor time of the whole machine so far."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait)
+
+
+def _held_s(stage: Stage) -> dict[str, float]:
+    """Seconds for which the owner's background work has waited so far, by the reader it waited for."""
+    metric = "adamas_process_background_held_seconds_total"
+    sink = stage.metric("process", metric, reader=SINK_GROUP)
+    return {"sink": sink, "api": stage.metric("process", metric) - sink}
+
+
 def _published(stage: Stage, content: RuleSet, changes: int, fresh: _Fresh | None = None) -> float:
     """Publish a rule set; seconds until it is applied everywhere."""
     before = stage.metric("process", "adamas_process_repriced_total")
@@ -174,7 +198,7 @@ def _until_read(stage: Stage) -> None:
     ends = stage.ends(CANONICAL.name)
 
     def read() -> bool:
-        stored = stage.committed("adamas-sink")
+        stored = stage.committed(SINK_GROUP)
         applied = {
             int(slot): offset
             for slot, offset in stage.get_json("api", "/health/ready")["checks"]["canonical"]["detail"][

@@ -119,6 +119,12 @@ _PROCESS: Final = (
         "Stones that are not among the columns yet by which a rule set is tried on all at once.",
     ),
     _counter(
+        "adamas_process_background_held_seconds_total",
+        "s",
+        "Time for which re-pricing and replays waited for a reader of the canonical topic to come nearer.",
+        "reader",
+    ),
+    _counter(
         "adamas_process_repaired_total",
         "stones",
         "Stones appended again after an older record overtook them.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Event, Lock, Thread
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from runtime.kafka import admin
 from runtime.settings import KafkaSettings
+from streams.figures import BACKGROUND_HELD
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,7 +30,8 @@ FLOOR: Final = 5_000
 """Records that any reader may be behind: a batch of the sink; with fewer on their way it could not be fast."""
 _MORE: Final = 2
 """So many times what it managed in `_RATE_OVER_S` a reader may be behind at most."""
-_LOOK_EVERY_S: Final = 0.1
+_LOOK_EVERY_S: Final = 0.05
+"""What a reader told before the last look counts for nothing: the longer between two, the later it seems."""
 _LIST_EVERY_S: Final = 5.0
 _WANTED_S: Final = 1.0
 _RATE_OVER_S: Final = 0.5
@@ -48,6 +50,7 @@ class Readers:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: dict[str, deque[tuple[float, Offsets]]] = {}
+        self._moved_s: dict[str, float] = {}
         self._strides: dict[str, deque[tuple[float, int]]] = {}
         self._ends: deque[tuple[float, Offsets]] = deque()
 
@@ -55,29 +58,38 @@ class Readers:
         """A reader's committed offsets by partition, as they are now."""
         now_s = self._clock()
         seen = self._seen.setdefault(reader, deque())
+        if seen and _moved(seen[-1][1], offsets):
+            self._moved_s[reader] = now_s
         seen.append((now_s, dict(offsets)))
-        _forget_before(seen, now_s - LIVING_S)
-        before = next(there for at_s, there in seen if at_s >= now_s - _RATE_OVER_S)
+        _forget_before(seen, now_s - _RATE_OVER_S)
         strides = self._strides.setdefault(reader, deque())
-        strides.append((now_s, _moved(before, offsets)))
+        strides.append((now_s, _moved(seen[0][1], offsets)))
         _forget_before(strides, now_s - LIVING_S)
 
-    def may_write(self, ends: Offsets) -> bool:
-        """Whether every living reader is close enough to what was written, up to these offsets, for more to be written."""
-        return self.slowest(ends) is None
-
     def slowest(self, ends: Offsets) -> str | None:
-        """The living reader that is furthest behind what it may be; none where all are near enough."""
+        """The living reader that is furthest behind what it may be of what was written, up to these offsets.
+
+        None where all are near enough for more to be written.
+        """
         now_s = self._clock()
         if not self._ends or self._ends[-1][1] != ends:
             self._ends.append((now_s, dict(ends)))
         _forget_before(self._ends, now_s - LIVING_S)
         over = {
             reader: share
-            for reader, seen in self._seen.items()
-            if _moved(seen[0][1], seen[-1][1]) > 0 and (share := self._share(reader, ends)) > 1
+            for reader, moved_s in self._moved_s.items()
+            if now_s - moved_s <= LIVING_S and (share := self._share(reader, ends)) > 1
         }
         return max(over, key=lambda reader: over[reader], default=None)
+
+    def worth_following(self, before: Mapping[str, Offsets], now: Mapping[str, Offsets]) -> list[str]:
+        """The readers that have moved since they were listed before, or have nothing to read."""
+        ends = self._ends[-1][1] if self._ends else {}
+        return [
+            reader
+            for reader, offsets in now.items()
+            if before.get(reader) != offsets or not _moved(offsets, ends)
+        ]
 
     def _share(self, reader: str, ends: Offsets) -> float:
         """How far behind a reader is, as a share of what it may be."""
@@ -112,7 +124,8 @@ class Pace:
         self._kafka = kafka
         self._topic = topic
         self._readers = Readers()
-        self._wanted_until_s = 0.0
+        self._asked_s = -_WANTED_S
+        self._held_by: str | None = None
         self._looks = 0
         self._lock = Lock()
         self._stop = Event()
@@ -129,46 +142,70 @@ class Pace:
             self._thread.join()
 
     def may_write(self, ends: Offsets) -> bool:
-        """Whether more may be written now; asking is what keeps the looking up."""
+        """Whether every living reader is close enough to what was written, up to these offsets, for more to be written.
+
+        Asking is what keeps the looking up.
+        """
         with self._lock:
-            fresh = time.monotonic() < self._wanted_until_s
-            self._wanted_until_s = time.monotonic() + _WANTED_S
-            # After a pause nothing is known yet: one look must come first.
-            self._looks = self._looks if fresh else 0
-            return self._looks > 0 and self._readers.may_write(ends)
+            before_s, self._asked_s = self._asked_s, time.monotonic()
+            if not self._wanted(before_s):
+                # After a pause nothing is known yet: one look must come first.
+                self._looks = 0
+            elif self._held_by is not None:
+                BACKGROUND_HELD.labels(self._held_by).inc(self._asked_s - before_s)
+            self._held_by = self._readers.slowest(ends)
+            return self._looks > 0 and self._held_by is None
+
+    @staticmethod
+    def _wanted(asked_s: float) -> bool:
+        return time.monotonic() - asked_s < _WANTED_S
 
     def _run(self) -> None:
         client = admin(self._kafka)
-        groups: list[str] = []
-        listed_s = 0.0
+        listed: dict[str, Offsets] = {}
+        followed: list[str] = []
+        listed_s = -_LIST_EVERY_S
         while not self._stop.wait(_LOOK_EVERY_S):
-            if time.monotonic() > self._wanted_until_s:
+            if not self._wanted(self._asked_s):
                 continue
             try:
-                if time.monotonic() > listed_s + _LIST_EVERY_S:
-                    groups, listed_s = self._list(client), time.monotonic()
-                self._look(client, groups)
+                if time.monotonic() < listed_s + _LIST_EVERY_S:
+                    self._note(self._offsets(client, followed))
+                    continue
+                before, listed = listed, self._offsets(client, self._groups(client))
+                listed_s = time.monotonic()
+                self._note(listed)
+                with self._lock:
+                    followed = self._readers.worth_following(before, listed)
             except (KafkaException, TimeoutError) as error:
                 log.warning("pace.kafka_away", error=str(error))
 
-    def _list(self, client: AdminClient) -> list[str]:
-        """Groups that have committed offsets of the topic."""
-        answer = client.list_consumer_groups(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S)
-        return [group.group_id for group in answer.valid if self._offsets(client, group.group_id)]
-
-    def _look(self, client: AdminClient, groups: list[str]) -> None:
-        found = {group: self._offsets(client, group) for group in groups}
+    def _note(self, found: Mapping[str, Offsets]) -> None:
         with self._lock:
             for group, offsets in found.items():
                 self._readers.note(group, offsets)
             self._looks += 1
 
-    def _offsets(self, client: AdminClient, group: str) -> dict[int, int]:
-        asked = client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S
-        )
-        return {
-            place.partition: place.offset
-            for place in asked[group].result(_TIMEOUT_S).topic_partitions
-            if place.topic == self._topic and place.offset >= 0
+    @staticmethod
+    def _groups(client: AdminClient) -> list[str]:
+        answer = client.list_consumer_groups(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S)
+        return [group.group_id for group in answer.valid]
+
+    def _offsets(self, client: AdminClient, groups: Iterable[str]) -> dict[str, Offsets]:
+        """Of these groups those that have committed offsets of the topic, and the offsets; all are asked at once."""
+        asked = [
+            client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S
+            )
+            for group in groups
+        ]
+        answers = [(group, answer.result(_TIMEOUT_S)) for one in asked for group, answer in one.items()]
+        told = {
+            group: {
+                place.partition: place.offset
+                for place in answer.topic_partitions
+                if place.topic == self._topic and place.offset >= 0
+            }
+            for group, answer in answers
         }
+        return {group: offsets for group, offsets in told.items() if offsets}
