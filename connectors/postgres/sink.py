@@ -56,8 +56,10 @@ _FILL_S: Final = 0.05
 _FLOW: Final = 100
 """A batch larger than this says that more is on its way: the next one is then given longer, to be worth its transaction."""
 _FLOW_FILL_S: Final = 0.1
-_BUSY_FILL_S: Final = 0.25
-"""How long a batch is given while the writer has something to write anyhow."""
+_BUSY_FILL_S: Final = 1.0
+"""While the writer has something to write anyhow, a batch is given this long: handed over it would only wait."""
+_LOOK_S: Final = 0.02
+"""So long what was written waits at most to be committed; by that owners pace their background work."""
 _PAUSED_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 10.0
@@ -155,7 +157,7 @@ class Sink:
 
     def _read_once(self, writer: Writer) -> None:
         # The first message is waited for, then the batch has a moment to fill.
-        read = self._reader.consume(1, _FILL_S)
+        read = self._reader.consume(1, _FILL_S if writer.idle else _LOOK_S)
         if read:
             self._fill(read, writer)
         self._flows = len(read) > _FLOW
@@ -173,11 +175,10 @@ class Sink:
     def _fill(self, batch: list[Message], writer: Writer) -> None:
         begun = monotonic()
         while len(batch) < _BATCH:
-            fill_s = _FILL_S if not self._flows else _FLOW_FILL_S if writer.idle else _BUSY_FILL_S
+            fill_s = _BUSY_FILL_S if not writer.idle else _FLOW_FILL_S if self._flows else _FILL_S
             if monotonic() - begun >= fill_s:
                 return
-            batch += self._reader.consume(_BATCH - len(batch), _FILL_S)
-            # Owners pace their background work by what is committed: it shall not wait for the batch.
+            batch += self._reader.consume(_BATCH - len(batch), _LOOK_S)
             self._commit()
 
     def _look_at_error(self, message: Message, next_offsets: dict[int, int]) -> None:
