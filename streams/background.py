@@ -12,6 +12,7 @@ from schemas.feeds import FEEDS
 from streams import figures
 from streams.memory import Memory
 from streams.outbox import Outbox
+from streams.records import Repriced
 from streams.tried import Tried
 from streams.versions import repriced
 from streams.worker import Worker
@@ -67,13 +68,13 @@ class Background:
         return bool(mine)
 
     def _reprice(self, feed: str, now_ms: int, out: Outbox) -> None:
-        waiting, number = self._tried.waiting, self._tried.number
+        waiting, under = self._tried.waiting, Repriced(self._tried.number)
         places, waiting[feed] = waiting[feed][:LOT], waiting[feed][LOT:]
         ids, rows, offsets, given = self._tried.given(places)
         slot, written = FEEDS[feed].slot, 0
         for version, terms in zip(self._memory.still(ids, rows, offsets), given, strict=True):
             # What has moved on since it was tried was priced by whoever wrote it, or is tried again.
             if version is not None and version.id not in out.overlay:
-                out.add(slot, repriced(version, terms, number, now_ms))
+                out.add(slot, repriced(version, terms, under, now_ms))
                 written += 1
         figures.REPRICED.labels(feed).inc(written)

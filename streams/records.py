@@ -22,6 +22,10 @@ _CAUSES: Final = {cause: b'","cause":"%b","margin_bps":' % cause.value.encode() 
 _RATINGS: Final = {
     rating: b'%b,"updated_at":' % msgspec.json.encode(rating) for rating in (None, *range(1, 11))
 }
+_PRICE: Final = b',"price_cents":'
+_MOMENT: Final = b',"updated_at":'
+_CAUSE: Final = b'","cause":"'
+_RUN: Final = b',"run":'
 _UNSIGNED: Final = (1 << 64) - 1
 _decode_content: Final = msgspec.json.Decoder(Content).decode
 
@@ -80,6 +84,55 @@ class Frame:
         )
 
 
+class Repriced:
+    """Records that stand under a newer rule set, spliced from their own bytes: only price, rule and time are others.
+
+    Args:
+        number: the rule set's.
+    """
+
+    __slots__ = ("_before_rating", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._before_rating = _BEFORE_RATING % number
+
+    def record(
+        self,
+        record: bytes,
+        price_cents: int,
+        margin: Margin,
+        rating: int | None,
+        updated_ms: int,
+        previous_price_cents: int,
+    ) -> bytes:
+        """The record's bytes. The time in ms since 1970.
+
+        Raises:
+            ValueError: this is no canonical record.
+        """
+        # A quote within a JSON string is always escaped, so no name can be found within a value.
+        price_at = record.rindex(_PRICE)
+        moment_at = record.index(_MOMENT, price_at)
+        behind_moment = record.index(b",", moment_at + len(_MOMENT))
+        cause_at = record.index(_CAUSE, behind_moment)
+        return b"".join(
+            (
+                record[:price_at],
+                b',"price_cents":%d' % price_cents,
+                margin.sale_json,
+                self._before_rating,
+                _RATINGS[rating],
+                moment_json(updated_ms),
+                record[behind_moment:cause_at],
+                _CAUSES[Cause.REPRICED],
+                margin.terms_json,
+                b"%d" % previous_price_cents,
+                record[record.rindex(_RUN) :],
+            )
+        )
+
+
 @lru_cache(maxsize=4096)
 def moment_json(epoch_ms: int) -> bytes:
     """A moment (milliseconds since 1970, UTC) as it stands in a record, quotes included."""
@@ -94,8 +147,3 @@ def content_of(record: bytes | memoryview) -> Content:
         msgspec.DecodeError: it is not one.
     """
     return _decode_content(record)
-
-
-def content_json(record: bytes) -> bytes:
-    """The content's own bytes inside a canonical record: a quote within a JSON string is always escaped."""
-    return record[: record.rindex(b',"price_cents":')] + b"}"

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_digest
 from schemas.stone import Cause
 from streams.memory import Version
 from streams.pricing import Margin
-from streams.records import Frame, content_json
+from streams.records import Frame, Repriced
 
 
 class Ready(msgspec.Struct, gc=False):
@@ -73,17 +73,21 @@ class Given(NamedTuple):
     rating: int | None
 
 
-def repriced(version: Version, given: Given, number: int, now_ms: int) -> Version:
+def repriced(version: Version, given: Given, under: Repriced, now_ms: int) -> Version:
     """A version in stock under a newer rule set; everything but rule and price stays as it is. Time in ms since 1970."""
     assert version.body is not None
-    made = Ready(
-        version.id, 0, content_json(version.body), version.content_hash, (given.margin, given.rating)
-    )
-    return version_of(
-        made,
-        Frame(version.seq, version.mapper, number, version.raw_offset, version.run),
-        Cause.REPRICED,
-        version.price_cents,
-        given.price_cents,
-        now_ms if given.price_cents != version.price_cents else version.updated_ms,
+    price_cents, margin, rating = given
+    updated_ms = now_ms if price_cents != version.price_cents else version.updated_ms
+    return Version(
+        version.id,
+        version.seq,
+        version.mapper,
+        under.number,
+        version.content_hash,
+        price_cents,
+        updated_ms,
+        version.raw_offset,
+        version.run,
+        True,
+        under.record(version.body, price_cents, margin, rating, updated_ms, version.price_cents),
     )

@@ -12,6 +12,7 @@ import pytest
 from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.headers import from_headers
 from schemas.receipt import Outcome
+from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.seq import make_seq
 from schemas.stone import Availability, Cause, Content, Position, Stone, content_hash, decode_stone, encode
 from streams.outbox import Outbox
@@ -309,6 +310,20 @@ def test_repricing_changes_rule_and_price_and_nothing_else() -> None:
     }
     assert (after.price_cents, after.previous_price_cents) == (658_538, 614_635)
     assert log.reprice(rules(2, natural_bps=5_000)) == [STONE]
+
+
+@pytest.mark.parametrize("natural_bps", [5_000, 4_000], ids=["another price", "the same price"])
+def test_a_repriced_record_is_what_encoding_the_stone_gives(natural_bps: int) -> None:
+    names = ("price_cents", "updated_at", "seq", "cause", "run", "margin_bps")
+    posing = "".join(f',"{name}":"1' for name in names)
+    log = Log()
+    log.take(raw_page(item(1, diamond__supplier__name=posing), seq=5, run=posing))
+    log.now_ms = 7_123
+    content = RuleSet.model_validate({"base": {"natural_bps": natural_bps}, "ratings": {"base": 5}})
+    log.reprice(PublishedRuleSet(number=2, published_at=0, actor="a", reason="r", content=content))
+    written = stone(log)
+    assert (written.cause, written.supplier_name, written.run) == (Cause.REPRICED, posing, posing)
+    assert log.entries[-1].body == encode(written)
 
 
 def test_an_older_rule_number_never_overwrites_a_newer_one() -> None:
