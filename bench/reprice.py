@@ -162,8 +162,9 @@ def _published(stage: Stage, content: RuleSet, changes: int, fresh: _Fresh | Non
 
     def through() -> bool:
         return (
-            stage.metric("process", "adamas_process_rules_version") == number
-            and stage.metric("process", "adamas_process_reprice_left") == 0
+            # Each is a question of its own: the one that is answered with no for longest comes first.
+            stage.metric("process", "adamas_process_reprice_left") == 0
+            and stage.metric("process", "adamas_process_rules_version") == number
             and stage.metric("process", "adamas_process_repriced_total") - before >= changes
         )
 

@@ -98,11 +98,18 @@ class BodyStore:
             self._segments[place >> SEGMENT_SHIFT].stale += length
 
     def wasteful(self) -> int | None:
-        """A closed segment more than half of which is stale, if there is one."""
-        for number, segment in self._segments.items():
-            if number != self._head and 2 * segment.stale > segment.size:
-                return number
-        return None
+        """The closed segment of which most is stale, where that is all of it, or more than half of all of them is.
+
+        Half of one alone is no reason: where all bodies are replaced in their order, its other half is stale soon.
+        """
+        closed = [segment for number, segment in self._segments.items() if number != self._head]
+        if not closed:
+            return None
+        most = max(closed, key=lambda segment: segment.stale / segment.size)
+        stale, size = sum(segment.stale for segment in closed), sum(segment.size for segment in closed)
+        if most.stale < most.size and 2 * stale <= size:
+            return None
+        return next(number for number, segment in self._segments.items() if segment is most)
 
     def release(self, segment: int) -> None:
         """Give a segment's space back; nothing in it may be read any more."""

@@ -129,7 +129,7 @@ class Process:
         self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
         self._database = database
         self._repricing = (
-            Repricing(database, self._member.feeds, self._head, self._reprice_left)
+            Repricing(database, self._member.feeds, self._head, self._background.left)
             if database is not None
             else None
         )
@@ -383,9 +383,6 @@ class Process:
     def _readers_keep_up(self) -> bool:
         return self._pace.may_write(self._own.ends())
 
-    def _reprice_left(self, feed: str, number: int) -> int:
-        return len(self.memory.rows_below_rules(feed, number))
-
     def _head(self) -> tuple[int, str]:
         published = self.rules.published
         return (published.number, published.actor) if published else (0, "")
@@ -420,7 +417,7 @@ class Process:
         self._look_again_at = time.monotonic() + _LOOK_AGAIN_S
         number, feeds = to_try
         return any(
-            self._reprice_left(feed, number)
+            self._background.left(feed, number)
             for feed in feeds
             if self._repricing is None or not self._repricing.stopped(feed, number)
         )
@@ -429,9 +426,7 @@ class Process:
         figures.KNOWN_STONES.set(len(self.memory))
         number = self._book().number
         figures.RULES_VERSION.set(number)
-        figures.REPRICE_LEFT.set(
-            sum(len(self.memory.rows_below_rules(feed, number)) for feed in self._member.feeds())
-        )
+        figures.REPRICE_LEFT.set(sum(self._background.left(feed, number) for feed in self._member.feeds()))
         lags = {slot: self._member.lag(slot) for slot in self._member.slots()}
         figures.LAG.set(sum(lags.values()))
         self._motion.waits(sum(lag for slot, lag in lags.items() if not self.gate.stops(slot)))

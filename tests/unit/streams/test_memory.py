@@ -169,16 +169,21 @@ def test_background_repairs_first_and_prices_in_lots(monkeypatch: pytest.MonkeyP
     assert log.memory.repairs == {IDS[0]}
     newer = rules(2, natural_bps=1)
     log.tried.read(newer, [FEED], 100)
+    assert log.background.left(FEED, 2) == 5
     log.tried.look(newer)
-    other, sizes = Outbox(), []
+    other, sizes, left = Outbox(), [], []
     assert not log.background.fill(["nivoda-labgrown"], 2_000, other)
     while True:
         out = Outbox()
         if not log.background.fill([FEED], 2_000, out):
             break
+        left.append(log.background.left(FEED, 2))
         log.deliver(out)
         sizes.append(len(out.stones))
     assert log.memory.repairs == set()
+    # Of those in the last lot it is told until they are delivered; the repaired stone is not among the columns any more.
+    assert left == [3, 1, 2]
+    assert log.background.left(FEED, 2) == 1
     # The repaired stone, which must be tried again, and another one; then the other lots.
     assert sizes == [2, 2, 1]
     assert log.reprice(newer) == [stone for stone in IDS if stone != IDS[0]]
@@ -203,6 +208,30 @@ def test_bodies_are_reclaimed_segment_by_segment(
     assert memory.body(IDS[0]) == log.entries[0].body
     assert memory.body(IDS[1]) == log.entries[1].body
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bodies_that_are_replaced_in_their_order_are_not_moved(tmp_path: Path) -> None:
+    store, body = BodyStore(tmp_path, segment_bytes=900), bytes(100)
+    places = [place for _ in range(30) for place in store.append([body])]
+    wasted = []
+    for place in places[:20]:
+        store.append([body])
+        store.drop([place], [len(body)])
+        if (segment := store.wasteful()) is not None:
+            wasted.append((place, segment))
+            store.release(segment)
+    assert wasted == [(places[9], 0), (places[19], 1)]
+
+
+def test_the_segment_of_which_most_is_stale_is_reclaimed_once_half_of_all_is(tmp_path: Path) -> None:
+    store, body = BodyStore(tmp_path, segment_bytes=900), bytes(100)
+    places = [place for _ in range(31) for place in store.append([body])]
+    assert store.wasteful() is None
+    # Of three closed segments of ten bodies each, and one that is open: 4, 9 and 2 of ten.
+    store.drop(places[:4] + places[10:19] + places[20:22] + places[30:], [len(body)] * 16)
+    assert store.wasteful() is None
+    store.drop(places[22:23], [len(body)])
+    assert store.wasteful() == 1
 
 
 @pytest.mark.parametrize("at_most", [1, 7, 10_000])
