@@ -30,8 +30,9 @@ FLOOR: Final = 5_000
 """Records that any reader may be behind: a batch of the sink; with fewer on their way it could not be fast."""
 _MORE: Final = 2
 """So many times what it managed in `_RATE_OVER_S` a reader may be behind at most."""
-_LOOK_EVERY_S: Final = 0.05
-"""What a reader told before the last look counts for nothing: the longer between two, the later it seems."""
+_LOOK_EVERY_S: Final = 0.1
+_HELD_LOOK_EVERY_S: Final = 0.03
+"""While somebody holds up the writing. A look costs Kafka and us a millisecond for each reader."""
 _LIST_EVERY_S: Final = 5.0
 _WANTED_S: Final = 1.0
 _RATE_OVER_S: Final = 0.5
@@ -164,16 +165,19 @@ class Pace:
         client = admin(self._kafka)
         listed: dict[str, Offsets] = {}
         followed: list[str] = []
-        listed_s = -_LIST_EVERY_S
-        while not self._stop.wait(_LOOK_EVERY_S):
-            if not self._wanted(self._asked_s):
+        looked_s = listed_s = -_LIST_EVERY_S
+        while not self._stop.wait(_HELD_LOOK_EVERY_S):
+            now_s = time.monotonic()
+            due_s = looked_s + (_LOOK_EVERY_S if self._held_by is None else _HELD_LOOK_EVERY_S)
+            if not self._wanted(self._asked_s) or now_s < due_s:
                 continue
+            looked_s = now_s
             try:
-                if time.monotonic() < listed_s + _LIST_EVERY_S:
+                if now_s < listed_s + _LIST_EVERY_S:
                     self._note(self._offsets(client, followed))
                     continue
                 before, listed = listed, self._offsets(client, self._groups(client))
-                listed_s = time.monotonic()
+                listed_s = now_s
                 self._note(listed)
                 with self._lock:
                     followed = self._readers.worth_following(before, listed)
