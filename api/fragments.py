@@ -284,12 +284,22 @@ class Fragments:
             self._places = grown
 
     def _wasteful(self) -> int | None:
+        """The file of which most is stale, where that is all of it, or half of all files or more is.
+
+        Half of one alone is no reason: where all records are replaced in their order, its other half is stale soon.
+        """
         heads = self._heads.values()
-        for number, segment in list(self._segments.items()):
-            # In this order: the other thread may have opened it just now, and counts before it closes it.
-            if number not in heads and not segment.awaited and 0 < segment.records <= 2 * segment.stale:
-                return number
-        return None
+        # In this order: the other thread may have opened it just now, and counts before it closes it.
+        closed = [
+            (segment.stale / segment.records, number, segment)
+            for number, segment in list(self._segments.items())
+            if number not in heads and not segment.awaited and segment.records
+        ]
+        if not closed:
+            return None
+        stale, records = sum(s.stale for _, _, s in closed), sum(s.records for _, _, s in closed)
+        share, number, _ = max(closed, key=lambda entry: entry[0])
+        return number if share == 1 or 2 * stale >= records else None
 
     def _open(self, size: int) -> int:
         with self._lock:

@@ -76,6 +76,16 @@ def test_stale_space_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert held(fragments, range(20)) == [encode(stone(n, 59)) for n in range(20)]
 
 
+def test_records_that_are_replaced_in_their_order_are_not_moved() -> None:
+    fragments = Fragments(segment_bytes=SMALL)
+    for version in range(4):
+        for number in range(40):
+            fragments.put(rows(number), [frame(encode(stone(number, version)))])
+            fragments.reclaim()
+    assert fragments._heads["moved"] is None
+    assert fragments.bytes_kept < 3 * 40 * len(encode(stone(0))) + 2 * SMALL
+
+
 def test_what_is_written_waits_for_its_rows_in_a_file_that_stays() -> None:
     fragments = Fragments(segment_bytes=SMALL)
     some = [frame(encode(stone(n))) for n in range(20)]
