@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, TypeAlias
 
@@ -37,11 +37,14 @@ class Database:
         dsn: where Postgres is.
         name: who connects, as Postgres shows it.
         size: connections at most.
+        settings: what the server is told of each connection besides.
     """
 
-    def __init__(self, dsn: str, name: str, *, size: int = 4) -> None:
+    def __init__(
+        self, dsn: str, name: str, *, size: int = 4, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._dsn = dsn
-        self._name = name
+        self._settings = {"application_name": name, "timezone": "UTC", **(settings or {})}
         self._size = size
         self._pool: Any = None
         self._lock = asyncio.Lock()
@@ -87,6 +90,6 @@ class Database:
                     max_size=self._size,
                     timeout=CONNECT_TIMEOUT_S,
                     command_timeout=STATEMENT_TIMEOUT_S,
-                    server_settings={"application_name": self._name, "timezone": "UTC"},
+                    server_settings=self._settings,
                 )
         return self._pool

@@ -28,7 +28,6 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "unix_socket_directories": "",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
-    "wal_compression": "on",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

@@ -55,7 +55,8 @@ class ReceiptKeeper:
         self, kafka: KafkaSettings, dsn: str, shutdown: Shutdown, topic: str = RECEIPTS.name
     ) -> None:
         self._kafka = kafka
-        self._database = Database(dsn, "adamas-ledger", size=1)
+        # The position is in the same log as its receipts: what a crash of Postgres loses is read again.
+        self._database = Database(dsn, "adamas-ledger", size=1, settings={"synchronous_commit": "off"})
         self._shutdown = shutdown
         self._topic = topic
         self._topic_id = ""
