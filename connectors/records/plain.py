@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import inspect
 from numpy.typing import NDArray
 
+from connectors.records.words import trailing_zeros, word
 from runtime.kernels import njit
 from schemas.stone import Stone
 
@@ -33,6 +34,10 @@ QUOTE, BACKSLASH, END, MINUS, POINT, ZERO = (ord(sign) for sign in '"\\}-.0')
 T, N = (ord(sign) for sign in "tn")
 NULL, TRUE, FALSE = (np.frombuffer(word, np.uint8) for word in (b"null", b"true", b"false"))
 _INTEGER_DIGITS: Final = 18
+WORD_BYTES: Final = 8
+_ONES: Final = np.uint64(0x0101010101010101)
+_HIGHEST: Final = np.uint64(0x8080808080808080)
+_QUOTES, _BACKSLASHES, _DELETES, _BLANKS = (_ONES * np.uint64(sign) for sign in (QUOTE, BACKSLASH, 127, 32))
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -45,14 +50,50 @@ def compiled(function: FunctionT) -> FunctionT:
 @compiled
 def same(data: Any, at: int, other: Any, begin: int, end: int) -> bool:
     """Whether the bytes from `at` are those of `other` in [begin, end)."""
-    if at + end - begin > len(data):
+    length = end - begin
+    if at + length > len(data):
         return False
+    if length >= WORD_BYTES:
+        for place in range(0, length - WORD_BYTES, WORD_BYTES):
+            if word(data, at + place) != word(other, begin + place):
+                return False
+        return bool(word(data, at + length - WORD_BYTES) == word(other, end - WORD_BYTES))
     # Places without a sign, here and where texts are read: one that may be negative is looked at before each byte.
     here, there = np.uintp(at), np.uintp(begin)
-    for place in range(np.uintp(end - begin)):  # noqa: SIM110 - the compiler has no generators
+    for place in range(np.uintp(length)):  # noqa: SIM110 - the compiler has no generators
         if data[here + place] != other[there + place]:
             return False
     return True
+
+
+@compiled
+def past_text(data: Any, at: int, end: int) -> int:
+    """The place behind the text whose opening quote stands before `at`; -1 where it is not plain or does not end."""
+    while at + WORD_BYTES <= end:
+        # Of eight bytes the first that is a quote, a backslash, no printable character or none of ASCII: where its
+        # highest bit is set here. Bytes behind it may be marked wrongly.
+        eight = word(data, at)
+        quote, backslash, last = eight ^ _QUOTES, eight ^ _BACKSLASHES, eight ^ _DELETES
+        found = (
+            eight
+            | ((quote - _ONES) & ~quote)
+            | ((backslash - _ONES) & ~backslash)
+            | ((last - _ONES) & ~last)
+            | ((eight - _BLANKS) & ~eight)
+        ) & _HIGHEST
+        if found:
+            before: Any = np.int64(trailing_zeros(found))
+            at += before // WORD_BYTES
+            return at + 1 if data[np.uintp(at)] == QUOTE else -1
+        at += WORD_BYTES
+    while at < end:
+        sign = data[np.uintp(at)]
+        if sign == QUOTE:
+            return at + 1
+        if sign == BACKSLASH or sign < 32 or sign > 126:
+            return -1
+        at += 1
+    return -1
 
 
 @compiled
@@ -76,8 +117,11 @@ def moment(data: Any, at: int) -> tuple[int, int]:
         return 0, -1
     if data[at + 14] != 58 or data[at + 17] != 58:
         return 0, -1
-    if year < 2000 or not 1 <= month <= 12 or not 1 <= day <= 28 + (month != 2) * 2:
-        # The last days of long months and of Februaries are left to whoever has a calendar.
+    if year < 2000 or not 1 <= month <= 12:
+        return 0, -1
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    # August is as long as July.
+    if not 1 <= day <= (28 + leap if month == 2 else 30 + (month + month // 8) % 2):
         return 0, -1
     if not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60):
         return 0, -1

@@ -12,7 +12,6 @@ import numpy as np
 
 from connectors.records.plain import (
     ANY,
-    BACKSLASH,
     END,
     EXACT_BELOW,
     EXACT_DIGITS,
@@ -33,6 +32,7 @@ from connectors.records.plain import (
     compiled,
     moment,
     number,
+    past_text,
     same,
 )
 
@@ -47,16 +47,14 @@ def _put(out: Any, at: int, value: int, size: int) -> int:
 @compiled
 def _text(data: Any, at: int, end: int, out: Any, to: int) -> tuple[int, int]:
     """Copy the text whose quote stands before `at`; the places behind it and behind its copy, or -1."""
-    while at < end:
-        sign = data[np.uintp(at)]
-        if sign == QUOTE:
-            return at + 1, to
-        if sign == BACKSLASH or sign < 32 or sign > 126:
-            return -1, to
-        out[np.uintp(to)] = sign
-        at += 1
-        to += 1
-    return -1, to
+    behind = past_text(data, at, end)
+    if behind < 0:
+        return -1, to
+    here, there = np.uintp(at), np.uintp(to)
+    length = behind - 1 - at
+    for place in range(np.uintp(length)):
+        out[there + place] = data[here + place]
+    return behind, to + length
 
 
 @compiled

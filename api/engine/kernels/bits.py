@@ -9,17 +9,6 @@ from numba.core.extending import intrinsic
 
 
 @intrinsic
-def trailing_zeros(_typing: Any, _word: Any) -> Any:
-    """Zero bits below the lowest set bit of a 64-bit word that is not 0."""
-    from llvmlite import ir
-
-    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), build
-
-
-@intrinsic
 def prefetch(_typing: Any, _address: Any) -> Any:
     """Have the processor fetch the memory at an address; it need not be there."""
     from llvmlite import ir

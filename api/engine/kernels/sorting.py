@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from api.engine.kernels.bits import trailing_zeros
 from api.engine.limits import GREATEST, LEAST
+from connectors.records.words import trailing_zeros
 from runtime.kernels import njit
 
 
