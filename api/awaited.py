@@ -7,23 +7,13 @@ also where that record says nothing new and the index skips it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 import msgspec
 
+from connectors.log.records import Records
 from schemas.stone import decode_version
-
-
-class Record(Protocol):
-    """What is read of a `confluent_kafka.Message`."""
-
-    def key(self) -> bytes | None:
-        """The stone's id."""
-
-    def value(self) -> bytes | None:
-        """The canonical record; None is a null."""
 
 
 class Watch:
@@ -68,11 +58,11 @@ class Awaited:
             if not self._watches[key]:
                 del self._watches[key]
 
-    def note(self, records: Sequence[Record], loop: asyncio.AbstractEventLoop) -> None:
+    def note(self, records: Records, loop: asyncio.AbstractEventLoop) -> None:
         """These records are in the index by now. Called in the tail's thread."""
         if self._watches:
-            seen = [(record.key() or b"", record.value()) for record in records]
-            watched = [(key, value) for key, value in seen if key in self._watches]
+            keys = map(records.key, range(len(records)))
+            watched = [(key, records.value(place)) for place, key in enumerate(keys) if key in self._watches]
             if watched:
                 loop.call_soon_threadsafe(self._see, watched)
 

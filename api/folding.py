@@ -1,148 +1,143 @@
-"""A batch of canonical messages folded into what the index applies. Pure: no Kafka, nothing is changed here.
+"""Canonical records folded into what the index applies. Pure: no Kafka, nothing is changed here.
 
-The last record of a key that can be read is the stone, so that the end is the same however the log was cut into batches.
+The last record of a key that can be read is the stone, so that the end is the same however the log was cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
-from api.fragments import frame
+from api.fragments import NOTHING, frame
 from api.index import Batch
 from api.values import NO_STONES, read
+from connectors.log.kernels import NULL
+from connectors.log.records import Newest, Records
 from schemas.stone import decode_position, is_position
 
 log = structlog.stdlib.get_logger(__name__)
 
-_PROVENANCE: Final = b',"seq":'
+_COLON: Final = ord(":")
 
+Places = NDArray[np.intp]
 
-class Message(Protocol):
-    """What is read of a `confluent_kafka.Message`."""
-
-    def key(self) -> bytes | None:
-        """The stone's id, or a feed's position."""
-
-    def value(self) -> bytes | None:
-        """The record; None is a null."""
-
-    def partition(self) -> int | None:
-        """The feed's slot."""
-
-    def offset(self) -> int | None:
-        """The record's place in the partition."""
-
-
-Contents = Callable[[Sequence[str]], Sequence[bytes | None]]
-"""Stones' records as they are held, up to their provenance; None of a stone that is not held."""
+SayNothingNew = Callable[[Records, Places], NDArray[np.bool_]]
+"""Which of some records are, up to their provenance, what is held."""
 
 
 @dataclass(slots=True)
 class Folded:
-    """A batch, and what else is known of its messages.
+    """Some records' batch, and what else is known of them.
 
     Attributes:
         batch: what is to be applied.
         unreadable: records that were skipped.
-        next_offsets: the offset behind the last message, by partition.
-        changed: the offset of the last message that changes what an answer could show, by partition.
+        changed: the offset of the last record that changes what an answer could show, by partition.
     """
 
     batch: Batch
     unreadable: int = 0
-    next_offsets: dict[int, int] = field(default_factory=dict)
     changed: dict[int, int] = field(default_factory=dict)
 
 
-def fold(messages: Sequence[Message], held: Contents | None = None) -> Folded:
-    """Fold messages by key.
+def fold(
+    records: Records, say_nothing_new: SayNothingNew | None = None, newest: Newest | None = None
+) -> Folded:
+    """Fold records by key.
 
     Args:
-        messages: in log order within each partition, without errors.
-        held: tells what the index holds; records that say nothing new are then left out.
+        records: in log order within each partition.
+        say_nothing_new: tells it of records; they are left out.
+        newest: remembers the keys of what was folded; for a log that is gone through from its end to its beginning, piece by
+            piece, so that a record is left out if a piece before it had a newer one of its key.
     """
-    last = {message.key(): message for message in messages}
-    folded = Folded(Batch(NO_STONES, [], [], {}))
-    for message in {message.partition(): message for message in messages}.values():
-        folded.next_offsets[message.partition() or 0] = (message.offset() or 0) + 1
-    known: dict[bytes | None, bytes | None] = {}
-    if held is not None and last:
-        known = dict(zip(last, held([(key or b"").decode(errors="replace") for key in last]), strict=True))
-    waiting = list(last.values())
-    while waiting:
-        stones, failed = _take_others(waiting, known, folded)
-        failed += _take_stones(stones, folded)
-        waiting = [before for message in failed if (before := _before(message, messages)) is not None]
+    newest = newest or Newest()
+    folded = Folded(Batch(NO_STONES, NOTHING, [], {}))
+    waiting = np.flatnonzero(newest.of(records))
+    while len(waiting):
+        stones, failed = _take_others(records, waiting, say_nothing_new, folded)
+        failed += _take_stones(records, stones, folded)
+        waiting = _those_before(records, failed, newest)
     return folded
 
 
 def _take_others(
-    messages: Sequence[Message], known: Mapping[bytes | None, bytes | None], folded: Folded
-) -> tuple[list[Message], list[Message]]:
-    """Take positions and nulls; the messages that say something new of a stone, and those that cannot be read."""
-    stones, failed = [], []
-    for message in messages:
-        key, value = message.key() or b"", message.value()
+    records: Records, places: Places, say_nothing_new: SayNothingNew | None, folded: Folded
+) -> tuple[Places, list[int]]:
+    """Take positions and nulls; which of the others say something new of a stone, and what cannot be read."""
+    failed = []
+    null = records.values[0, places] == NULL
+    position = _end_with_colon(records, places)
+    for place in places[null | position].tolist():
+        key, value = records.key(place), records.value(place)
         try:
-            if is_position(key):
-                if value is not None:
-                    position = decode_position(value)
-                    folded.batch.positions[position.feed] = position.as_of
-            elif value is None:
+            if not is_position(key):
                 folded.batch.removed.append(key.decode())
-                _note_changes([message], folded)
-            elif (content := known.get(key)) is None or not _says_nothing_new(value, content):
-                stones.append(message)
+                _note_changes(records, [place], folded)
+            elif value is not None:
+                told = decode_position(value)
+                folded.batch.positions[told.feed] = told.as_of
         except (msgspec.MsgspecError, ValueError) as error:
-            _note_failure(message, error, folded)
-            failed.append(message)
+            _note_failure(records, place, error, folded)
+            failed.append(place)
+    stones = places[~(null | position)]
+    if say_nothing_new is not None and len(stones):
+        stones = stones[~say_nothing_new(records, stones)]
     return stones, failed
 
 
-def _take_stones(messages: Sequence[Message], folded: Folded) -> list[Message]:
-    """Take versions of stones; the messages that cannot be read."""
-    if not messages:
+def _end_with_colon(records: Records, places: Places) -> NDArray[np.bool_]:
+    begins, ends = records.keys[:, places]
+    found: NDArray[np.bool_] = (ends > begins) & (records.data[np.maximum(ends - 1, 0)] == _COLON)
+    return found
+
+
+def _take_stones(records: Records, places: Places, folded: Folded) -> list[int]:
+    """Take versions of stones; those that cannot be read."""
+    if not len(places):
         return []
-    records = [message.value() or b"" for message in messages]
-    values, failures = read(records, [message.key() or b"" for message in messages])
-    failed = [messages[place] for place in failures]
+    spans = records.values[:, places]
+    values, borders, failures = read(records.data, spans, records.keys[:, places])
+    failed: list[int] = places[list(failures)].tolist()
+    for place, error in failures.items():
+        _note_failure(records, int(places[place]), error, folded)
     if failures:
-        for place, error in failures.items():
-            _note_failure(messages[place], error, folded)
-        good = [place for place in range(len(messages)) if place not in failures]
-        values, records = values.part(good), [records[place] for place in good]
-        messages = [messages[place] for place in good]
-    batch = folded.batch
+        good = np.delete(np.arange(len(places)), list(failures))
+        values, spans, borders, places = values.part(good), spans[:, good], borders[:, good], places[good]
+    batch, more = folded.batch, frame(records.data, spans, borders)
+    # What comes beside others came before a record that cannot be read.
     batch.stones = batch.stones.beside(values) if len(batch.stones) else values
-    batch.records += map(frame, records)
-    _note_changes(messages, folded)
+    batch.records = batch.records.beside(more) if len(batch.records) else more
+    _note_changes(records, places, folded)
     return failed
 
 
-def _note_changes(messages: Sequence[Message], folded: Folded) -> None:
-    changed = folded.changed
-    for message in messages:
-        slot, offset = message.partition() or 0, message.offset() or 0
-        if offset > changed.get(slot, -1):
-            changed[slot] = offset
+def _note_changes(records: Records, places: Sequence[int] | Places, folded: Folded) -> None:
+    slots, offsets = records.slots[places], records.offsets[places]
+    for slot in np.unique(slots).tolist():
+        last = int(offsets[slots == slot].max())
+        folded.changed[slot] = max(last, folded.changed.get(slot, -1))
 
 
-def _note_failure(message: Message, error: Exception, folded: Folded) -> None:
+def _note_failure(records: Records, place: int, error: Exception, folded: Folded) -> None:
     folded.unreadable += 1
-    log.warning("api.record_unreadable", stone=str(message.key()), error=str(error))
+    log.warning("api.record_unreadable", stone=str(records.key(place)), error=str(error))
 
 
-def _before(message: Message, messages: Sequence[Message]) -> Message | None:
-    """The message of the same key before this one."""
-    key, offset = message.key(), message.offset() or 0
-    before = [other for other in messages if other.key() == key and (other.offset() or 0) < offset]
-    return before[-1] if before else None
-
-
-def _says_nothing_new(record: bytes, content: bytes) -> bool:
-    return record.startswith(content) and record.startswith(_PROVENANCE, len(content))
+def _those_before(records: Records, failed: list[int], newest: Newest) -> Places:
+    """The record of the same key before each of these; where there is none, an older piece of the log may have it."""
+    found = []
+    for place in failed:
+        key = records.key(place)
+        before = next((other for other in range(place - 1, -1, -1) if records.key(other) == key), None)
+        if before is None:
+            newest.forget(records, place)
+        else:
+            found.append(before)
+    return np.array(found, dtype=np.intp)

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from threading import Thread
 from time import monotonic, perf_counter
 from typing import Final
 
+import numpy as np
 import structlog
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+from numpy.typing import NDArray
 
 from api.awaited import Awaited
-from api.folding import Folded, fold
+from api.folding import Folded, Places, fold
 from api.freshness import Freshness, version_of
 from api.index import Index
 from api.snapshot import Manifest, Snapshots
+from connectors.log.records import Newest, Records
+from connectors.log.tail import LogTail
 from runtime import tracing
 from runtime.health import Check
 from runtime.kafka import REQUEST_TIMEOUT_S, admin, passing, topic_id
 from runtime.metrics import counter, gauge
 from runtime.settings import KafkaSettings
-from runtime.tail import Tail
 from runtime.version import VERSION
 from schemas.errors import Retriable
 from schemas.stone import STONE_VERSION
@@ -45,7 +48,7 @@ _SLICE_S: Final = 0.002
 """The event loop answers requests between two slices of about this length; it must never be held for 5 ms."""
 _FIRST_SLICE: Final = 200
 _SLICES: Final = (20, 4000)
-_LOADING: Final = 1000
+_LOADING: Final = 4000
 """A slice until all is loaded: nobody but the prober of health is answered then, and larger slices load faster."""
 _RETRY_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.02
@@ -79,13 +82,14 @@ class Follower:
         self._snapshots = snapshots
         self._awaited = awaited or Awaited()
         self._loop = asyncio.get_running_loop()
-        self._tail: Tail | None = None
+        self._tail: LogTail | None = None
         self._beginning: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._settled = False
         self._topic_id = ""
         self._offsets: dict[int, int] = {}
         self._changed: dict[int, int] = {}
+        self._newest: Newest | None = None
         # A state between two batches, or on the way to the topic's end, is no other replica's state.
         self._own = secrets.token_hex(4)
         self._states = 0
@@ -158,12 +162,14 @@ class Follower:
                 self._go_on_from(manifest)
         self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
         self._started_at = monotonic()
-        self._tail = Tail(self._kafka, self._topic, self._apply, start=dict(self._offsets))
+        self._newest = None if self._offsets else Newest()
+        self._tail = LogTail(self._kafka, self._topic, self._apply, start=self._offsets.copy() or None)
         self._tail.start()
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             if self._tail.caught_up:
                 break
+        self._newest = None
         # Nobody is kept waiting: it is not ready yet.
         self._index.settle()
         self._settled = True
@@ -188,31 +194,34 @@ class Follower:
         if not task.cancelled():
             self._failure = task.exception()
 
-    def _apply(self, messages: list[Message]) -> None:
-        folded = fold(messages, self._contents if self._settled else None)
+    def _apply(self, records: Records, reached: dict[int, int]) -> None:
+        loads = not self.caught_up
+        folded = fold(
+            records, self._say_nothing_new if self._settled else None, self._newest if loads else None
+        )
         UNREADABLE.inc(folded.unreadable)
         # Encoded here, so that it costs the loop less.
-        size = self._slice if self.caught_up else _LOADING
+        size = _LOADING if loads else self._slice
         slices = self._index.prepare(folded.batch, size)
         # What was there at the start is old news, and its traces have long ended.
-        traces = tracing.traceparents(message.headers() for message in messages) if self._settled else ()
+        traces = tracing.traceparents(map(records.headers_of, range(len(records)))) if self._settled else ()
         try:
-            with tracing.batch_span("api.apply", traces, records=len(messages)):
+            with tracing.batch_span("api.apply", traces, records=len(records)):
                 asyncio.run_coroutine_threadsafe(
                     self._apply_in_slices(slices, size, folded), self._loop
                 ).result()
         except CancelledError:
             log.info("api.batch_cancelled")
             return
-        self._awaited.note(messages, self._loop)
-        self._offsets |= folded.next_offsets
+        self._awaited.note(records, self._loop)
+        self._offsets |= reached
         if monotonic() > self._snapshot_due:
             self._write_snapshot()
 
-    def _contents(self, ids: Sequence[str]) -> list[bytes | None]:
+    def _say_nothing_new(self, records: Records, places: Places) -> NDArray[np.bool_]:
         # In the tail's thread: only its own batches ever change the index, and none is being applied now.
-        content = self._index.fragments.content
-        return [None if row < 0 else content(row) for row in self._index.find(ids)]
+        rows = self._index.find(records.data, records.keys[:, places])
+        return self._index.fragments.show(rows, records.data, records.values[:, places])
 
     async def _apply_in_slices(self, slices: list[Callable[[], None]], size: int, folded: Folded) -> None:
         version = self._private_version()

@@ -14,6 +14,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -38,6 +39,7 @@ _MOVED_AT_ONCE: Final = 400
 _NAME: Final = "records-{:06}"
 _PATTERN: Final = "records-*"
 _BEHIND_COST: Final = b',"offer_id":'
+_PROVENANCE: Final = np.frombuffer(b',"seq":', np.uint8)
 
 _WRITTEN: Final = "written"
 _MOVED: Final = "moved"
@@ -45,6 +47,39 @@ _MOVED: Final = "moved"
 Rows = NDArray[np.intp]
 Places = NDArray[np.int64]
 """File number and offset of each record, packed in one integer."""
+Spans = NDArray[np.int64]
+"""Shape (2, records): where each begins and ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framed:
+    """Canonical records, each behind its header, one behind the other.
+
+    Attributes:
+        data: the bytes.
+        ends: shape (records + 1,): where the first begins, and where each ends.
+    """
+
+    data: NDArray[np.uint8]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The records without their headers."""
+        for begin, end in pairwise(self.ends.tolist()):
+            yield self.data[begin + _HEADER.size : end].tobytes()
+
+    def part(self, begin: int, end: int) -> Framed:
+        """Some of the records."""
+        return Framed(self.data, self.ends[begin : end + 1])
+
+    def beside(self, others: Framed) -> Framed:
+        """These records and others behind them."""
+        mine, theirs = (part.data[part.ends[0] : part.ends[-1]] for part in (self, others))
+        lengths = np.concatenate([np.diff(self.ends), np.diff(others.ends)])
+        return Framed(np.concatenate([mine, theirs]), np.concatenate([[0], np.cumsum(lengths)]))
 
 
 @dataclass(slots=True)
@@ -93,16 +128,16 @@ class Fragments:
         """Bytes in the files, stale ones too."""
         return sum(segment.size for segment in list(self._segments.values()))
 
-    def put(self, rows: Rows, framed: Sequence[bytes]) -> None:
-        """Keep the framed records (`frame`) of these rows, in the same order; each row once.
+    def put(self, rows: Rows, framed: Framed) -> None:
+        """Keep the records of these rows, in the same order; each row once.
 
         Raises:
             OSError: the disk is full.
         """
         self.place(rows, self.write(framed))
 
-    def write(self, framed: Sequence[bytes]) -> Places:
-        """Write framed records; where they are, to be told to `place`. In any thread, one at a time.
+    def write(self, framed: Framed) -> Places:
+        """Write records; where they are, to be told to `place`. In any thread, one at a time.
 
         Raises:
             OSError: the disk is full.
@@ -125,12 +160,14 @@ class Fragments:
 
     def record(self, row: int) -> bytes:
         """The whole record of a row that has one."""
-        return unframed(self._framed(row))
+        return self._framed(row)[_HEADER.size :]
 
-    def content(self, row: int) -> bytes:
-        """The record of a row that has one, up to its provenance: all that a search or an item could show."""
-        framed = self._framed(row)
-        return framed[_HEADER.size : _HEADER.size + _HEADER.unpack_from(framed)[2]]
+    def show(self, rows: NDArray[np.int64], data: NDArray[np.uint8], records: Spans) -> NDArray[np.bool_]:
+        """Which records say, up to their provenance, what is kept of their rows: all that a search or an item could show."""
+        same = np.empty(len(rows), dtype=np.bool_)
+        kept = (self._places, self._addresses, self._sizes)
+        pages.same_up_to_provenance(data, records, rows, *kept, _PROVENANCE, same)
+        return same
 
     def items(self, rows: Iterable[int], *, with_cost: bool = False) -> list[bytes]:
         """The item of each row as JSON without its braces, e.g. `"id":"…",…`."""
@@ -176,7 +213,7 @@ class Fragments:
         # Since they were listed, some may have been overwritten or dropped.
         here = step[(self._places[step] >> _SHIFT == segment) & (self._places[step] != NOWHERE)]
         if len(here):
-            self.place(here, self._append([self._framed(row) for row in here.tolist()], _MOVED))
+            self.place(here, self._append(_joined([self._framed(row) for row in here.tolist()]), _MOVED))
         self._moving = (segment, rest) if len(rest) else None
         if self._moving is None:
             self._release(segment)
@@ -252,21 +289,23 @@ class Fragments:
         (length, _, _) = _HEADER.unpack_from(data, offset)
         return data[offset : offset + _HEADER.size + length]
 
-    def _append(self, framed: Sequence[bytes], pen: str) -> Places:
+    def _append(self, framed: Framed, pen: str) -> Places:
         places = np.empty(len(framed), dtype=np.int64)
-        lengths = np.fromiter(map(len, framed), dtype=np.int64, count=len(framed))
+        begins, ends = framed.ends[:-1], framed.ends[1:]
         start = 0
         while start < len(framed):
             number = self._heads[pen]
             if number is None:
-                number = self._heads[pen] = self._open(max(self._segment_bytes, len(framed[start])))
+                first = int(ends[start] - begins[start])
+                number = self._heads[pen] = self._open(max(self._segment_bytes, first))
             head = self._segments[number]
-            ends = head.size + np.cumsum(lengths[start:])
-            stop = start + int(np.searchsorted(ends, len(head.map), side="right"))
-            places[start:stop] = number << _SHIFT | (ends - lengths[start:])[: stop - start]
+            # Where the bytes from the first of these on would begin in the file.
+            shift = head.size - int(begins[start])
+            stop = start + int(np.searchsorted(ends[start:] + shift, len(head.map), side="right"))
+            places[start:stop] = number << _SHIFT | (begins[start:stop] + shift)
             head.awaited += stop - start
             head.records += stop - start
-            _write(head, b"".join(framed[start:stop]))
+            _write(head, framed.data[begins[start] : framed.ends[stop]])
             start = stop
             if start < len(framed):
                 self._heads[pen] = None
@@ -343,23 +382,35 @@ class Fragments:
         os.close(self._segments.pop(number).file)
 
 
-def frame(record: bytes) -> bytes:
-    """A canonical record behind its header.
+def frame(data: NDArray[np.uint8], records: Spans, borders: Spans) -> Framed:
+    """Canonical records behind their headers; `borders` say where each one's public stretch is, from its beginning on."""
+    ends = np.zeros(records.shape[1] + 1, dtype=np.int64)
+    np.cumsum(records[1] - records[0] + _HEADER.size, out=ends[1:])
+    out = np.empty(int(ends[-1]), dtype=np.uint8)
+    pages.frame(data, records, borders, out)
+    return Framed(out, ends)
+
+
+def framed(records: Sequence[bytes]) -> Framed:
+    """The same of records as they are.
 
     Raises:
-        ValueError: it has no public stretch, and therefore is no canonical record.
+        ValueError: one has no public stretch, and therefore is no canonical record.
     """
-    return _HEADER.pack(len(record), *public_borders(record)) + record
+    return _joined([_HEADER.pack(len(record), *public_borders(record)) + record for record in records])
+
+
+def _joined(parts: Sequence[bytes]) -> Framed:
+    ends = np.array([0, *accumulate(map(len, parts))], dtype=np.int64)
+    return Framed(np.frombuffer(b"".join(parts), np.uint8), ends)
+
+
+NOTHING: Final = _joined([])
 
 
 def _record(data: mmap.mmap, offset: int) -> bytes:
     (length, _, _) = _HEADER.unpack_from(data, offset)
     return data[offset + _HEADER.size : offset + _HEADER.size + length]
-
-
-def unframed(framed: bytes) -> bytes:
-    """The canonical record behind its header."""
-    return framed[_HEADER.size :]
 
 
 def _counted(places: Places) -> list[tuple[int, int]]:
@@ -372,8 +423,8 @@ def _number_of(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 
-def _write(segment: _Segment, data: bytes) -> None:
-    left = memoryview(data)
+def _write(segment: _Segment, data: NDArray[np.uint8]) -> None:
+    left = data.data
     while left:
         written = os.pwrite(segment.file, left, segment.size)
         segment.size += written

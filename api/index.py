@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from api.fragments import Fragments
+import numpy as np
+from numpy.typing import NDArray
+
+from api.fragments import NOTHING, Fragments, Framed, Spans
 from api.query import After, Number, Query
-from api.values import NO_STONES, Values
+from api.values import NO_STONES, Data, Values
 
 _REMOVED_AT_ONCE: Final = 200
 
@@ -24,13 +27,13 @@ class Batch:
 
     Attributes:
         stones: new or changed stones, as what a search looks at of them.
-        records: the canonical record of each, framed by `api.fragments.frame`, in the same order.
+        records: the canonical record of each, in the same order.
         removed: ids of stones that are gone.
         positions: feed to the time (epoch ms, vendor's clock) until which its changes are in.
     """
 
     stones: Values
-    records: list[bytes]
+    records: Framed
     removed: list[str]
     positions: dict[str, int]
 
@@ -110,8 +113,13 @@ class Index(Protocol):
     def row(self, stone_id: str) -> int | None:
         """Where a stone is in `fragments`, or None if there is none."""
 
-    def find(self, ids: Sequence[str]) -> list[int]:
-        """Where stones are in `fragments`, -1 for those that are not held; in the thread that prepares."""
+    def find(self, data: Data, ids: Spans) -> NDArray[np.int64]:
+        """Where stones are in `fragments`, -1 for those that are not held; in the thread that prepares.
+
+        Args:
+            data: where the ids lie.
+            ids: shape (2, ids): where each begins and ends.
+        """
 
     @property
     def fragments(self) -> Fragments:
@@ -145,15 +153,15 @@ def parts(batch: Batch, at_once: int) -> list[Batch]:
     """A batch cut up, at most so many stones each."""
     cut = []
     for begin in range(0, len(batch.stones), at_once):
-        some = slice(begin, begin + at_once)
-        cut.append(Batch(batch.stones.part(some), batch.records[some], [], {}))
+        end = min(begin + at_once, len(batch.stones))
+        cut.append(Batch(batch.stones.part(slice(begin, end)), batch.records.part(begin, end), [], {}))
     cut += [
-        Batch(NO_STONES, [], batch.removed[begin : begin + _REMOVED_AT_ONCE], {})
+        Batch(NO_STONES, NOTHING, batch.removed[begin : begin + _REMOVED_AT_ONCE], {})
         for begin in range(0, len(batch.removed), _REMOVED_AT_ONCE)
     ]
     if batch.positions:
         # Positions last: they promise that everything before them is in.
-        cut.append(Batch(NO_STONES, [], [], batch.positions))
+        cut.append(Batch(NO_STONES, NOTHING, [], batch.positions))
     return cut
 
 

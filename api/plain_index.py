@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.fields import FIELDS, Kind
-from api.fragments import Fragments, unframed
+from api.fragments import Fragments, Spans
 from api.index import Batch, Counted, Numbers, Page, parts
 from api.query import After, Facets, Number, Query, Range, SortKey
 from api.ranks import Ranker, Ranks
 from api.searchable import Searchable, decode_searchable
+from api.values import Data
 from schemas.columns import NULL_BOOL, NULL_INT, Columns
 
 _EXACT: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.EXACT)
@@ -73,9 +74,10 @@ class PlainIndex:
         """Where a stone is in `fragments`, or None if there is none."""
         return self._columns.rows.get(stone_id)
 
-    def find(self, ids: Sequence[str]) -> list[int]:
+    def find(self, data: Data, ids: Spans) -> NDArray[np.int64]:
         """Where stones are in `fragments`, -1 for those that are not held."""
-        return [self._columns.rows.get(stone_id, -1) for stone_id in ids]
+        texts = (data[begin:end].tobytes().decode(errors="replace") for begin, end in ids.T)
+        return np.array([self._columns.rows.get(text, -1) for text in texts], dtype=np.int64)
 
     def prepare(self, batch: Batch, at_once: int) -> list[Callable[[], None]]:
         """Nothing is encoded beforehand: the results do all the work."""
@@ -83,8 +85,8 @@ class PlainIndex:
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
-        if batch.records:
-            stones = [decode_searchable(unframed(record)) for record in batch.records]
+        if len(batch.records):
+            stones = [decode_searchable(record) for record in batch.records]
             self._fragments.put(self._describe(stones), batch.records)
         gone = [row for row in map(self._columns.remove, batch.removed) if row is not None]
         if gone:

@@ -24,6 +24,7 @@ from schemas.stone import public_borders
 _FIELDS: Final = Searchable.__struct_fields__
 _ROWS: Final = {name: row for row, name in enumerate(_FIELDS)}
 _SLOTS: Final = np.array([_ROWS.get(name, -1) for name in NAMES])
+_IDENTITY, _PROVENANCE = NAMES.index("id"), NAMES.index("seq")
 _TEXTS: Final = np.array([KIND_OF[name] not in (INTEGER, DECIMAL, FLAG, MOMENT) for name in _FIELDS])
 _LENGTH: Final = (1 << LENGTH_BITS) - 1
 _FLAGS: Final = {None: NO_FLAG, False: NOT, True: YES}
@@ -74,11 +75,11 @@ class Values:
 
 
 def text_at(data: Data, span: int) -> str | None:
-    """The text that a span says."""
+    """The text that a span says; what is no UTF-8, as only a key can be, is told by a sign for it."""
     if span == NO_TEXT:
         return None
     begin = span >> LENGTH_BITS
-    return data[begin : begin + (span & _LENGTH)].tobytes().decode()
+    return data[begin : begin + (span & _LENGTH)].tobytes().decode(errors="replace")
 
 
 def spans_of(texts: Sequence[str | None]) -> tuple[Data, Table]:
@@ -113,33 +114,53 @@ def values_of(stones: Sequence[Searchable]) -> Values:
     return Values(data, table)
 
 
-def read(records: Sequence[bytes], keys: Sequence[bytes]) -> tuple[Values, Mapping[int, Exception]]:
-    """The values of canonical records under these keys, and by place why a record cannot be read.
+def read(data: Data, records: Table, keys: Table) -> tuple[Values, Table, Mapping[int, Exception]]:
+    """The values of canonical records, and by place why a record cannot be read.
 
     What stands in the values of one that cannot be read means nothing.
+
+    Args:
+        data: where the records are.
+        records: shape (2, records): where each begins and ends.
+        keys: the same of their keys.
+
+    Returns:
+        The values; where each record's public stretch begins and ends, shape (2, records); the failures.
     """
-    data, ends = joined(records)
-    table = np.empty((len(_FIELDS), len(records)), dtype=np.int64)
-    plain = np.empty(len(records), dtype=np.bool_)
-    given: tuple[Any, ...] = (data, ends, *joined(keys), *LAYOUT, NAMES.index("id"), _SLOTS, table, plain)
+    count = records.shape[1]
+    table, borders = np.empty((len(_FIELDS), count), dtype=np.int64), np.empty((2, count), dtype=np.int64)
+    plain = np.empty(count, dtype=np.bool_)
+    given: tuple[Any, ...] = (
+        data,
+        records,
+        keys,
+        *LAYOUT,
+        _IDENTITY,
+        _PROVENANCE,
+        _SLOTS,
+        table,
+        borders,
+        plain,
+    )
     scan(*given)
     values, failures, decoded = Values(data, table), dict[int, Exception](), dict[int, Searchable]()
     for place in np.flatnonzero(~plain).tolist():
+        record, key = (data[begin:end].tobytes() for begin, end in (records[:, place], keys[:, place]))
         try:
-            decoded[place] = _decoded(records[place], keys[place])
+            borders[:, place] = public_borders(record)
+            decoded[place] = _decoded(record, key)
         except (msgspec.MsgspecError, ValueError, Invalid) as error:
             failures[place] = error
     if decoded:
         both = values.beside(values_of(list(decoded.values())))
-        order = np.arange(len(records))
-        order[list(decoded)] = np.arange(len(decoded)) + len(records)
+        order = np.arange(count)
+        order[list(decoded)] = np.arange(len(decoded)) + count
         values = both.part(order)
-    return values, failures
+    return values, borders, failures
 
 
 def _decoded(record: bytes, key: bytes) -> Searchable:
     stone = decode_searchable(record)
-    public_borders(record)
     if stone.id != key.decode():
         raise Invalid("id", f"is {stone.id}, not the record's key", "other_key")
     return stone

@@ -65,7 +65,7 @@ class Accounts:
             try:
                 times = [psutil.Process(member).cpu_times() for member in _family(pid)]
                 if name in _PYTHON:
-                    account.update(_threads(name, pid))
+                    account.update(threads(name, pid))
             except (psutil.NoSuchProcess, OSError):
                 continue
             # Postgres' finished workers are in their parent's account.
@@ -126,7 +126,7 @@ def memory_of(pids: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
-def _threads(name: str, pid: int) -> Account:
+def threads(name: str, pid: int) -> Account:
     """By what the kernel calls a thread; the process's first thread is `main`."""
     account: Account = {}
     for task in Path(f"/proc/{pid}/task").iterdir():

@@ -29,7 +29,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
 from api.keys import Scope, create_key
-from bench.accounts import used_s
+from bench.accounts import threads, used_s
 from drills.report import Figure, finish, print_environment
 from drills.searches import query_strings
 from drills.stage import Stage
@@ -70,14 +70,19 @@ def main() -> None:
         _stop(stage)
         _let_compact(stage)
         sample = _fill(stage, options)
+        records = stage.count_canonical()
         _forget_snapshot(stage)
+        kafka_s = used_s(stage.pids["kafka"])
         topic_s, topic_cpu_s, peak_mb = _start(stage)
+        kafka_s = used_s(stage.pids["kafka"]) - kafka_s
+        print(f"start from the topic, s of processor time: {_by_thread(stage.children['api'].pid)}")
         total = stage.get_json("api", "/v1/diamonds/count", {"X-API-Key": key})["total"]
         first_ms = _first_answers(stage, key, options.seed)
         fresh_ms = _freshness(stage, key, sample, options.seed)
         heap_mb = _heap_mb(stage.children["api"].pid)
         _stop(stage)
         snapshot_s, snapshot_cpu_s, _ = _start(stage)
+        print(f"start from the snapshot, s of processor time: {_by_thread(stage.children['api'].pid)}")
         again_ms = _first_answers(stage, key, options.seed + 1)
         assert stage.get_json("api", "/v1/diamonds/count", {"X-API-Key": key})["total"] == total
         _stop(stage)
@@ -87,6 +92,7 @@ def main() -> None:
             Figure("topic_s", round(topic_s, 2), "s", f"<= {GOAL_TOPIC_S}"),
             Figure("snapshot_s", round(snapshot_s, 2), "s", f"<= {GOAL_SNAPSHOT_S}"),
             Figure("topic_cpu_s", round(topic_cpu_s, 2), "s of processor time"),
+            Figure("topic_kafka_cpu_s", round(kafka_s, 2), "s of processor time"),
             Figure("snapshot_cpu_s", round(snapshot_cpu_s, 2), "s of processor time"),
             Figure("heap_mb", round(heap_mb), "MB", f"<= {GOAL_HEAP_MB}"),
             Figure("fresh_p99_ms", round(_p99(fresh_ms), 1), "ms", f"<= {GOAL_FRESH_MS}"),
@@ -96,6 +102,7 @@ def main() -> None:
             Figure("first_p99_ms_snapshot", round(_p99(again_ms), 1), "ms"),
             Figure("stones", options.stones, "stones"),
             Figure("available", total, "stones"),
+            Figure("records", records, "records left by the cleaner"),
             Figure("reprices", options.reprices, "times"),
         ],
     )
@@ -117,6 +124,12 @@ def _start(stage: Stage) -> tuple[float, float, float]:
             if time.monotonic() - started > _STARTS:
                 raise
         time.sleep(0.05)
+
+
+def _by_thread(pid: int) -> str:
+    """What each thread has used."""
+    used = sorted(threads("api", pid).items(), key=lambda thread: -thread[1])
+    return ", ".join(f"{name.partition('/')[2]} {seconds:.2f}" for name, seconds in used if seconds >= 0.1)
 
 
 def _stop(stage: Stage) -> None:

@@ -17,11 +17,11 @@ from typing import Final
 import msgspec
 from confluent_kafka import Producer
 
-from api.fragments import frame
+from api.folding import fold
 from api.index import Batch
-from api.values import read
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
+from connectors.log.records import of
 from drills.vendor_pages import page_bodies
 from runtime.kafka import producer
 from runtime.settings import KafkaSettings
@@ -103,10 +103,9 @@ def batches(stones: Iterable[Stone], size: int = 5_000) -> Iterator[Batch]:
     """The stones as an index takes them."""
     left = iter(stones)
     while some := list(islice(left, size)):
-        records = [encode(stone) for stone in some]
-        values, failures = read(records, [stone.id.encode() for stone in some])
-        assert not failures
-        yield Batch(values, [frame(record) for record in records], [], {})
+        folded = fold(of((stone.id.encode(), encode(stone)) for stone in some))
+        assert not folded.unreadable
+        yield folded.batch
 
 
 def fill(kafka: KafkaSettings, stones: Iterable[Stone], topic: str = CANONICAL.name) -> list[Stone]:

@@ -24,6 +24,7 @@ import msgspec
 from api.app import create_app
 from api.engine.fast_index import FastIndex
 from api.engine.warming import warm
+from api.fragments import NOTHING
 from api.freshness import Freshness
 from api.index import Batch
 from api.keyring import Caller
@@ -97,7 +98,7 @@ class Walk:
         self.touched |= changed.keys() | gone.keys()
         for batch in batches(changed.values()):
             self._index.apply(batch)
-        self._index.apply(Batch(values_of([]), [], list(gone), {}))
+        self._index.apply(Batch(values_of([]), NOTHING, list(gone), {}))
         self._stones |= changed
         for stone_id in gone:
             del self._stones[stone_id]

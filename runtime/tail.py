@@ -42,6 +42,43 @@ _LOOK_EVERY_S: Final = 5.0
 _ASK_TIMEOUT_S: Final = 10.0
 
 
+class SameTopic:
+    """Knows whether a topic is still the one that it was when its reader began."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._admin: AdminClient | None = None
+        self._id: str | None = None
+        self._next_look = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look again."""
+        return monotonic() >= self._next_look
+
+    def refuse_another(self) -> None:
+        """Look; what cannot be looked at while Kafka is away is looked at later.
+
+        Raises:
+            Fatal: the topic was created anew.
+        """
+        self._next_look = monotonic() + _LOOK_EVERY_S
+        present = self._ask()
+        self._id = self._id or present
+        if present is not None and present != self._id:
+            raise Fatal(f"{self._topic} was created anew while it was read; start again to read the new one")
+
+    def _ask(self) -> str | None:
+        """The topic's id; none while Kafka, or the topic, is away."""
+        self._admin = self._admin or admin(self._kafka)
+        try:
+            return topic_id(self._admin, self._topic)
+        except (Retriable, KafkaException) as error:
+            log.warning("tail.topic_away", topic=self._topic, error=str(error))
+            return None
+
+
 class Tail:
     """Follows every partition of a topic.
 
@@ -75,9 +112,6 @@ class Tail:
         self._caught_up = Event()
         self._stop = Event()
         self._failure: BaseException | None = None
-        self._admin: AdminClient | None = None
-        self._topic_id: str | None = None
-        self._next_look = 0.0
         self._thread = Thread(target=self._run, name=f"tail-{topic}", daemon=True)
 
     def start(self) -> None:
@@ -169,10 +203,10 @@ class Tail:
         self._ends = ends
 
     def _follow(self, reader: Consumer) -> None:
-        gather_s = 0.0
-        self._topic_id = self._ask_topic_id()
+        gather_s, same = 0.0, SameTopic(self._kafka, self._topic)
         while not self._stop.is_set():
-            self._refuse_another_topic()
+            if same.is_due:
+                same.refuse_another()
             self._leave_and_return(reader)
             # The first message is waited for, the rest is what lies ready: `consume` with a time-out would hold
             # back a lone message for all of it.
@@ -193,24 +227,6 @@ class Tail:
                 [TopicPartition(self._topic, slot, self._positions[slot]) for slot in back]
             )
         self._left = set(skips)
-
-    def _refuse_another_topic(self) -> None:
-        if monotonic() < self._next_look:
-            return
-        self._next_look = monotonic() + _LOOK_EVERY_S
-        present = self._ask_topic_id()
-        self._topic_id = self._topic_id or present
-        if present is not None and present != self._topic_id:
-            raise Fatal(f"{self._topic} was created anew while it was read; start again to read the new one")
-
-    def _ask_topic_id(self) -> str | None:
-        """The topic's id; none while Kafka, or the topic, is away."""
-        self._admin = self._admin or admin(self._kafka)
-        try:
-            return topic_id(self._admin, self._topic)
-        except (Retriable, KafkaException) as error:
-            log.warning("tail.topic_away", topic=self._topic, error=str(error))
-            return None
 
     def _hand_over(self, batch: list[Message]) -> None:
         messages = [message for message in batch if message.error() is None]

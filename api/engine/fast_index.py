@@ -23,9 +23,11 @@ from api.engine.plan import FEW_ROWS, Plan, Planner, rows_condition
 from api.engine.signature import CLUSTER, CLUSTER_BITS, CLUSTERS
 from api.engine.sorting import Sorter
 from api.engine.stock import Stock
-from api.fragments import Fragments, Places
+from api.fragments import Fragments, Places, Spans
 from api.index import Batch, Page, parts
 from api.query import After, Query
+from api.values import Data
+from connectors.records.scan import LENGTH_BITS
 
 _TAIL_SERVING: Final = 4_096
 """A tail longer than this has the clusters made anew when somebody searches."""
@@ -90,20 +92,15 @@ class FastIndex:
         """The values that stones ever had of a listed attribute."""
         return [text for text in self._stock.codes(name).texts if text is not None]
 
-    def find(self, ids: Sequence[str]) -> list[int]:
+    def find(self, data: Data, ids: Spans) -> NDArray[np.int64]:
         """Where stones are in `fragments`, -1 for those that are not held; in the thread that prepares."""
-        forms = self._stock.encoder.ids
-        # Asking for a feed that was never seen must not settle the form of its ids.
-        if all(forms.feeds.find(feed) for feed in {stone_id.partition(":")[0] for stone_id in ids}):
-            found: list[int] = self._stock.find(forms.pack(ids)).tolist()
-            return found
-        rows = map(self._stock.row, ids)
-        return [-1 if row is None else row for row in rows]
+        spans = ids[0] << LENGTH_BITS | (ids[1] - ids[0])
+        return self._stock.find(self._stock.encoder.ids.pack_known(data, spans)).astype(np.int64)
 
     def prepare(self, batch: Batch, at_once: int) -> list[Callable[[], None]]:
         """Encode a batch, in any thread (one at a time); call the results in the owner's thread, in order."""
         # All stones in one go: what it costs beside the stones would else be paid for each part.
-        encoded = self._stock.encoder.encode(batch.stones) if batch.records else None
+        encoded = self._stock.encoder.encode(batch.stones) if len(batch.stones) else None
         if encoded is not None and self._settled:
             # Most of what comes is a new price; the owner shall not be held up by fifty columns that stay.
             encoded.news = self._stock.compare(encoded)
@@ -113,7 +110,7 @@ class FastIndex:
         begin = 0
         for number, part in enumerate(parts(batch, at_once)):
             end = begin + len(part.stones)
-            mine = encoded.part(begin, end, number) if encoded and part.records else None
+            mine = encoded.part(begin, end, number) if encoded and len(part.stones) else None
             steps.append(self._step(part, mine, places[begin:end]))
             begin = end
         return steps

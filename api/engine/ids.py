@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,14 +70,23 @@ class IdForms:
         """The bits of ids; a feed that was never seen gets its form from its first id."""
         return self.pack_spans(*spans_of(ids))
 
+    def pack_known(self, data: NDArray[np.uint8], spans: NDArray[np.int64]) -> Packed:
+        """The same of ids as they lie in records, and no feed gets its form: one that was never seen has no code."""
+        return self._pack(data, spans, lambda _name, _uuid: 0)
+
     def pack_spans(self, data: NDArray[np.uint8], spans: NDArray[np.int64]) -> Packed:
         """The same of ids as they lie in records."""
+        return self._pack(data, spans, self._feed)
+
+    def _pack(
+        self, data: NDArray[np.uint8], spans: NDArray[np.int64], enter: Callable[[str, Any], int]
+    ) -> Packed:
         high, low = np.empty(len(spans), np.uint64), np.empty(len(spans), np.uint64)
         good, names = np.empty(len(spans), np.bool_), np.empty(len(spans), np.int64)
         text_kernels.read_ids(data, spans, names, high, low, good)
         feed = self._names.find(data, names)
         for place in np.flatnonzero(feed < 0).tolist():
-            feed[place] = self._feed(text_at(data, int(names[place])) or "", good[place])
+            feed[place] = enter(text_at(data, int(names[place])) or "", good[place])
         odd: dict[int, str] = {}
         regular = good & np.array(self.uuids)[feed]
         for place in np.flatnonzero(~regular).tolist():

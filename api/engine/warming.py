@@ -15,30 +15,32 @@ from typing import Any, Final
 import structlog
 
 from api.engine.fast_index import FastIndex
-from api.fragments import frame
+from api.folding import fold
+from api.fragments import NOTHING, frame, framed
 from api.index import Batch
 from api.query import Facets, Query, Range, SortKey
 from api.searchable import Searchable
 from api.values import NO_STONES, read, values_of
+from connectors.log.records import Newest, of
 
 log = structlog.stdlib.get_logger(__name__)
 
 _MANY: Final = 4_200
 _SLOW_S: Final = 2.0
-_RECORD: Final = frame(b'{"id":"","seq":1}')
+_RECORD: Final = b'{"id":"","seq":1}'
 
 
 def warm() -> None:
     """Compile, or read what was compiled; takes seconds on the first start only, and says so."""
     started = perf_counter()
     log.info("index.compiling")
-    read([b""], [b""])
     index = FastIndex(run=_at_once)
+    _read_a_log(index)
     index.apply(_batch(range(_MANY)))
     for cents in (1, 900):
         index.apply(_batch(range(2), cents))
     index.apply(_batch(range(_MANY, _MANY + 2)))
-    index.apply(Batch(NO_STONES, [], [_id(1)], {}))
+    index.apply(Batch(NO_STONES, NOTHING, [_id(1)], {}))
     some = Query(ranges={"price_cents": Range(1, 2**20), "carat": Range(0.5, 3.0)}, lists={"polish": ("EX",)})
     for descending in (False, True):
         page = index.search(Query(sort=(SortKey("price_cents", descending),), limit=3))
@@ -58,6 +60,16 @@ def warm() -> None:
     _look_at_codes(index)
     took_s = perf_counter() - started
     log.info("index.compiled", seconds=round(took_s, 1), first_start=took_s > _SLOW_S)
+
+
+def _read_a_log(index: FastIndex) -> None:
+    newest, records = Newest(), of((_id(number).encode(), None) for number in range(_MANY))
+    fold(records, newest=newest)
+    newest.forget(records, 0)
+    # As records these say nothing; as keys they are looked for.
+    _, borders, _ = read(records.data, records.keys[:, :1], records.keys[:, :1])
+    frame(records.data, records.keys[:, :1], borders)
+    index.fragments.show(index.find(records.data, records.keys), records.data, records.keys)
 
 
 def _look_at_numbers(index: FastIndex, name: str) -> None:
@@ -97,7 +109,7 @@ def _stone(number: int, cents: int = 0, **changes: Any) -> Searchable:
 
 def _of(stones: Iterable[Searchable]) -> Batch:
     some = list(stones)
-    return Batch(values_of(some), [_RECORD] * len(some), [], {})
+    return Batch(values_of(some), framed([_RECORD] * len(some)), [], {})
 
 
 def _id(number: int) -> str:

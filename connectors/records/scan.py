@@ -8,7 +8,6 @@ import numpy as np
 
 from connectors.records.plain import (
     ANY,
-    BACKSLASH,
     DECIMAL,
     END,
     EXACT_BELOW,
@@ -31,6 +30,7 @@ from connectors.records.plain import (
     compiled,
     moment,
     number,
+    past_text,
     same,
 )
 
@@ -43,24 +43,10 @@ _POSTGRES_EPOCH_MS: Final = POSTGRES_EPOCH_DAYS * 86_400_000
 
 
 @compiled
-def _past_text(data: Any, at: int, end: int) -> int:
-    """The place behind the text that begins at `at`; -1 where it is not plain."""
-    while at < end:
-        sign = data[np.uintp(at)]
-        if sign == QUOTE:
-            return at + 1
-        if sign == BACKSLASH or sign < 32 or sign > 126:
-            return -1
-        at += 1
-    return -1
-
-
-@compiled
 def scan(
     data: Any,
-    ends: Any,
+    records: Any,
     keys: Any,
-    key_ends: Any,
     names: Any,
     name_ends: Any,
     kinds: Any,
@@ -70,28 +56,33 @@ def scan(
     word_ends: Any,
     word_ranges: Any,
     identity: int,
+    provenance: int,
     slots: Any,
     values: Any,
+    borders: Any,
     plain: Any,
 ) -> None:
     """Fill `values`, and say in `plain` which records could be read; what stands of the others means nothing.
 
     Args:
-        data: the records, one behind the other, with their `ends`.
-        keys: the records' keys, likewise with `key_ends`.
+        data: where the records and their keys lie.
+        records: shape (2, records): where each begins, and the place behind it.
+        keys: the same of the records' keys.
         names: this and the next seven are `connectors.records.plain.LAYOUT`.
-        identity: the field that must be equal to the record's key.
+        identity: the field that must be equal to the record's key; the public stretch begins with it.
+        provenance: the field behind that stretch.
         slots: by field its row in `values`, -1 for a field that nobody looks at.
         values: shape (rows, records): integers as they are, decimals as their bits, moments in milliseconds since 1970,
             flags and texts as the constants above say.
+        borders: shape (2, records): where each public stretch begins and ends, in bytes of its record.
         plain: of each record.
     """
     # One long function on purpose: cut into one a value it takes twice as long.
     as_float = np.empty(1, np.float64)
     as_bits = as_float.view(np.int64)
-    begin, key_begin = 0, 0
-    for record in range(len(ends)):
-        end, key_end = ends[record], key_ends[record]
+    for record in range(records.shape[1]):
+        begin, end = records[0, record], records[1, record]
+        key_begin, key_end = keys[0, record], keys[1, record]
         at, name_begin = begin, 0
         fine = True
         for field in range(len(kinds)):
@@ -100,6 +91,11 @@ def scan(
             if at + name_end - name_begin + 2 > end or not same(data, at, names, name_begin, name_end):
                 fine = False
                 break
+            if field == identity:
+                # Behind the comma.
+                borders[0, record] = at + 1 - begin
+            elif field == provenance:
+                borders[1, record] = at - begin
             at += name_end - name_begin
             name_begin = name_end
             kind, sign = kinds[field], data[at]
@@ -118,13 +114,13 @@ def scan(
                     value = np.int64(NO_FLAG if kind == FLAG else NO_TEXT)
             elif kind in (TEXT, WORD):
                 start = at + 1
-                at = _past_text(data, start, end) if sign == QUOTE else -1
+                at = past_text(data, start, end) if sign == QUOTE else -1
                 if at < 0:
                     fine = False
                     break
                 length = at - 1 - start
                 if field == identity and (
-                    length != key_end - key_begin or not same(data, start, keys, key_begin, key_end)
+                    length != key_end - key_begin or not same(data, start, data, key_begin, key_end)
                 ):
                     fine = False
                     break
@@ -177,4 +173,3 @@ def scan(
             if slots[field] >= 0:
                 values[slots[field], record] = value
         plain[record] = fine and at == end - 1 and data[at] == END
-        begin, key_begin = end, key_end

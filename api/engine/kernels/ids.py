@@ -16,7 +16,7 @@ def _slot(feed, high, low, size):
     return np.int64((mixed >> np.uint64(20)) & np.uint64(size - 1))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def find_rows(feed, high, low, slots, id_feed, id_high, id_low, rows):
     """The row of each id, -1 for those that have none."""
     size = len(slots)
@@ -31,7 +31,7 @@ def find_rows(feed, high, low, slots, id_feed, id_high, id_low, rows):
             slot = (slot + 1) & (size - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def add_rows(rows, slots, id_feed, id_high, id_low):
     """Enter rows whose ids are not in the table yet; how many empty slots they took."""
     size = len(slots)

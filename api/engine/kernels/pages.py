@@ -1,4 +1,4 @@
-"""A page's items copied out of the mapped files in one go: records lie far apart, and their misses overlap here.
+"""Records in mapped files: a page's items copied out of them in one go, for they lie far apart, and their misses overlap here.
 
 Memory is read by its address. Each place is checked against the size of its file first, so that nothing else is read.
 """
@@ -71,3 +71,61 @@ def items(rows, places, addresses, sizes):
         out[at] = _END
         at += 1
     return out
+
+
+@njit(cache=True, nogil=True)
+def _put_number(bytes_, at, number):
+    """32 bits."""
+    for place in range(4):
+        bytes_[at + place] = (number >> (8 * place)) & 255
+
+
+@njit(cache=True, nogil=True)
+def frame(data, records, borders, out):
+    """Copy records behind their headers, one behind the other.
+
+    Args:
+        records: shape (2, records): where each begins and ends in `data`.
+        borders: the same of each one's public stretch, from the record's beginning on.
+        out: as long as all of them and their headers.
+    """
+    at = 0
+    for i in range(records.shape[1]):
+        length = records[1, i] - records[0, i]
+        _put_number(out, at, length)
+        _put_number(out, at + 4, borders[0, i])
+        _put_number(out, at + 8, borders[1, i])
+        copy(out.ctypes.data + at + HEADER_BYTES, data.ctypes.data + records[0, i], length)
+        at += HEADER_BYTES + length
+
+
+@njit(cache=True, nogil=True)
+def same_up_to_provenance(data, records, rows, places, addresses, sizes, provenance, same):
+    """Which records are, up to their provenance, what is kept of their rows.
+
+    Args:
+        data, records: as `frame` has them.
+        rows: of each, negative where none is kept.
+        places, addresses, sizes: as `items` has them.
+        provenance: how it begins.
+    """
+    for i in range(len(rows)):
+        same[i] = False
+        if rows[i] < 0 or rows[i] >= len(places):
+            continue
+        file, offset = places[rows[i]] >> _SHIFT, places[rows[i]] & _OFFSET
+        if file < 0 or file >= len(addresses) or offset + HEADER_BYTES > sizes[file]:
+            continue
+        header = carray(pointer(addresses[file] + offset), (HEADER_BYTES,))
+        end, begin = _number(header, 8), records[0, i]
+        if end + len(provenance) > records[1, i] - begin or offset + HEADER_BYTES + end > sizes[file]:
+            continue
+        kept = carray(pointer(addresses[file] + offset + HEADER_BYTES), (end,))
+        equal = True
+        for place in range(len(provenance)):
+            equal = equal and data[begin + end + place] == provenance[place]
+        place = 0
+        while equal and place < end:
+            equal = data[begin + place] == kept[place]
+            place += 1
+        same[i] = equal

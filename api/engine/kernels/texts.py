@@ -10,7 +10,7 @@ _LENGTH_BITS = 28
 _LENGTH = (1 << _LENGTH_BITS) - 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _slot(data, begin, end, size):
     """FNV-1a."""
     mixed = np.uint64(0xCBF29CE484222325)
@@ -19,7 +19,7 @@ def _slot(data, begin, end, size):
     return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(size - 1))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def enter(first, behind, slots, texts, ends):
     """Enter the codes in [first, behind); code n is the text that ends at `ends[n]`, where n - 1 ends it begins."""
     size = len(slots)
@@ -30,7 +30,7 @@ def enter(first, behind, slots, texts, ends):
         slots[slot] = code
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def find(data, spans, slots, texts, ends, codes):
     """The code of the text of each span: 0 for none, -1 for a text that was not entered."""
     size = len(slots)
@@ -59,7 +59,7 @@ def find(data, spans, slots, texts, ends, codes):
             slot = (slot + 1) & (size - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pack(data, spans, symbols, other, base, characters, packed, odd):
     """Texts as numbers of so many characters, 0 for none; `odd` are those that are more than their number says.
 
@@ -83,7 +83,7 @@ def pack(data, spans, symbols, other, base, characters, packed, odd):
         packed[i], odd[i] = number, is_odd
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def read_ids(data, spans, feeds, high, low, good):
     """Ids cut at their first colon: the feeds' spans, and the 128 bits of UUIDs as everybody writes them, in lower case.
 

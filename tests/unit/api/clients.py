@@ -7,6 +7,7 @@ import httpx
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.fragments import NOTHING
 from api.freshness import Freshness
 from api.index import Batch
 from api.keyring import Caller
@@ -43,7 +44,7 @@ class StockApp:
         self.index = PlainIndex()
         self.index.apply(batch_of(*stones))
         self.index.apply(
-            Batch(NO_STONES, [], [], positions or {"a": 1_767_323_045_678, "b": 1_767_323_046_000})
+            Batch(NO_STONES, NOTHING, [], positions or {"a": 1_767_323_045_678, "b": 1_767_323_046_000})
         )
         self.freshness = Freshness(("a", "b"))
         self.freshness.note("first", self.index.positions)

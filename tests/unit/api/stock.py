@@ -16,6 +16,7 @@ from api.fragments import frame
 from api.index import Batch, Counted, Index, Numbers, Page
 from api.query import After, Query, SortKey
 from api.values import read
+from connectors.log.records import of
 from schemas.columns import epoch_ms
 from schemas.grades import CLARITIES, COLORS, FANCY_INTENSITIES, FLUORESCENCES, QUALITIES
 from schemas.stone import Availability, Stone, encode
@@ -62,11 +63,11 @@ def _stone(feed: str, vendor_id: str, **changes: Any) -> Stone:
 
 
 def batch_of(*changed: Stone, removed: tuple[str, ...] = (), **positions: int) -> Batch:
-    records = [encode(stone) for stone in changed]
-    framed = [frame(record) for record in records]
-    values, failures = read(records, [stone.id.encode() for stone in changed])
+    # Not folded: a stone's key may be anything here, that of a position too.
+    log = of((stone.id.encode(), encode(stone)) for stone in changed)
+    values, borders, failures = read(log.data, log.values, log.keys)
     assert not failures
-    return Batch(values, framed, list(removed), positions)
+    return Batch(values, frame(log.data, log.values, borders), list(removed), positions)
 
 
 def records_of(index: Index, page: Page) -> list[bytes]:

@@ -10,9 +10,12 @@ import pytest
 from numba.core.dispatcher import Dispatcher
 
 from api.engine.fast_index import FastIndex
-from api.engine.kernels import counting, ids, marks, places, sorting, texts
+from api.engine.kernels import counting, ids, marks, pages, places, sorting, texts
 from api.engine.warming import warm
 from api.query import Query, Range, SortKey
+from connectors.log import kernels as log
+from connectors.log.records import of
+from connectors.records import scan
 from schemas.errors import Invalid
 from schemas.stone import Stone, encode
 from tests.unit.api.random_searches import Searches
@@ -67,7 +70,9 @@ def change(searches: Searches, stock: dict[str, Stone], index: FastIndex, at_mos
     for take in index.prepare(batch_of(*changed.values(), removed=gone), random.randrange(1, 1 + at_most)):
         take()
     known = [*stock, *gone]
-    assert index.find(known) == [-1 if (row := index.row(stone_id)) is None else row for stone_id in known]
+    keys = of((stone_id.encode(), None) for stone_id in known)
+    rows = map(index.row, known)
+    assert index.find(keys.data, keys.keys).tolist() == [-1 if row is None else row for row in rows]
     stock |= changed
     for stone_id in gone:
         stock.pop(stone_id, None)
@@ -180,7 +185,7 @@ def test_warming_compiles_whatever_a_search_needs() -> None:
 
 
 def kernels() -> dict[str, Any]:
-    modules = (counting, ids, marks, places, sorting, texts)
+    modules = (counting, ids, log, marks, pages, places, scan, sorting, texts)
     return {
         f"{module.__name__}.{name}": value
         for module in modules

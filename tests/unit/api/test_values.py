@@ -1,5 +1,7 @@
 """What a search looks at of a record: machine code and decoding agree, and what is not plain is left to decoding."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,9 +9,18 @@ from hypothesis import strategies as st
 
 from api.searchable import Searchable, decode_searchable
 from api.values import Values, read, text_at, values_of
+from connectors.log.records import of
 from connectors.records.plain import KIND_OF, TEXT, WORD
-from schemas.stone import Stone, encode
+from schemas.stone import Stone, encode, public_borders
 from tests.unit.schemas.stones import any_stones, make_stone
+
+
+def read_all(records: list[bytes], keys: list[bytes]) -> tuple[Values, Mapping[int, Exception]]:
+    found = of(zip(keys, records, strict=True))
+    values, borders, failures = read(found.data, found.values, found.keys)
+    for place in set(range(len(records))) - failures.keys():
+        assert tuple(borders[:, place]) == public_borders(records[place])
+    return values, failures
 
 
 def told(values: Values) -> dict[str, list[object]]:
@@ -25,14 +36,14 @@ def told(values: Values) -> dict[str, list[object]]:
 @given(st.lists(any_stones(), max_size=5))
 def test_machine_code_and_decoding_give_the_same(stones: list[Stone]) -> None:
     records = [encode(stone) for stone in stones]
-    values, failures = read(records, [stone.id.encode() for stone in stones])
+    values, failures = read_all(records, [stone.id.encode() for stone in stones])
     assert not failures
     assert told(values) == told(values_of([decode_searchable(record) for record in records]))
 
 
 def test_numbers_are_what_the_record_says() -> None:
     stone = make_stone(carat=1.25, treated=True, rating=None, color="D", table_percent=None)
-    values, _ = read([encode(stone)], [stone.id.encode()])
+    values, _ = read_all([encode(stone)], [stone.id.encode()])
     assert values.decimals("carat").tolist() == [1.25]
     assert np.isnan(values.decimals("table_percent")).all()
     assert values.whole("price_cents").tolist() == [stone.price_cents]
@@ -56,7 +67,7 @@ def test_numbers_are_what_the_record_says() -> None:
 )
 def test_what_cannot_be_read_says_why_and_spoils_no_other(bad: bytes) -> None:
     key, good = make_stone().id.encode(), make_stone(id="nivoda-natural:9", color="E", girdle="é")
-    values, failures = read([bad, encode(good), bad], [key, good.id.encode(), key])
+    values, failures = read_all([bad, encode(good), bad], [key, good.id.encode(), key])
     assert sorted(failures) == [0, 2]
     assert str(failures[0])
     assert told(values.part([1])) == told(values_of([decode_searchable(encode(good))]))

@@ -1,0 +1,233 @@
+"""Follows a topic by its batches, without a group: first what stands there, the newest first, then what comes.
+
+Of a compacted topic's reader who keeps the last record of each key, most of what compaction has not got at yet is
+nothing to look at, if the newest come first. Like `runtime.tail`, it is caught up once it has the end offsets that
+stood when it started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
+from typing import Final
+
+import structlog
+
+from connectors.log.fetching import EARLIEST, LATEST, Log
+from connectors.log.records import NO_RECORDS, Batch, Records, read
+from runtime.settings import KafkaSettings
+from runtime.tail import SameTopic
+from schemas.errors import Retriable
+
+log = structlog.stdlib.get_logger(__name__)
+
+Apply = Callable[[Records, dict[int, int]], None]
+
+_STRETCH: Final = 16_000
+"""Records of the stretches in which a topic is loaded, about."""
+_LONGEST: Final = 4 * _STRETCH
+_PIECE: Final = 2_000
+_LOADED_AT_ONCE: Final = 4 << 20
+_FOLLOWED_AT_ONCE: Final = 1 << 20
+_WAIT_S: Final = 0.25
+_FLOW: Final = 100
+"""More records than this say that more are on their way: the next ones are then waited for, to be worth their overhead."""
+_GATHER_S: Final = 0.05
+_RETRY_S: Final = 1.0
+
+
+class LogTail:
+    """Follows every partition of a topic.
+
+    Args:
+        kafka: where Kafka is.
+        topic: the topic's name; waited for while it is missing.
+        apply: called in one thread, with records and the next offset of each partition that is read up to there.
+            While the topic is loaded, each call's records are older than those of the calls before; behind that they
+            come in log order. What it raises ends the tail and is kept in `failure`.
+        start: first offset to read by partition, the beginning where none is named; nothing is loaded then.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, apply: Apply, *, start: Mapping[int, int] | None = None
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._apply = apply
+        self._start = start
+        self._begins: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._left: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
+        self._caught_up = Event()
+        self._stop = Event()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._run, name=f"tail-{topic}", daemon=True)
+        self._worker = ThreadPoolExecutor(1, f"apply-{topic}")
+        self._applying: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading and wait for what is being applied."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._worker.shutdown()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the end offsets taken at start were reached. Never goes back."""
+        return self._caught_up.is_set() and self._failure is None
+
+    @property
+    def progress(self) -> float:
+        """Share of the way to the end offsets taken at start, 0 to 1."""
+        if not self._ends:
+            return 0.0
+        todo = sum(end - self._begins[slot] for slot, end in self._ends.items())
+        done = sum(
+            max(end - self._left[slot], min(self._positions[slot], end) - self._begins[slot])
+            for slot, end in self._ends.items()
+        )
+        return 1.0 if todo == 0 else done / todo
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """The next offset to be applied, by partition."""
+        return dict(self._positions)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the tail, if something did."""
+        return self._failure
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._read())
+        except Exception as error:
+            log.exception("tail.failed", topic=self._topic)
+            self._failure = error
+
+    async def _read(self) -> None:
+        same = SameTopic(self._kafka, self._topic)
+        async with Log(self._kafka, self._topic) as source:
+            while not self._stop.is_set():
+                try:
+                    if not self._ends:
+                        await self._take_offsets(source)
+                    if self._start is None and not self.caught_up:
+                        await self._load(source)
+                    await self._follow(source, same)
+                except Retriable as error:
+                    log.warning("tail.kafka_away", topic=self._topic, error=str(error))
+                    await asyncio.sleep(_RETRY_S)
+            if self._applying is not None:
+                await self._applying
+
+    async def _take_offsets(self, source: Log) -> None:
+        slots = await source.slots()
+        lows, ends = await source.offsets(slots, EARLIEST), await source.offsets(slots, LATEST)
+        start = self._start or {}
+        # A start below what Kafka still has begins at the oldest kept record, one beyond the end at the end.
+        self._begins = {slot: min(max(lows[slot], start.get(slot, 0)), ends[slot]) for slot in slots}
+        self._positions = dict(self._begins)
+        self._left = dict(ends)
+        self._ends = ends
+        self._note_progress()
+
+    async def _load(self, source: Log) -> None:
+        """What stands in the log, stretch by stretch from the end of each partition to its beginning."""
+        for slot, begin in self._begins.items():
+            length = _STRETCH
+            while self._left[slot] > begin:
+                if self._stop.is_set():
+                    return
+                behind = self._left[slot]
+                some = await self._stretch(source, slot, max(begin, behind - length), behind)
+                found = sum(batch.size for batch in some)
+                if found > _LONGEST:
+                    length = max(1, (some[-1].behind - some[0].base) * _STRETCH // found)
+                    continue
+                for piece in _pieces(some):
+                    await self._hand_over(read(piece, {slot: begin}, {slot: behind}), {})
+                # A batch that begins before the stretch belongs to it.
+                self._left[slot] = max(begin, min([behind - length, *(batch.base for batch in some[:1])]))
+                # Where compaction has been, few records have many offsets.
+                length = max(1, min(2 * length, length * _STRETCH // max(1, found)))
+        await self._hand_over(NO_RECORDS, self._ends)
+
+    async def _stretch(self, source: Log, slot: int, begin: int, behind: int) -> list[Batch]:
+        """The batches with the offsets in [begin, behind), or the first of them if they hold more than `_LONGEST` records."""
+        some: list[Batch] = []
+        while begin < behind and sum(batch.size for batch in some) <= _LONGEST:
+            fetched = (await source.fetch({slot: begin}, most_bytes=_LOADED_AT_ONCE))[slot].batches
+            if not fetched:
+                break
+            some += [batch for batch in fetched if batch.base < behind]
+            begin = fetched[-1].behind
+        return some
+
+    async def _follow(self, source: Log, same: SameTopic) -> None:
+        if self._applying is not None:
+            await self._applying
+        positions, flows = self._positions.copy(), False
+        while not self._stop.is_set():
+            if same.is_due:
+                await asyncio.to_thread(same.refuse_another)
+            fetched = await source.fetch(
+                positions,
+                most_bytes=_FOLLOWED_AT_ONCE,
+                least_bytes=_FOLLOWED_AT_ONCE if flows else 1,
+                within_s=_GATHER_S if flows else _WAIT_S,
+            )
+            some: list[Batch] = []
+            low = positions.copy()
+            for slot, found in fetched.items():
+                if found.end is None:
+                    positions[slot] = (await source.offsets(frozenset([slot]), EARLIEST))[slot]
+                elif found.batches:
+                    some += found.batches
+                    positions[slot] = found.batches[-1].behind
+                else:
+                    # Compaction may have taken the last records before the end.
+                    positions[slot] = max(found.end, positions[slot])
+            records = read(some, low)
+            flows = len(records) > _FLOW
+            if positions != low:
+                await self._hand_over(records, positions.copy())
+
+    async def _hand_over(self, records: Records, reached: dict[int, int]) -> None:
+        """Have records applied while the next ones are fetched, once those before them are."""
+        if self._applying is not None:
+            await self._applying
+        loop = asyncio.get_running_loop()
+        self._applying = loop.run_in_executor(self._worker, self._take, records, reached)
+
+    def _take(self, records: Records, reached: dict[int, int]) -> None:
+        self._apply(records, reached)
+        self._positions.update(reached)
+        self._note_progress()
+
+    def _note_progress(self) -> None:
+        if not self._caught_up.is_set() and all(
+            self._positions[slot] >= end for slot, end in self._ends.items()
+        ):
+            log.info("tail.caught_up", topic=self._topic, records=sum(self._ends.values()))
+            self._caught_up.set()
+
+
+def _pieces(some: list[Batch]) -> Iterator[list[Batch]]:
+    """Batches of so many records at once as the processor's caches hold while they are worked on; the last ones first."""
+    piece: list[Batch] = []
+    for batch in reversed(some):
+        piece.insert(0, batch)
+        if sum(batch.size for batch in piece) >= _PIECE:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
