@@ -30,7 +30,7 @@ from api.values import Data
 from connectors.records.scan import LENGTH_BITS
 
 _TAIL_SERVING: Final = 4_096
-"""A tail longer than this has the clusters made anew when somebody searches."""
+"""A tail longer than this has the clusters made anew."""
 _TAIL_SHARE: Final = 4
 """While stones are loaded, so does a tail of one part in so many."""
 _ROWS_IN_ORDER: Final = 0.8
@@ -104,6 +104,9 @@ class FastIndex:
         if encoded is not None and self._settled:
             # Most of what comes is a new price; the owner shall not be held up by fifty columns that stay.
             encoded.news = self._stock.compare(encoded)
+            # Copying all columns or the clusters would hold it up as well.
+            self._stock.make_room(int(np.count_nonzero(encoded.news.rows < 0)))
+            self._begin_job(_TAIL_SERVING)
         # Written here: the owner shall not wait for the disk.
         places = self._fragments.write(batch.records)
         steps: list[Callable[[], None]] = []
@@ -195,7 +198,7 @@ class FastIndex:
             self._stock.renumber(rows)
             self._fragments.renumber(rows.astype(np.intp))
             clusters.renumber()
-        self._stock.make_room()
+        self._stock.make_room(1)
         self._settled = True
 
     def _begin(self, stock: Stock) -> None:
@@ -269,20 +272,25 @@ class FastIndex:
         self._mask: NDArray[np.uint8] = np.zeros((candidates + 8 * _MOST_SPANS + 7) & ~7, dtype=np.uint8)
         self._words: NDArray[np.uint64] = self._mask.view(np.uint64)
 
-    # A job on copies: the owner begins it and takes its result over; at most one at a time.
+    # A job on copies, at most one at a time. It is begun where nothing is applied: by the owner while stones are loaded,
+    # then by whoever prepares. The owner takes its result over.
 
     def _mend(self, tail: int) -> None:
-        if self._job is not None:
-            if not self._job.done():
-                return
+        if self._job is None:
+            if not self._settled:
+                self._begin_job(tail)
+        elif self._job.done():
             self._finish_job()
-        if self._clusters.tail > tail:
+
+    def _begin_job(self, tail: int) -> None:
+        if self._job is None and self._clusters.tail > tail:
             self._job = self._run(self._clusters.begin_clustering().run)
 
     def _finish_job(self) -> None:
-        job, self._job = self._job, None
-        if job is not None:
-            self._take_clusters(job.result())
+        if self._job is not None:
+            self._take_clusters(self._job.result())
+            # Only now another one may be begun, on these.
+            self._job = None
 
     def _take_clusters(self, made: Clusters) -> None:
         self._clusters = self._clusters.end_clustering(made)

@@ -200,9 +200,10 @@ class IdTable:
         size = len(self.slots)
         while 3 * (len(rows) + more) > 2 * size:
             size *= 2
-        self.slots = np.full(size, id_kernels.EMPTY, dtype=np.int32)
-        self._taken = 0
-        self.add(rows, columns)
+        slots = np.full(size, id_kernels.EMPTY, dtype=np.int32)
+        self._taken = int(id_kernels.add_rows(rows, slots, *columns))
+        # Whoever searches meanwhile has the former one or this one, whole.
+        self.slots = slots
 
     def add(self, rows: NDArray[np.int32], columns: tuple[Any, Any, Any]) -> None:
         """Enter rows whose ids are not there yet."""
@@ -211,7 +212,8 @@ class IdTable:
     def find(self, feed: int, high: int, low: int, columns: tuple[Any, Any, Any]) -> int | None:
         """The row of one id, without the cost of arrays."""
         id_feed, id_high, id_low = columns
-        slots, last = self.slots, len(self.slots) - 1
+        slots = self.slots
+        last = len(slots) - 1
         slot = slot_of(feed, high, low) & last
         while (row := int(slots[slot])) != id_kernels.EMPTY:
             if row >= 0 and int(id_high[row]) == high and int(id_low[row]) == low and id_feed[row] == feed:

@@ -275,11 +275,17 @@ class Stock:
             regular[others] = False
         return np.flatnonzero(regular).astype(np.int32)
 
-    def make_room(self) -> None:
-        """Have room for new stones: the first would else have all columns copied while searches wait."""
-        wanted = self.used + _room(self.used)
-        if self.capacity < wanted:
-            self._grow(wanted)
+    def make_room(self, new: int) -> None:
+        """Have room for so many new stones, and where there is none, for many more: else `put` would copy all columns.
+
+        In the thread that prepares, while nothing is applied; the owner may search. A column takes the place of the
+        one it was copied from when it is whole, and the ids, which tell how many rows there is room for, come last.
+        """
+        wanted = self.used - len(self.free) + new
+        if wanted > self.capacity:
+            self._grow(wanted + _room(wanted))
+        if self._table.is_tight(new):
+            self._table.rebuild(new, self._regular(np.zeros(0, dtype=np.int32)), self._id_columns())
 
     def _grow(self, capacity: int) -> None:
         def grown(array: NDArray[Any]) -> NDArray[Any]:
