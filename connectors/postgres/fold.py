@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, NamedTuple, Protocol, cast
+from typing import Annotated, Final, Protocol, cast
 
 import msgspec
 from msgspec import Meta
 
-from connectors.postgres.rows import history_row, marks_of, rows_of, stone_row
+from connectors.postgres.rows import Made, history_row, marks_of, rows_of, stone_row
 from schemas.errors import Invalid
 from schemas.sql import STONE_COLUMNS
 from schemas.stone import Position, Stone, decode_position, is_position
@@ -116,10 +116,14 @@ _decode = msgspec.json.Decoder(_StoneRow).decode
 def fold(messages: Sequence[Message]) -> Batch:
     """Read a batch in log order. Nothing raises: what cannot be used is in `refused`."""
     batch = Batch(records=len(messages))
-    places: list[_Place] = []
+    # Of each record its key, and its place among what has a value; the others' places are below zero.
+    order: list[bytes] = []
+    places: list[int] = []
+    sources: list[Message] = []
     keys: list[bytes] = []
     records: list[bytes] = []
     offsets: list[int] = []
+    nulls: list[Retired] = []
     positions: dict[bytes, tuple[Position, int]] = {}
     for message in messages:
         try:
@@ -129,55 +133,50 @@ def fold(messages: Sequence[Message]) -> Batch:
                 if value is not None:
                     positions[key] = (_position(value), offset)
                 continue
+            if value is None:
+                nulls.append(Retired(_text(key), offset, message.timestamp()[1]))
+                places.append(-len(nulls))
+            else:
+                places.append(len(keys))
+                sources.append(message)
+                keys.append(key)
+                records.append(value)
+                offsets.append(offset)
+            order.append(key)
         except Invalid as cause:
             batch.refused.append(Refused(message, cause))
-            continue
-        places.append(_Place(message, key, offset, value))
-        if value is not None:
-            keys.append(key)
-            records.append(value)
-            offsets.append(offset)
-    _take(places, zip(*rows_of(records, keys, offsets), strict=True), batch)
+    rows, marks, history = made = rows_of(records, keys, offsets)
+    unusable: set[int] = set()
+    if None in rows:
+        for place, why in _make_the_rest(records, keys, offsets, made):
+            batch.refused.append(Refused(sources[place], why))
+            unusable.add(place)
+    # Of each stone the last counts, be it a version or a null; price history is of every version before that.
+    last = {key: place for key, place in zip(order, places, strict=True) if place not in unusable}
+    for key, place in last.items():
+        if place < 0:
+            batch.retired.append(nulls[-place - 1])
+        elif (row := rows[place]) is not None:
+            batch.versions.append(Version(key.decode(), offsets[place], row, *marks[place]))
+    batch.history = [row for row in history if row is not None]
     batch.next_offsets = _next_offsets(messages)
     batch.positions = list(positions.values())
     return batch
 
 
-class _Place(NamedTuple):
-    """A record of a stone with its key and offset."""
-
-    message: Message
-    key: bytes
-    offset: int
-    value: bytes | None
-
-
-def _take(
-    places: list[_Place], made: Iterator[tuple[bytes | None, tuple[int, int], bytes | None]], batch: Batch
-) -> None:
-    """Of each stone the last, be it a version or a null; price history of every version before that."""
-    last: dict[bytes, Version | Retired] = {}
-    for message, key, offset, value in places:
+def _make_the_rest(
+    records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int], made: Made
+) -> Iterator[tuple[int, Invalid]]:
+    """Make the rows of records that are not plain by decoding them; gives the places of those that are no stones."""
+    rows, marks, history = made
+    for place in [place for place, row in enumerate(rows) if row is None]:
         try:
-            if value is None:
-                last[key] = Retired(_text(key), offset, message.timestamp()[1])
-                continue
-            row, marks, history = next(made)
-            if row is None:
-                stone = _stone(key, value)
-                row, history = stone_row(stone, offset), history_row(stone)
-                marks = marks_of(row)
+            stone = _stone(keys[place], records[place])
         except Invalid as cause:
-            batch.refused.append(Refused(message, cause))
+            yield place, cause
             continue
-        last[key] = Version(key.decode(), offset, row, *marks)
-        if history is not None:
-            batch.history.append(history)
-    for outcome in last.values():
-        if isinstance(outcome, Version):
-            batch.versions.append(outcome)
-        else:
-            batch.retired.append(outcome)
+        row = stone_row(stone, offsets[place])
+        rows[place], marks[place], history[place] = row, marks_of(row), history_row(stone)
 
 
 def _key_and_offset(message: Message) -> tuple[bytes, int]:

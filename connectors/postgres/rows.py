@@ -31,6 +31,7 @@ _HASH_SIZE: Final = struct.pack(">i", 2 * CONTENT_HASH_BYTES)
 _PRICED_BEGIN: Final = struct.pack(">h", 1 + len(COPIED) - _PRICE)
 PRICED: Final = ("id", *COPIED[_PRICE:])
 """Columns of a row that is to leave a stone's content as it is: a record names its content first."""
+_HASH_TO_CAUSE: Final = len(_HASH_SIZE) + 2 * CONTENT_HASH_BYTES
 
 HISTORY_COLUMNS: Final = (
     "stone_id",
@@ -60,6 +61,9 @@ _NULL: Final = struct.pack(">i", -1)
 def _sized(data: bytes) -> bytes:
     return struct.pack(">i", len(data)) + data
 
+
+_NEW: Final = _sized(Cause.NEW.encode())
+_SAME_CONTENT: Final = _sized(Cause.REPRICED.encode()), _sized(Cause.SEEN.encode())
 
 _WRITERS: Final[dict[str, Callable[[Any], bytes]]] = {
     "text": lambda text: _sized(text.encode()),
@@ -95,6 +99,16 @@ def marks_of(row: bytes) -> tuple[int, int]:
 def hash_value(content_hash: str) -> bytes:
     """A content's hash as a row has it; any other text as no row has it."""
     return _HASH_SIZE + content_hash.encode()
+
+
+def says_new(row: bytes, hash_at: int) -> bool:
+    """Whether a row's cause says that nobody knew the stone; see `marks_of`."""
+    return row.startswith(_NEW, hash_at + _HASH_TO_CAUSE)
+
+
+def says_same_content(row: bytes, hash_at: int) -> bool:
+    """Whether a row's cause says that the stone's content stayed what it was."""
+    return row.startswith(_SAME_CONTENT, hash_at + _HASH_TO_CAUSE)
 
 
 def priced_row(stone_id: str, row: bytes, price_at: int) -> bytes:
@@ -186,8 +200,11 @@ def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]
     whole, begin = data[:last].tobytes(), 0
     pieces: list[bytes | None] = []
     for end in ends.tolist():
-        pieces.append(whole[begin:end] if end > begin else None)
-        begin = max(begin, end)
+        if end > begin:
+            pieces.append(whole[begin:end])
+            begin = end
+        else:
+            pieces.append(None)
     return pieces
 
 

@@ -6,8 +6,10 @@ nothing: rows are guarded by canonical offset (and topic id), history by its key
 
 Rows of unknown stones go straight into the table: `COPY` costs a third of an upsert. Rows of known stones that are
 newer go through a staging table: where the content is the one that is stored, told by its hash, only what is not
-content, for one guarded update; else all of it, for one guarded upsert. Should another writer be there in between, the
-transaction fails, on the primary key or by the number of rows that were updated, and is written again.
+content, for one guarded update; else all of it, for one guarded upsert. Which of these a version needs it mostly says
+itself, by its cause; looked up are those that say nothing, and those that what they said did not fit. Should another
+writer be there in between, the transaction fails, on the primary key or by the number of rows that were updated, and
+is written again.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from connectors.postgres.rows import (
     hash_value,
     months_of,
     priced_row,
+    says_new,
+    says_same_content,
     with_topic,
 )
 from runtime.postgres import AWAY
@@ -74,7 +78,7 @@ UPDATE diamonds AS d
 SET {", ".join(f"{name} = staged.{name}" for name in PRICED if name != "id")}, retired_at = NULL
 FROM staged_prices AS staged
 WHERE d.id = staged.id AND d.content_hash = staged.content_hash AND d.topic_id = staged.topic_id
-  AND staged.canonical_offset > d.canonical_offset"""
+  AND staged.canonical_offset > d.canonical_offset AND d.canonical_offset >= 0"""
 
 _RETIRE: Final = """
 UPDATE diamonds AS d
@@ -151,6 +155,8 @@ class Store:
         self._topic_id = asyncpg.pgproto.pgproto.UUID(topic_id.bytes)
         self._connection: asyncpg.Connection | None = None
         self._months: set[date] = set()
+        # Untrue while a log is read again: each batch would be copied in vain before its stones are looked up.
+        self._expects_new = True
 
     async def standings(self) -> dict[int, Standing]:
         """By partition, how far the present topic was written; a partition never written is missing."""
@@ -219,34 +225,71 @@ class Store:
         return written
 
     async def _write_versions(self, link: asyncpg.Connection, versions: list[Version]) -> int:
-        if not versions:
-            return 0
+        """First by what each version says of itself, which spares looking its stone up; what that did not fit, looked up."""
+        new, same, rest = [], [], []
+        for version in versions:
+            if self._expects_new and says_new(version.row, version.hash_at):
+                new.append(version)
+            elif says_same_content(version.row, version.hash_at):
+                same.append(version)
+            else:
+                rest.append(version)
+        written = 0
+        if same:
+            written += await self._update_prices(link, same)
+            if written < len(same):
+                rest += same
+        if new:
+            try:
+                async with link.transaction():
+                    await self._insert(link, new)
+                written += len(new)
+            except asyncpg.UniqueViolationError:
+                rest += new
+        if rest:
+            written += await self._look_up_and_write(link, rest)
+        return written
+
+    async def _look_up_and_write(self, link: asyncpg.Connection, versions: list[Version]) -> int:
         known = {
             stone_id: (offset if topic_id == self._topic_id else -1, hash_value(content_hash))
             for stone_id, offset, topic_id, content_hash in await link.fetch(
-                _KNOWN, [v.stone_id for v in versions]
+                _KNOWN, [version.stone_id for version in versions]
             )
         }
-        new, changed, priced = [], [], []
+        self._expects_new = not any(v.stone_id in known and says_new(v.row, v.hash_at) for v in versions)
+        new, changed, same = [], [], []
         for version in versions:
             if (stored := known.get(version.stone_id)) is None:
-                new.append(version.row)
+                new.append(version)
             elif version.offset > stored[0]:
                 # What was rewound, or read from a former topic, is written whole: that is how a row is mended.
                 if stored[0] >= 0 and version.row.startswith(stored[1], version.hash_at):
-                    priced.append(priced_row(version.stone_id, version.row, version.price_at))
+                    same.append(version)
                 else:
-                    changed.append(version.row)
+                    changed.append(version)
         if new:
-            await _copy(link, "diamonds", COPIED, with_topic(new, self._topic_id.bytes))
+            await self._insert(link, new)
         if changed:
-            await _copy(link, "staged", COPIED, with_topic(changed, self._topic_id.bytes))
+            await self._copy_rows(link, "staged", COPIED, [version.row for version in changed])
             await link.execute(_UPSERT)
-        if priced:
-            await _copy(link, "staged_prices", PRICED, with_topic(priced, self._topic_id.bytes))
-            if _affected(await link.execute(_PRICE)) < len(priced):
-                raise Retriable("another sink has written the same stones meanwhile")
-        return len(new) + len(changed) + len(priced)
+        if same and await self._update_prices(link, same) < len(same):
+            raise Retriable("another sink has written the same stones meanwhile")
+        return len(new) + len(changed) + len(same)
+
+    async def _insert(self, link: asyncpg.Connection, versions: list[Version]) -> None:
+        await self._copy_rows(link, "diamonds", COPIED, [version.row for version in versions])
+
+    async def _update_prices(self, link: asyncpg.Connection, versions: list[Version]) -> int:
+        """Leave their contents as they are; the number of rows that have these contents and were older."""
+        rows = [priced_row(version.stone_id, version.row, version.price_at) for version in versions]
+        await self._copy_rows(link, "staged_prices", PRICED, rows)
+        return _affected(await link.execute(_PRICE))
+
+    async def _copy_rows(
+        self, link: asyncpg.Connection, table: str, columns: Sequence[str], rows: list[bytes]
+    ) -> None:
+        await _copy(link, table, columns, with_topic(rows, self._topic_id.bytes))
 
     async def _retire(self, link: asyncpg.Connection, retired: list[Retired]) -> int:
         if not retired:

@@ -175,6 +175,8 @@ def test_content_is_written_again_only_where_its_hash_is_another(
         ("a", 2.0, 1.0, Cause.REPRICED),
         ("b", 3.0, 3.0, Cause.CHANGED),
         ("b", 4.0, 3.0, Cause.SEEN),
+        # Its cause says that the content is the one that is stored, which its hash does not.
+        ("c", 5.0, 5.0, Cause.REPRICED),
     ]
     for number, (digit, carat, stored, cause) in enumerate(versions, 2):
         version = msgspec.structs.replace(
@@ -189,7 +191,7 @@ def test_content_is_written_again_only_where_its_hash_is_another(
     query(database, "UPDATE sink_positions SET next_offset = 4")
     sink_to_end(settings, topic)
     (row,) = query(database, shown)
-    assert row["carat"] == 4.0
+    assert row["carat"] == 5.0
 
 
 def test_a_retired_row_stays_marked_and_revives(settings: Settings, topic: Topic, database: str) -> None:
@@ -336,6 +338,30 @@ async def test_a_copy_that_waits_for_room_in_its_socket_hears_that_its_connectio
     finally:
         link.terminate()
         await other.close()
+
+
+async def test_what_a_version_says_of_itself_is_looked_up_where_it_does_not_fit(database: str) -> None:
+    known, other, unknown, new = (
+        make_stone(id=f"nivoda-natural:{n}", carat=1.0, content_hash="a" * 16) for n in range(4)
+    )
+    batch = [
+        msgspec.structs.replace(other, price_cents=2, cause=Cause.REPRICED),
+        msgspec.structs.replace(unknown, price_cents=3, cause=Cause.REPRICED),
+        msgspec.structs.replace(known, price_cents=4, carat=4.0, content_hash="b" * 16),
+        msgspec.structs.replace(new, price_cents=5),
+    ]
+    store, link = Store(database, UUID(int=7)), await asyncpg.connect(database)
+    try:
+        assert await store.write(fold([record(known, 0), record(other, 1)])) == 2
+        for written in (4, 0):
+            assert (
+                await store.write(fold([record(stone, at) for at, stone in enumerate(batch, 2)])) == written
+            )
+            rows = await link.fetch("SELECT price_cents, carat, canonical_offset FROM diamonds ORDER BY id")
+            assert [tuple(row) for row in rows] == [(4, 4.0, 4), (2, 1.0, 2), (3, 1.0, 3), (5, 1.0, 5)]
+    finally:
+        await store.close()
+        await link.close()
 
 
 async def test_a_content_that_another_sink_has_written_meanwhile_does_not_stay_under_our_price(
