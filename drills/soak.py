@@ -3,7 +3,8 @@
     make drill-soak SEED=7 ARGS='--hours 1'
 
 One `process` worker and one API replica are killed at random, in the second half `ingest` too; the others run through. Each
-member's memory at the end, `ingest`'s before its first kill, is held beside what it was after the first quarter. Every answer
+member's memory in the last eighth, `ingest`'s in the last before its first kill, is held beside what it was after the first
+quarter; a median of each, for the collector and files that are rewritten make waves of it. Every answer
 of a replica that says it is ready must be sorted, filtered, as large as the other one's, and carry the prices that its costs
 and the rule set give; at the end every stone must be the vendor's.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import signal
+import statistics
 import time
 from typing import Any, Final
 
@@ -38,6 +40,7 @@ STEADY: Final = ("api", "process", "sink")
 REPLICAS: Final = ("api", "api-2")
 KILL_EVERY_S: Final = 90.0
 ASK_EVERY_S: Final = 0.25
+READINGS: Final = 64
 GROWTH_GOAL_PERCENT: Final = 10
 APART_SHARE: Final = 0.02
 """How far two replicas may be apart that read the same topic a moment later."""
@@ -99,9 +102,47 @@ class Searches:
             return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
 
 
-def resident(stage: Stage, *names: str) -> dict[str, int]:
-    """Bytes of memory of some members."""
-    return {name: psutil.Process(stage.children[name].pid).memory_info().rss for name in names}
+class Memory:
+    """What members hold, read again and again.
+
+    Args:
+        stage: with the members.
+        whole_s: how long the drill takes.
+    """
+
+    def __init__(self, stage: Stage, whole_s: float) -> None:
+        self._stage = stage
+        self._whole_s = whole_s
+        self._read: list[tuple[float, dict[str, tuple[int, int]]]] = []
+
+    def look(self, gone_s: float) -> None:
+        """Read it, where the last time is long enough ago."""
+        share = gone_s / self._whole_s
+        if not self._read or share - self._read[-1][0] > 1 / READINGS:
+            self._read.append((share, {name: self._resident(name) for name in ("ingest", *STEADY)}))
+
+    def growth(self) -> dict[str, float]:
+        """By how many percent each member's memory has grown; printed with what it was over the time."""
+        growths = {}
+        for name in ("ingest", *STEADY):
+            end = 0.5 if name == "ingest" else 1.0
+            early, late = self._median(name, 0.25), self._median(name, end - 0.125)
+            growths[name] = 100 * (late / early - 1)
+            waves = " ".join(
+                f"{whole >> 20}({mapped >> 20})" for whole, mapped in (read[name] for _, read in self._read)
+            )
+            print(f"memory of {name}: {growths[name]:+.1f} %, MiB (of files): {waves}")
+        return growths
+
+    def _median(self, name: str, since: float) -> float:
+        return statistics.median(
+            read[name][0] for share, read in self._read if since <= share < since + 0.125
+        )
+
+    def _resident(self, name: str) -> tuple[int, int]:
+        """Bytes of its memory, and how many of them are of files."""
+        found = psutil.Process(self._stage.children[name].pid).memory_info()
+        return found.rss, found.shared
 
 
 def soak(runs: RunsStage, searches: Searches, hours: float, draw: random.Random) -> tuple[int, float]:
@@ -109,14 +150,11 @@ def soak(runs: RunsStage, searches: Searches, hours: float, draw: random.Random)
     stage, kills = runs.stage, 0
     began, whole_s = time.monotonic(), hours * 3600
     next_kill = began + min(KILL_EVERY_S, whole_s / 8)
-    early, late = dict[str, int](), dict[str, int]()
+    memory = Memory(stage, whole_s)
     while (gone := time.monotonic() - began) < whole_s:
-        if not early and gone > whole_s / 4:
-            early = resident(stage, "ingest", *STEADY)
-        if not late and gone > whole_s / 2:
-            late = resident(stage, "ingest")
+        memory.look(gone)
         if time.monotonic() > next_kill:
-            victim = draw.choice((*VICTIMS, "ingest") if late else VICTIMS)
+            victim = draw.choice((*VICTIMS, "ingest") if gone > whole_s / 2 else VICTIMS)
             child = stage.children[victim]
             child.check()
             child.process.send_signal(signal.SIGKILL)
@@ -131,10 +169,7 @@ def soak(runs: RunsStage, searches: Searches, hours: float, draw: random.Random)
             stage.children[name].check()
         searches.ask()
         time.sleep(ASK_EVERY_S)
-    late |= resident(stage, *STEADY)
-    growth = {name: 100 * (late[name] / early[name] - 1) for name in late}
-    print("memory: " + ", ".join(f"{name} {late[name] >> 20} MiB ({growth[name]:+.1f} %)" for name in late))
-    return kills, max(growth.values())
+    return kills, max(memory.growth().values())
 
 
 def main() -> None:
