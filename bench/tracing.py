@@ -142,7 +142,7 @@ class Stones:
             told = span.get_span_context()
         if tracing.on():
             pairs.append((tracing.HEADER, f"00-{told.trace_id:032x}-{told.span_id:016x}-0{sampled}".encode()))
-        return RawRecord(FEEDS[feed].slot, number, fact_key(feed, "r", 0), body, pairs)
+        return RawRecord(FEEDS[feed].slot, number, fact_key(feed, "r", 0), body, pairs, number)
 
 
 class Searches:

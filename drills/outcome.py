@@ -17,7 +17,7 @@ from schemas.headers import Headers, from_headers
 from schemas.stone import decode_version, is_position
 from schemas.topics import CANONICAL, DEAD
 
-CLOCKS: Final = ("updated_at",)
+CLOCKS: Final = ("first_seen", "updated_at")
 """Fields that say when we worked, not what we found out; two runs differ in them."""
 
 

@@ -46,7 +46,7 @@ def held(stock: Stock) -> dict[str, dict[str, Any]]:
     return {
         stone: {
             **{name: value for name, value in record.items() if name not in SEEN_ANEW},
-            "updated_at": datetime.fromisoformat(record["updated_at"]),
+            **moments(record),
         }
         for stone, record in stock.items()
         if record is not None
@@ -55,9 +55,13 @@ def held(stock: Stock) -> dict[str, dict[str, Any]]:
 
 def public(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a storefront sees of a stone."""
-    moment = record["updated_at"]
-    shown = {name: record.get(name) for name in PUBLIC_FIELDS}
-    return shown | {"updated_at": datetime.fromisoformat(moment) if isinstance(moment, str) else moment}
+    return {name: record.get(name) for name in PUBLIC_FIELDS} | moments(record)
+
+
+def moments(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Its times as such: in JSON they are texts."""
+    found = {name: record[name] for name in ("first_seen", "updated_at")}
+    return {name: datetime.fromisoformat(at) if isinstance(at, str) else at for name, at in found.items()}
 
 
 def apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> int:

@@ -41,6 +41,7 @@ from streams.worker import RawRecord, Worker
 
 _SAMPLE: Final = 8_000
 _AGES_S: Final = 30 * 86_400
+_BEGIN_S: Final = 1_767_225_600
 
 DISTINCT: Final = 40_000
 """Stones that go through the vendor's rendering, the mapping and the pricing."""
@@ -78,15 +79,21 @@ def real_stones(stones: int, seed: int) -> Iterator[Stone]:
             page=number,
         )
         raw = RawRecord(
-            FEEDS[feed].slot, number, fact_key(feed, "bench", 0), body, [*dict(to_headers(headers)).items()]
+            FEEDS[feed].slot,
+            number,
+            fact_key(feed, "bench", 0),
+            body,
+            [*dict(to_headers(headers)).items()],
+            _BEGIN_S + number,
         )
         out = Outbox()
-        worker.take(raw, book, 1_767_225_600_000 + number, out)
+        worker.take(raw, book, 1_000 * _BEGIN_S + number, out)
         yield from (decode_stone(version.body) for _, version in out.stones if version.body is not None)
 
 
 def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:
     price = max(1, round(stone.price_cents * chance.uniform(0.8, 1.25)))
+    assert stone.first_seen is not None
     return msgspec.structs.replace(
         stone,
         # A UUID like the vendor's, whatever the number: the index holds other ids apart.
@@ -94,6 +101,7 @@ def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:
         carat=round(max(0.18, stone.carat * chance.uniform(0.97, 1.03)), 2),
         certificate_number=None if stone.certificate_number is None else str(10**9 + number),
         price_cents=price,
+        first_seen=stone.first_seen - timedelta(seconds=7919 * number % _AGES_S),
         updated_at=stone.updated_at - timedelta(seconds=chance.randrange(_AGES_S)),
         cost_cents=max(1, round(stone.cost_cents * price / max(1, stone.price_cents))),
     )

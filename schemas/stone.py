@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 from xxhash import xxh3_64_hexdigest
 
-STONE_VERSION: Final = 2
+STONE_VERSION: Final = 3
 POSITION_VERSION: Final = 1
 
 CONTENT_HASH_BYTES: Final = 8
@@ -143,6 +143,14 @@ class Stone(Content, frozen=True, kw_only=True):
     rating: Annotated[
         int | None,
         Meta(description="how good the offer is, 1 to 10, by the rule set; null without", extra={"since": 2}),
+    ] = None
+    first_seen: Annotated[
+        datetime | None,
+        Meta(
+            description="when the fact that brought it into stock was written, UTC, whole seconds; null for one that "
+            "has been in stock since before version 3",
+            extra={"since": 3},
+        ),
     ] = None
     updated_at: Annotated[datetime, Meta(description="when content or price last changed, UTC")]
     seq: Annotated[int, Meta(description="when the fact's request was granted (schemas.seq)")]

@@ -36,7 +36,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Version(msgspec.Struct, gc=False):
-    """One version of one stone. `body` is null for a retired stone."""
+    """One version of one stone; times in milliseconds and seconds since 1970. `body` is null for a retired stone.
+
+    `first_seen_s` is `NULL_INT` where nobody knows it; see `schemas.stone.Stone.first_seen`.
+    """
 
     id: str
     seq: int
@@ -46,6 +49,7 @@ class Version(msgspec.Struct, gc=False):
     price_cents: int
     updated_ms: int
     raw_offset: int
+    first_seen_s: int
     run: str | None
     changed: bool
     body: bytes | None
@@ -61,6 +65,7 @@ class Known(NamedTuple):
     price_cents: int
     updated_ms: int
     raw_offset: int
+    first_seen_s: int
     changed: int
     run: int
     length: int
@@ -84,6 +89,7 @@ class _Record(msgspec.Struct, gc=False):
     raw_offset: int
     cause: str
     run: str | None = None
+    first_seen: datetime | None = None
 
 
 class _NullHeaders(msgspec.Struct):
@@ -93,14 +99,15 @@ class _NullHeaders(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Record).decode
 _COLUMNS: Final = ("seq", "mapper_version", "rules_version", "price_cents", "raw_offset", "run", "feed")
 _MOVED_AT_ONCE: Final = 2_000
-_EXTRA: Final = ("hash", "updated_ms", "changed", "offset", "place", "length", "looked")
+_EXTRA: Final = ("hash", "updated_ms", "first_seen_s", "changed", "offset", "place", "length", "looked")
 _TOLD: Final = (
     *("seq", "mapper_version", "rules_version", "hash", "price_cents", "updated_ms", "raw_offset"),
-    "changed",
+    *("first_seen_s", "changed"),
 )
 """The columns that a version's numbers go into, and (`_told`) those numbers."""
 _told: Final = attrgetter(
-    *("seq", "mapper", "rules", "content_hash", "price_cents", "updated_ms", "raw_offset", "changed")
+    *("seq", "mapper", "rules", "content_hash", "price_cents", "updated_ms", "raw_offset"),
+    *("first_seen_s", "changed"),
 )
 _KNOWN: Final = (*_TOLD, "run", "length")
 
@@ -158,7 +165,7 @@ class Memory:
                 return None
             run = self._columns.codes["run"].texts[known.run]
             return Version(
-                stone_id, *known[:7], run=run, changed=bool(known.changed), body=self.body(stone_id)
+                stone_id, *known[:8], run=run, changed=bool(known.changed), body=self.body(stone_id)
             )
 
     def pending_repairs(self, limit: int) -> list[str]:
@@ -215,7 +222,7 @@ class Memory:
             bodies = iter(self._bodies.read_all(arrays["place"][held], arrays["length"][held]))
             known = map(Known._make, zip(*(arrays[name][rows].tolist() for name in _KNOWN), strict=True))
             return [
-                Version(stone, *told[:7], run=runs[told.run], changed=bool(told.changed), body=next(bodies))
+                Version(stone, *told[:8], run=runs[told.run], changed=bool(told.changed), body=next(bodies))
                 if there
                 else None
                 for stone, told, there in zip(ids, known, same.tolist(), strict=True)
@@ -414,6 +421,7 @@ def retired(stone_id: str, seq: int) -> Version:
         price_cents=NULL_INT,
         updated_ms=0,
         raw_offset=NULL_INT,
+        first_seen_s=NULL_INT,
         run=None,
         changed=True,
         body=None,
@@ -439,6 +447,7 @@ def read_version(body: bytes) -> Version:
         price_cents=record.price_cents,
         updated_ms=epoch_ms(record.updated_at),
         raw_offset=record.raw_offset,
+        first_seen_s=NULL_INT if record.first_seen is None else epoch_ms(record.first_seen) // 1000,
         run=record.run,
         changed=record.cause != "seen",
         body=body,

@@ -462,4 +462,11 @@ class Process:
 def _raw_record(message: Any) -> RawRecord:
     headers = message.headers
     pairs = headers.items() if isinstance(headers, dict) else headers or ()
-    return RawRecord(message.partition, message.offset, message.key or b"", message.value or b"", list(pairs))
+    return RawRecord(
+        message.partition,
+        message.offset,
+        message.key or b"",
+        message.value or b"",
+        list(pairs),
+        int(message.timestamp),
+    )

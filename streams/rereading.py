@@ -75,5 +75,10 @@ def raw_record(message: Message) -> RawRecord:
     """A record of the raw log as a worker takes it."""
     headers: Any = message.headers() or ()
     return RawRecord(
-        message.partition() or 0, message.offset() or 0, message.key() or b"", message.value() or b"", headers
+        message.partition() or 0,
+        message.offset() or 0,
+        message.key() or b"",
+        message.value() or b"",
+        headers,
+        message.timestamp()[1] // 1000,
     )

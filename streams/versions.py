@@ -37,9 +37,15 @@ def hashes_of(contents: Iterable[bytes | memoryview]) -> list[int]:
 
 
 def version_of(
-    made: Ready, frame: Frame, cause: Cause, previous_price_cents: int | None, price: int, updated_ms: int
+    made: Ready,
+    frame: Frame,
+    cause: Cause,
+    previous_price_cents: int | None,
+    price: int,
+    updated_ms: int,
+    first_seen_s: int,
 ) -> Version:
-    """The version that content under a fact's numbers becomes, its record included; times in ms since 1970."""
+    """The version that content under a fact's numbers becomes, its record included; times as in `Version`."""
     margin, rating = made.terms
     return Version(
         made.id,
@@ -50,6 +56,7 @@ def version_of(
         price,
         updated_ms,
         frame.raw_offset,
+        first_seen_s,
         frame.run,
         cause is not Cause.SEEN,
         frame.record(
@@ -58,6 +65,7 @@ def version_of(
             made.content_hash,
             margin,
             rating,
+            first_seen_s,
             updated_ms,
             cause,
             previous_price_cents,
@@ -87,7 +95,11 @@ def repriced(version: Version, given: Given, under: Repriced, now_ms: int) -> Ve
         price_cents,
         updated_ms,
         version.raw_offset,
+        version.first_seen_s,
         version.run,
         True,
-        under.record(version.body, price_cents, margin, rating, updated_ms, version.price_cents),
+        under.record(
+            *(version.body, price_cents, margin, rating),
+            *(version.first_seen_s, updated_ms, version.price_cents),
+        ),
     )

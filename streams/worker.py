@@ -53,13 +53,14 @@ _POSITION_HEADERS: Final = [("kind", b"position")]
 
 
 class RawRecord(NamedTuple):
-    """A record of `diamonds.raw` as it came."""
+    """A record of `diamonds.raw` as it came; `written_s` is its timestamp, seconds since 1970."""
 
     partition: int
     offset: int
     key: bytes
     value: bytes
     headers: Sequence[tuple[str, bytes | None]]
+    written_s: int
 
 
 class _Page(NamedTuple):
@@ -72,6 +73,7 @@ class _Page(NamedTuple):
     frame: Frame
     source: Source
     now_ms: int
+    seen_s: int
 
 
 class _Encoded(NamedTuple):
@@ -150,6 +152,8 @@ class Worker:
                 granted_at=headers.granted_at,
             ),
             now_ms,
+            # Not our clock: whoever reads the fact again finds the same.
+            raw.written_s if headers.granted_at is None else headers.granted_at // 1000,
         )
 
     def _page(self, page: _Page, book: PriceBook, out: Outbox) -> None:
@@ -270,6 +274,7 @@ class Worker:
             *(version.seq, version.mapper, version.rules, version.content_hash, version.price_cents),
             version.updated_ms,
             version.raw_offset,
+            version.first_seen_s,
             version.changed,
             self._memory.run_code(version.run),
             -1 if version.body is None else len(version.body),
@@ -329,7 +334,7 @@ class Worker:
         if headers and headers.kind in (Kind.PAGE, Kind.ITEM):
             fact = Fact(headers.seq, 0, 0, raw.offset, 0)
             frame = Frame(headers.seq, 0, 0, raw.offset, headers.run)
-            page = _Page(raw, headers, raw.partition, fact, frame, source, 0)
+            page = _Page(raw, headers, raw.partition, fact, frame, source, 0, 0)
             self._receipt(page, (None,) * rows, (Outcome.DEAD,) * rows, out)
 
     def _receipt(
@@ -396,6 +401,7 @@ class Worker:
                 known.price_cents,
                 margin.price(stone.content.cost_cents),
                 now_ms,
+                known.first_seen_s,
             )
             out.add(raw.partition, version)
 
@@ -460,12 +466,12 @@ def _write(page: _Page, made: Ready, before: Known | None, out: Outbox, *, under
     if cause is None:
         return outcome
     price = made.terms[0].price(made.cost_cents)
-    previous, updated_ms = None, page.now_ms
+    previous, updated_ms, first_seen_s = None, page.now_ms, page.seen_s
     if before is not None and not before.retired:
-        previous = before.price_cents
+        previous, first_seen_s = before.price_cents, before.first_seen_s
         if price == previous and content_hash == before.content_hash:
             updated_ms = before.updated_ms
-    out.add(page.slot, version_of(made, page.frame, cause, previous, price, updated_ms))
+    out.add(page.slot, version_of(made, page.frame, cause, previous, price, updated_ms, first_seen_s))
     return outcome
 
 

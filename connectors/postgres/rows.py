@@ -46,6 +46,7 @@ HISTORY_COLUMNS: Final = (
     "rate_id",
     "rule",
     "cause",
+    "first_seen",
     "changed_at",
 )
 

@@ -210,7 +210,7 @@ def test_poison_passes_by_and_the_rest_arrives(stage: Stage) -> None:
         raw_page(good[0], None, item(100, diamond__certificate=None), seq=4),
         raw_page(item(101, diamond__certificate__comments="x" * 2_000_000), good[1], seq=5),
         raw_page(item(102, price=None), item(103, diamond__certificate__shape="BLOB"), seq=6),
-        RawRecord(0, 0, b"", b"", []),
+        RawRecord(0, 0, b"", b"", [], 0),
         raw_page(*good, seq=7, number=1),
         raw_complete(8, watermark=1234),
     ]

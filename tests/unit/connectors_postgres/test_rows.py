@@ -30,9 +30,7 @@ def test_both_ways_give_the_same_bytes(stone: Stone, offset: int) -> None:
 def test_a_stone_of_the_trade_is_plain_whatever_one_field_holds(name: str, data: st.DataObject) -> None:
     plain: dict[str, st.SearchStrategy[Any]] = {
         "carat": st.decimals("0.001", 100, places=3).map(float),
-        "updated_at": st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 28)).map(
-            lambda at: at.replace(day=min(at.day, 28), tzinfo=UTC)
-        ),
+        "updated_at": st.datetimes(datetime(2000, 1, 1), datetime(2199, 1, 1), timezones=st.just(UTC)),
         "lab_grown": st.booleans(),
         "availability": st.sampled_from(list(Availability)),
         "cause": st.sampled_from(list(Cause)),
@@ -65,7 +63,10 @@ def test_a_stone_of_the_trade_is_plain_whatever_one_field_holds(name: str, data:
         encode(make_stone()).replace(b'"seq":', b'"seq":999999999999'),
         encode(make_stone()).replace(b'"new"', b'"whim"'),
         encode(make_stone()).replace(b"2026-01-02", b"2026-13-02"),
-        encode(make_stone()).replace(b"2026-01-02", b"2026-02-31"),
+        encode(make_stone()).replace(b"2026-01-02", b"2026-02-29"),
+        encode(make_stone()).replace(b"2026-01-02", b"2100-02-29"),
+        encode(make_stone()).replace(b"2026-01-02", b"2026-04-31"),
+        encode(make_stone()).replace(b',"first_seen":null', b""),
         encode(make_stone()).replace(b'"lab_grown":false', b'"lab_grown":fals'),
         encode(make_stone()).replace(b'"ROUND"', b'"RO\\u0000D"'),
         encode(make_stone()).replace(b'"ROUND"', b'"RO\x00D"'),
@@ -77,6 +78,14 @@ def test_what_is_not_plain_has_no_row_and_spoils_no_other(record: bytes) -> None
     key = make_stone().id.encode()
     made, _, _ = rows_of([record, encode(good), record], [key, good.id.encode(), key], [1, 2, 3])
     assert made == [None, stone_row(good, 2), None]
+
+
+@pytest.mark.parametrize(
+    "day", ["2026-01-31", "2026-07-31", "2026-08-31", "2026-12-31", "2000-02-29", "2028-02-29"]
+)
+def test_the_last_day_of_a_month_is_plain(day: str) -> None:
+    stone = make_stone(first_seen=datetime.fromisoformat(f"{day}T23:59:59Z"))
+    assert rows(stone) == (stone_row(stone, 7), history_row(stone))
 
 
 def test_a_record_under_another_key_is_not_plain() -> None:

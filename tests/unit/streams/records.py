@@ -44,9 +44,10 @@ def raw_page(
     number: int = 0,
     offset: int | None = None,
     value: bytes | None = None,
+    written_s: int | None = None,
     **headers: Any,
 ) -> RawRecord:
-    """A page fact; its offset follows its seq unless it is named."""
+    """A page fact; its offset and its time (in minutes) follow its seq unless they are named."""
     facts = FactHeaders(
         kind=Kind.PAGE,
         feed=FEED,
@@ -60,25 +61,26 @@ def raw_page(
     pairs = dict(to_headers(facts)) | headers
     body = page(*items) if value is None else value
     place = seq if offset is None else offset
-    return RawRecord(0, place, fact_key(FEED, run, 0), body, list(pairs.items()))
+    written_s = 60 * seq if written_s is None else written_s
+    return RawRecord(0, place, fact_key(FEED, run, 0), body, list(pairs.items()), written_s)
 
 
 def raw_complete(seq: int, watermark: int, run: str = "run-1") -> RawRecord:
     body = Complete(run=run, feed=FEED, kind=RunKind.FULL, watermark=watermark, pages=1, rows=1)
     facts = FactHeaders(kind=Kind.COMPLETE, feed=FEED, epoch=1, seq=make_seq(1, seq), run=run)
-    return RawRecord(0, seq, fact_key(FEED, run, None), encode(body), list(to_headers(facts)))
+    return RawRecord(0, seq, fact_key(FEED, run, None), encode(body), list(to_headers(facts)), 60 * seq)
 
 
 def raw_retire(seq: int, below: int) -> RawRecord:
     body = Retire(feed=FEED, run="run-1", below=make_seq(1, below), actor="test")
     facts = FactHeaders(kind=Kind.RETIRE, feed=FEED, epoch=1, seq=make_seq(1, seq), run="run-1")
-    return RawRecord(0, seq, fact_key(FEED, "run-1", None), encode(body), list(to_headers(facts)))
+    return RawRecord(0, seq, fact_key(FEED, "run-1", None), encode(body), list(to_headers(facts)), 60 * seq)
 
 
 def raw_withdraw(seq: int, vendor_id: str) -> RawRecord:
     body = Withdraw(feed=FEED, stone=vendor_id, reason="hold")
     facts = FactHeaders(kind=Kind.WITHDRAW, feed=FEED, epoch=1, seq=make_seq(1, seq))
-    return RawRecord(0, seq, fact_key(FEED, None, None), encode(body), list(to_headers(facts)))
+    return RawRecord(0, seq, fact_key(FEED, None, None), encode(body), list(to_headers(facts)), 60 * seq)
 
 
 class Log:

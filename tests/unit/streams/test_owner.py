@@ -22,6 +22,7 @@ def known(**changes: int) -> Known:
         price_cents=100,
         updated_ms=0,
         raw_offset=50,
+        first_seen_s=0,
         changed=1,
         run=1,
         length=900,

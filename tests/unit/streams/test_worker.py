@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from schemas.receipt import Outcome
 from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.seq import make_seq
 from schemas.stone import Availability, Cause, Content, Position, Stone, content_hash, decode_stone, encode
+from streams.memory import read_version
 from streams.outbox import Outbox
 from streams.worker import RawRecord
 from tests.unit.streams.items import item
@@ -217,8 +219,8 @@ def test_a_known_stone_that_is_no_longer_understood_becomes_unavailable() -> Non
         raw_page(item(1), seq=5, seq_=b"1", epoch=b"many"),
         raw_page(item(1), seq=5, feed=b"nivoda-labgrown"),
         raw_page(item(1), seq=5, feed=b"\xff\xfe"),
-        RawRecord(0, 5, b"key", b"value", []),
-        RawRecord(7, 5, b"", b"", []),
+        RawRecord(0, 5, b"key", b"value", [], 0),
+        RawRecord(7, 5, b"", b"", [], 0),
         raw_page(seq=5, value=b"{}", kind=b"complete"),
         raw_page(seq=5, value=b"[", kind=b"retire"),
     ],
@@ -362,6 +364,47 @@ def test_retirement_takes_what_no_run_has_seen_and_any_later_grant_revives_it() 
     assert log.last()[STONE] is None
     assert outcomes_of(log.take(raw_page(item(1), seq=9, run="run-3"))) == [[C]]
     assert (stone(log).cause, stone(log).previous_price_cents) == (Cause.NEW, None)
+
+
+def test_when_a_stone_was_first_seen_stays_until_it_is_retired() -> None:
+    log = Log()
+    log.take(raw_page(item(1), item(2), seq=5, written_s=1_000_000_007))
+    log.take(
+        raw_page(item(1, price=100), seq=6, run="run-2"), raw_page(item(1, price=100), seq=7, run="run-3")
+    )
+    log.take(raw_withdraw(8, item(1)["diamond"]["id"]))
+    log.take(raw_page(item(1, price=None), seq=9, run="run-4"))
+    log.reprice(rules(2, natural_bps=5_000))
+    versions = [decode_stone(entry.body or b"") for entry in log.entries if entry.id == STONE]
+    assert [version.cause for version in versions] == [
+        *(Cause.NEW, Cause.CHANGED, Cause.SEEN, Cause.CHANGED, Cause.SEEN, Cause.REPRICED)
+    ]
+    assert {version.first_seen for version in versions} == {datetime(2001, 9, 9, 1, 46, 47, tzinfo=UTC)}
+    again = raw_page(item(1), seq=11, run="run-5", written_s=2_000_000_000)
+    log.take(raw_retire(10, below=10), again)
+    assert stone(log).first_seen == datetime(2033, 5, 18, 3, 33, 20, tzinfo=UTC)
+    written = len(log.entries)
+    log.take(again)
+    assert len(log.entries) == written
+
+
+def test_a_fact_that_tells_when_it_was_granted_is_as_old_as_that() -> None:
+    log = Log()
+    log.take(raw_page(item(1), seq=5, written_s=9_000, granted_at=b"7999"))
+    assert stone(log).first_seen == datetime(1970, 1, 1, 0, 0, 7, tzinfo=UTC)
+
+
+def test_a_stone_of_before_version_3_never_says_when_it_was_first_seen() -> None:
+    log = Log()
+    former = Log()
+    former.take(raw_page(item(1), seq=5))
+    (version,) = former.entries
+    assert version.body is not None
+    assert b'"first_seen":"1970-01-01T00:05:00Z",' in version.body
+    log.append(read_version(version.body.replace(b'"first_seen":"1970-01-01T00:05:00Z",', b"")))
+    log.take(raw_page(item(1), seq=6, run="run-2"))
+    log.reprice(rules(2, natural_bps=5_000))
+    assert (stone(log).cause, stone(log).first_seen) == (Cause.REPRICED, None)
 
 
 def test_a_completed_run_moves_the_position_and_never_back() -> None:
