@@ -168,6 +168,11 @@ _FIELDS: Final = (
         prefix=True,
     ),
     _graded("availability", "whether the stone can be sold now; `available` unless said otherwise"),
+    Field(
+        "first_seen",
+        Kind.MOMENT,
+        "when the stone came into stock, to the second; null for one there since before",
+    ),
     Field("updated_at", Kind.MOMENT, "when content or price last changed"),
 )
 

@@ -61,6 +61,7 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
     delivery_days_max: int | None = None
     return_window_days: int | None = None
     rating: int | None = None
+    first_seen: datetime | None = None
 
     @property
     def price_per_carat_cents(self) -> int:

@@ -104,7 +104,7 @@ def values_of(stones: Sequence[Searchable]) -> Values:
         elif kind == INTEGER:
             table[row] = [NO_NUMBER if value is None else value for value in given]
         elif kind == MOMENT:
-            table[row] = [epoch_ms(value) for value in given]
+            table[row] = [NO_NUMBER if value is None else epoch_ms(value) for value in given]
         elif kind == FLAG:
             table[row] = [_FLAGS[value] for value in given]
         else:

@@ -25,6 +25,14 @@ from drills.stage import Stage
 from drills.stock import canonical_stock, fill
 
 _SHOWN: Final = 5
+_NEWEST: Final = (
+    *("sort=-first_seen", "shape=OVAL&sort=first_seen,-carat", "lab_grown=true&sort=-first_seen&offset=240"),
+    *(
+        "first_seen_min=2025-12-20T00:00:00Z",
+        "first_seen_min=2025-12-10T07:30:11.5Z&first_seen_max=2025-12-11T00:00:00Z",
+    ),
+)
+"""What the production's mix never asked: when stones came."""
 
 
 def main() -> None:
@@ -43,7 +51,7 @@ def main() -> None:
         for name in ("api", "sink"):
             stage.wait_ready(name, 900)
         stage.wait(lambda: stage.lag("adamas-sink") == 0, 900, "the sink", "sink")
-        queries = query_strings(options.queries, options.seed)
+        queries = [*query_strings(options.queries, options.seed), *_NEWEST]
         different, api_ms, sql_ms = asyncio.run(_compare(stage, key, queries))
     finish(
         "drill-same-pages",

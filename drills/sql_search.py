@@ -5,11 +5,13 @@ Written from what a search means (`api.query`), not from how the index does it.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from api.fields import FIELDS, Kind
 from api.query import Query, SortKey
 
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ALIVE: Final = "retired_at IS NULL"
 _THOUSANDTHS: Final = "GREATEST(1, round(carat * 1000))::bigint"
 _DERIVED: Final = {
@@ -58,7 +60,9 @@ class SqlSearch:
 
     def _range(self, name: str) -> str:
         wanted = self._query.ranges[name]
-        ends = [(">=", wanted.low), ("<=", wanted.high)]
+        ends: list[tuple[str, Any]] = [(">=", wanted.low), ("<=", wanted.high)]
+        if FIELDS[name].kind is Kind.MOMENT:
+            ends = [(sign, end and _1970 + timedelta(milliseconds=end)) for sign, end in ends]
         name = _DERIVED.get(name, name)
         return " AND ".join(f"{name} {sign} {self._bound(end)}" for sign, end in ends if end is not None)
 

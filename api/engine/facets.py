@@ -137,9 +137,8 @@ class Counter:
         if not count:
             return Numbers(0, None, None, None, edges, tuple(buckets.tolist()))
         units = 1 if step.floating else step.units
-        return Numbers(
-            count, step.load(low), step.load(high), total / units / count, edges, tuple(buckets.tolist())
-        )
+        mean = total / units / count * step.each
+        return Numbers(count, step.load(low), step.load(high), mean, edges, tuple(buckets.tolist()))
 
 
 def _grades_and_prices(

@@ -1,8 +1,8 @@
 """Columns of numbers that are as narrow as their values allow, and exact.
 
 A column stands on a step of its ladder: a type, and how many of its units make one. Money and days begin at 8 or 16
-bits, decimals at hundredths in 16 bits; a value that does not fit takes the whole column one step up. The last step of
-decimals is the number itself.
+bits, decimals at hundredths in 16 bits, moments at whole seconds in 32; a value that does not fit takes the whole column
+one step up. The last step of decimals is the number itself.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Step:
     Args:
         dtype: type of the column.
         units: stored units of one.
+        each: ones that a stored unit stands for; 1 where a one has several units.
 
     Attributes:
         floating: whether numbers stand there as they are.
@@ -32,9 +33,10 @@ class Step:
         least, most: the bounds of known numbers; infinite for floats.
     """
 
-    def __init__(self, dtype: Any, units: int) -> None:
+    def __init__(self, dtype: Any, units: int, each: int = 1) -> None:
         self.dtype = dtype
         self.units = units
+        self.each = each
         self.floating = bool(np.dtype(dtype).kind == "f")
         self.null: Any = np.nan if self.floating else int(np.iinfo(dtype).min)
         self.least: Number = -inf if self.floating else self.null + 1
@@ -54,6 +56,10 @@ class Step:
         else:
             unknown = values == _NULL
             scaled = np.where(unknown, 0, values)
+            if self.each != 1:
+                scaled, rest = np.divmod(scaled, self.each)
+                if rest.any():
+                    return None
         if len(scaled) and (scaled.min() < self.least or scaled.max() > self.most):
             return None
         stored: Array = scaled.astype(self.dtype)
@@ -66,14 +72,14 @@ class Step:
             return None if isnan(stored) else float(stored)
         if stored == self.null:
             return None
-        return int(stored) if self.units == 1 else int(stored) / self.units
+        return int(stored) * self.each if self.units == 1 else int(stored) / self.units
 
     def low(self, bound: Number | None) -> Number:
         """The least stored number that is at least this."""
         if bound is None or self.floating:
             return self.least if bound is None else float(bound)
         if self.units == 1:
-            return max(self.least, ceil(bound))
+            return max(self.least, -(-ceil(bound) // self.each))
         # The division is rounded right, so that it gives back each number it was made of.
         stored = floor(bound * self.units) - 1
         while stored / self.units < bound:
@@ -85,7 +91,7 @@ class Step:
         if bound is None or self.floating:
             return self.most if bound is None else float(bound)
         if self.units == 1:
-            return min(self.most, floor(bound))
+            return min(self.most, floor(bound) // self.each)
         stored = ceil(bound * self.units) + 1
         while stored / self.units > bound:
             stored -= 1
@@ -96,7 +102,7 @@ _NULL: Final = np.iinfo(np.int64).min
 _DECIMALS: Final = (Step(np.int16, 100), Step(np.int32, 10_000), Step(np.float64, 1))
 _INTEGERS: Final = (Step(np.int8, 1), Step(np.int16, 1), Step(np.int32, 1), Step(np.int64, 1))
 _MONEY: Final = _INTEGERS[2:]
-_MOMENTS: Final = _INTEGERS[3:]
+_MOMENTS: Final = (Step(np.int32, 1, each=1000), Step(np.int64, 1))
 
 
 def _ladder(name: str) -> tuple[Step, ...]:
@@ -129,6 +135,6 @@ def widen(name: str, stored: Array, level: int, to: int) -> Array:
         values[stored == old.null] = np.nan
         return values.astype(new.dtype)
     known = stored != old.null
-    widened = stored.astype(new.dtype) * (new.units // old.units)
+    widened = stored.astype(new.dtype) * (new.units // old.units * old.each // new.each)
     widened[~known] = new.null
     return widened

@@ -19,7 +19,7 @@ from api.fields import LISTED, PREFIXED
 from schemas.columns import Codes
 from schemas.errors import Invalid
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """To be raised with every change to what the arrays mean; an index of another format is not read."""
 
 _DOCUMENT: Final = "index.json"

@@ -77,6 +77,7 @@ class Searches:
             supplier_stock_number=self._number(),
             rating=maybe((1, 2, 10)),
             availability=pick(tuple(Availability)),
+            first_seen=maybe(_SEEN if self._wild else _SEEN[:3]),
             updated_at=_BEGIN + timedelta(milliseconds=self.random.randrange(4)),
         )
 
@@ -155,4 +156,5 @@ class Searches:
         return "".join(self.random.choices(characters, k=self.random.randint(least, most)))
 
 
+_SEEN = tuple(_BEGIN + timedelta(seconds=seconds) for seconds in (0, 1, 2, 0.001, 4e9))
 _OFTEN = ("shape", "carat", "price_cents", "color")

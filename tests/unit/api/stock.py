@@ -54,6 +54,7 @@ def stones(ids: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Stone
         image_url=st.none() | st.just("https://images.example/1"),
         supplier_stock_number=st.none() | st.sampled_from(("A-1", "A-12", "a-1", "0123456789ABCDEF", "")),
         availability=st.sampled_from(Availability),
+        first_seen=st.none() | st.integers(0, 3).map(lambda s: _BEGIN + timedelta(seconds=s)),
         updated_at=st.integers(0, 3).map(lambda ms: _BEGIN + timedelta(milliseconds=ms)),
     )
 

@@ -139,7 +139,7 @@ def test_every_filter_of_the_trade_is_read() -> None:
     query = parsed(
         "color_min=D&color_max=F&clarity=VS2..&cut=..very%20good&fluorescence=NON,faint&polish_max=Excellent"
         "&certificate_number_prefix=123,GIA&updated_at_min=2026-01-01T00:00:00%2B01:00&ratio_max=1.05&treated=false"
-        "&list_discount_bps_min=-5000&has_video=true&id=a,b&offset=48&rating_min=60&eye_clean=yes"
+        "&first_seen_min=2026-01-01T00:00:00.5Z&list_discount_bps_min=-5000&has_video=true&id=a,b&offset=48&rating_min=60&eye_clean=yes"
     )
     assert query.lists["color"] == ("D", "E", "F")
     assert query.lists["clarity"] == ("VS2", "SI1", "SI2", "SI3", "I1", "I2", "I3")
@@ -152,6 +152,7 @@ def test_every_filter_of_the_trade_is_read() -> None:
     assert query.offset == 48
     assert query.ranges == {
         "updated_at": Range(1767222000000, None),
+        "first_seen": Range(1767225600500, None),
         "ratio": Range(None, 1.05),
         "list_discount_bps": Range(-5000, None),
         "rating": Range(60, None),
