@@ -195,4 +195,4 @@ def _item(feed: str, vendor_id: str, page: bytes) -> Any:
         parts = reader.split(page)
     except Invalid:
         return None
-    return next((json.loads(part) for part in parts if reader.stone(part) == vendor_id), None)
+    return next((json.loads(bytes(part)) for part in parts if reader.stone(part) == vendor_id), None)
