@@ -9,12 +9,14 @@ import numpy as np
 from numba import carray
 
 from api.engine.kernels.bits import copy, pointer, prefetch
+from connectors.records.words import word
 from runtime.kernels import njit
 
 HEADER_BYTES = 12
 """Before each record: its length, and where its item begins and ends; 32 bits each, the lowest byte first."""
 
 _SHIFT = 32
+_WORD = 8
 _LINE = 64
 _OFFSET = (1 << _SHIFT) - 1
 _OPEN, _CLOSE, _COMMA, _BEGIN, _END = b"[],{}"
@@ -125,6 +127,9 @@ def same_up_to_provenance(data, records, rows, places, addresses, sizes, provena
         for place in range(len(provenance)):
             equal = equal and data[begin + end + place] == provenance[place]
         place = 0
+        while equal and place + _WORD <= end:
+            equal = word(data, begin + place) == word(kept, place)
+            place += _WORD
         while equal and place < end:
             equal = data[begin + place] == kept[place]
             place += 1
