@@ -8,10 +8,10 @@ stood when it started.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -36,6 +36,15 @@ _FLOW: Final = 100
 """More records than this say that more are on their way: the next ones are then waited for, to be worth their overhead."""
 _GATHER_S: Final = 0.05
 _RETRY_S: Final = 1.0
+
+
+class _Stretch(NamedTuple):
+    """The batches with the offsets of a partition in [low, behind)."""
+
+    slot: int
+    low: int
+    behind: int
+    batches: list[Batch]
 
 
 class LogTail:
@@ -142,26 +151,42 @@ class LogTail:
 
     async def _load(self, source: Log) -> None:
         """What stands in the log, stretch by stretch from the end of each partition to its beginning."""
+        stretches = self._stretches(source)
+        coming = asyncio.ensure_future(anext(stretches, None))
+        try:
+            while (stretch := await coming) is not None:
+                # Fetched while this one is applied.
+                coming = asyncio.ensure_future(anext(stretches, None))
+                slot = stretch.slot
+                for piece in _pieces(stretch.batches):
+                    if self._stop.is_set():
+                        return
+                    records = read(piece, {slot: self._begins[slot]}, {slot: stretch.behind})
+                    await self._hand_over(records, {})
+                self._left[slot] = stretch.low
+        finally:
+            coming.cancel()
+            await asyncio.wait([coming])
+        await self._hand_over(NO_RECORDS, self._ends)
+
+    async def _stretches(self, source: Log) -> AsyncIterator[_Stretch]:
+        """What is left to be loaded, `_STRETCH` records at once, about."""
         for slot, begin in self._begins.items():
-            length = _STRETCH
-            while self._left[slot] > begin:
-                if self._stop.is_set():
-                    return
-                behind = self._left[slot]
-                some = await self._stretch(source, slot, max(begin, behind - length), behind)
+            behind, length = self._left[slot], _STRETCH
+            while behind > begin:
+                some = await self._fetch(source, slot, max(begin, behind - length), behind)
                 found = sum(batch.size for batch in some)
                 if found > _LONGEST:
                     length = max(1, (some[-1].behind - some[0].base) * _STRETCH // found)
                     continue
-                for piece in _pieces(some):
-                    await self._hand_over(read(piece, {slot: begin}, {slot: behind}), {})
                 # A batch that begins before the stretch belongs to it.
-                self._left[slot] = max(begin, min([behind - length, *(batch.base for batch in some[:1])]))
+                low = max(begin, min([behind - length, *(batch.base for batch in some[:1])]))
+                yield _Stretch(slot, low, behind, some)
+                behind = low
                 # Where compaction has been, few records have many offsets.
                 length = max(1, min(2 * length, length * _STRETCH // max(1, found)))
-        await self._hand_over(NO_RECORDS, self._ends)
 
-    async def _stretch(self, source: Log, slot: int, begin: int, behind: int) -> list[Batch]:
+    async def _fetch(self, source: Log, slot: int, begin: int, behind: int) -> list[Batch]:
         """The batches with the offsets in [begin, behind), or the first of them if they hold more than `_LONGEST` records."""
         some: list[Batch] = []
         while begin < behind and sum(batch.size for batch in some) <= _LONGEST:
