@@ -213,11 +213,14 @@ class LogTail:
             some: list[Batch] = []
             low = positions.copy()
             for slot, found in fetched.items():
-                if found.end is None:
-                    positions[slot] = (await source.offsets(frozenset([slot]), EARLIEST))[slot]
-                elif found.batches:
+                if not found.batches and found.end is not None and found.end > positions[slot]:
+                    # Others' batches left it no room in the answer; alone it has some, whatever their size.
+                    found = (await source.fetch({slot: positions[slot]}, most_bytes=_FOLLOWED_AT_ONCE))[slot]
+                if found.batches:
                     some += found.batches
                     positions[slot] = found.batches[-1].behind
+                elif found.end is None:
+                    positions[slot] = (await source.offsets(frozenset([slot]), EARLIEST))[slot]
                 else:
                     # Compaction may have taken the last records before the end.
                     positions[slot] = max(found.end, positions[slot])

@@ -82,6 +82,18 @@ def test_what_stands_there_comes_from_its_end_on_and_then_what_is_new(
     assert tail.failure is None
 
 
+def test_a_partition_that_finds_no_room_in_an_answer_loses_nothing(
+    kafka_settings: KafkaSettings, make_topic: TopicMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tailing, "_FOLLOWED_AT_ONCE", 2_000)
+    topic, seen = make_topic(partitions=3).name, Seen()
+    for slot in (0, 1, 2):
+        fill(kafka_settings, topic, slot, 1_000)
+    with following(kafka_settings, topic, seen, {0: 0, 1: 0, 2: 0}) as tail:
+        wait_for(lambda: tail.caught_up)
+    assert [offsets_of(seen, slot) for slot in (0, 1, 2)] == [list(range(1_000))] * 3
+
+
 def test_a_start_is_kept_and_one_out_of_range_is_mended(
     kafka_settings: KafkaSettings, make_topic: TopicMaker
 ) -> None:
