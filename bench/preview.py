@@ -172,8 +172,8 @@ def _engine_us(stones: Sequence[Content], seed: int) -> float:
         took.clear()
         for stone in stones:
             began = time.perf_counter_ns()
-            book.margin(stone).price(stone.cost_cents)
-            book.rating(stone)
+            book.margin(stone, None).price(stone.cost_cents)
+            book.rating(stone, None)
             took.append(time.perf_counter_ns() - began)
     return statistics.median(took) / 1000
 

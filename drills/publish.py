@@ -28,6 +28,7 @@ from drills.traffic import Traffic
 from drills.undisturbed import wait_idle
 from runtime.postgres import Database
 from runtime.tail import Tail
+from schemas.columns import epoch_s
 from schemas.ruleset import PublishedRuleSet, Rate, RuleSet
 from schemas.stone import Stone, decode_stone, is_position
 from schemas.topics import CANONICAL, RULESETS
@@ -126,8 +127,14 @@ def contents(step: int, draw: random.Random, currency: str) -> RuleSet:
         "name": f"rounds {step}", "priority": 1, "when": {"shape": "ROUND", "carat": {"min": 0.5}},
         "margin_bps": draw.randrange(3_000, 9_000), "rounding": {"to_cents": 100, "ending_cents": 99},
     }  # fmt: skip
+    young = {
+        "name": f"young {step}",
+        "priority": 2,
+        "when": {"age": {"max": 0}, "carat": {"below": 1}},
+        "margin_bps": 2_500,
+    }
     base = {"natural_bps": draw.randrange(3_000, 6_000), "lab_grown_bps": draw.randrange(6_000, 9_000)}
-    return RuleSet.model_validate({"base": base, "rules": [row], "currency": currency})
+    return RuleSet.model_validate({"base": base, "rules": [row, young], "currency": currency})
 
 
 def _figures(stage: Stage, key: str, conflicts: int) -> list[Figure]:
@@ -168,7 +175,8 @@ def _records(
             stone = last[name.decode()] = decode_stone(value)
             published = in_kafka[stone.rules_version]
             rate = published.rate and published.rate.id
-            priced = books[stone.rules_version].price(stone)
+            book = books[stone.rules_version]
+            priced = book.price(stone, book.age(epoch_s(stone.first_seen)))
             said = (stone.price_cents, stone.rule, stone.margin_bps, stone.currency, stone.rate_id)
             wrong += said != (*priced, published.content.currency, rate)
             newer = in_kafka_at.get(stone.rules_version + 1)

@@ -32,6 +32,7 @@ from operating.archive import Folder
 from operating.price import Explanation, Price, explain
 from runtime.postgres import Database
 from runtime.tail import Tail
+from schemas.columns import epoch_s
 from schemas.errors import Invalid
 from schemas.facts import FactHeaders, Kind
 from schemas.feeds import FEEDS
@@ -119,7 +120,14 @@ class Rebuilt:
             price.rate_id,
         )
         rate = number.rate and number.rate.id
-        wanted = (*book.price(fact.content), fact.content.cost_cents, number.content.currency, rate)
+        # Nothing is retired here: a stone is as old as its first fact.
+        first_seen_s = facts[0].at_ms // 1000
+        wanted = (
+            *book.price(fact.content, book.age(first_seen_s)),
+            fact.content.cost_cents,
+            number.content.currency,
+            rate,
+        )
         found = [] if said == wanted else ["differs"]
         if fact.at_ms > at_ms or number.published_at > at_ms:
             found.append("early")
@@ -127,19 +135,21 @@ class Rebuilt:
             later.content.cost_cents != price.cost_cents for later in facts[:due] if later.seq > price.seq
         ):
             found.append("late fact")
-        if not self._named_or_alike(fact.content, at_ms, price):
+        if epoch_s(price.first_seen) != first_seen_s:
+            found.append("first seen")
+        if not self._named_or_alike(fact.content, first_seen_s, at_ms, price):
             found.append("late number")
         return found
 
-    def _named_or_alike(self, content: Content, at_ms: int, price: Price) -> bool:
+    def _named_or_alike(self, content: Content, first_seen_s: int, at_ms: int, price: Price) -> bool:
         """Whether the number named was still in force, or one that was gives the same."""
         known = [number for number, made in self.numbers.items() if made.published_at <= at_ms]
         due = [number for number in known if self.numbers[number].published_at <= at_ms - LATE_S * 1000]
         in_force = [number for number in known if not due or number >= max(due)]
         return price.rules_version in in_force or any(
-            self.books[number].price(content).price_cents == price.price_cents
-            and self.numbers[number].content.currency == price.currency
-            for number in in_force
+            book.price(content, book.age(first_seen_s)).price_cents == price.price_cents
+            and self.numbers[book.number].content.currency == price.currency
+            for book in map(self.books.__getitem__, in_force)
         )
 
 

@@ -24,7 +24,7 @@ from streams.ranges import Range
 
 _FIELDS: Final = (
     "price_cents, currency, cost_cents, margin_bps, rule, rules_version, mapper_version, seq, cause, changed_at,"
-    " previous_price_cents, rate_id"
+    " previous_price_cents, rate_id, first_seen"
 )
 _AT: Final = f"""
 SELECT {_FIELDS} FROM price_history WHERE stone_id = $1 AND ($2::timestamptz IS NULL OR changed_at <= $2)
@@ -32,7 +32,10 @@ ORDER BY changed_at DESC, seq DESC, rules_version DESC LIMIT 1"""
 _SINCE: Final = f"""
 SELECT {_FIELDS} FROM price_history WHERE stone_id = $1 AND changed_at > $2 ORDER BY changed_at, seq, rules_version"""
 _NOW: Final = "SELECT feed, raw_offset, seq, run, availability, retired_at FROM diamonds WHERE id = $1"
-_RULES: Final = "SELECT published_at, actor, reason FROM rulesets WHERE number = $1"
+_RULES: Final = """
+SELECT published_at, actor, reason,
+       coalesce(to_timestamp((record->>'valid_at')::bigint / 1000.0), published_at) AS valid_at
+FROM rulesets WHERE number = $1"""
 _PAGE: Final = """
 SELECT p.run, p.raw_offset, p.partition, p.page FROM run_pages p JOIN runs r USING (run)
 WHERE p.seq = $1 AND r.feed = $2 LIMIT 1"""
@@ -57,6 +60,7 @@ class Price:
     changed_at: datetime
     previous_price_cents: int | None
     rate_id: str | None
+    first_seen: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,9 @@ class Explanation:
     """Why a price was what it was.
 
     Attributes:
-        rules: when, by whom and why its rule set was published; null for one Postgres does not have.
+        rules: when, by whom and why its rule set was published, and the moment that it counts at; null for one Postgres
+            does not have.
+        age_days: the age that the rule set counted, whether a row asks for it or not; null where nobody knows it.
         since: what the price became afterwards, oldest first.
     """
 
@@ -95,6 +101,7 @@ class Explanation:
     at: datetime | None
     price: Price
     rules: dict[str, Any] | None
+    age_days: int | None
     source: Source
     availability: str
     retired_at: datetime | None
@@ -130,9 +137,16 @@ async def explain(
         place = await _place(link, now, price.seq)
     source = await asyncio.to_thread(_source, kafka, archive, stone, price.seq, *place)
     return Explanation(
-        *(stone, at, price, None if rules is None else dict(rules), source),
+        *(stone, at, price, None if rules is None else dict(rules), _age_days(price, rules), source),
         *(now["availability"], now["retired_at"], since),
     )
+
+
+def _age_days(price: Price, rules: Any) -> int | None:
+    if rules is None or price.first_seen is None:
+        return None
+    valid_at: datetime = rules["valid_at"]
+    return max(0, (valid_at - price.first_seen).days)
 
 
 async def _place(link: Link, now: Any, seq: int) -> tuple[int | None, str | None, int | None, Any]:

@@ -34,6 +34,10 @@ def price(
         typer.echo(
             f"  rule set {found.price.rules_version} by {found.rules['actor']}: {found.rules['reason']}"
         )
+    if found.age_days is not None:
+        typer.echo(
+            f"  {found.age_days} days in stock then, first seen {found.price.first_seen:%Y-%m-%d %H:%M:%S}"
+        )
     source = found.source
     typer.echo(
         f"  from {source.topic} partition {source.partition} offset {source.offset}, run {source.run}, page {source.page},"

@@ -179,7 +179,7 @@ def _attempt(normaliser: Normaliser, book: PriceBook, given: _Given) -> Failure 
             stage = "normalise"
             content = normaliser.content(item)
             stage = "price"
-            book.margin(content)
+            book.margin(content, 0)
     except Invalid as error:
         return Failure(stage, error.code, error.field, error.rule)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever the code under trial raises is the answer)

@@ -184,6 +184,11 @@ class Columns:
         self.live = live
 
 
+def epoch_s(moment: datetime | None) -> int:
+    """Whole seconds since 1970, UTC, of an aware datetime; `NULL_INT` for null."""
+    return NULL_INT if moment is None else epoch_ms(moment) // 1000
+
+
 def epoch_ms(moment: datetime) -> int:
     """Milliseconds since 1970, UTC, of an aware datetime."""
     return (moment - _EPOCH) // _MILLISECOND

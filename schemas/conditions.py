@@ -39,8 +39,11 @@ _UNASKED: Final = frozenset(
 TYPES: Final = ("natural", "lab_grown", "fancy")
 """Values of the derived attribute `type`; a fancy color makes a stone fancy, however it grew."""
 
-DERIVED: Final[dict[str, type]] = {"type": str, "cost_per_carat_cents": float}
-"""Attributes that are computed from a stone's content: `type` (see `TYPES`), and cost divided by carats."""
+AGE: Final = "age"
+"""Whole days since a stone came into stock, at the moment that a number counts (decision 19)."""
+
+DERIVED: Final[dict[str, type]] = {"type": str, "cost_per_carat_cents": float, AGE: int}
+"""Attributes that no content has as such: `type` (see `TYPES`), cost divided by carats, and `AGE`."""
 
 
 def _attribute_types() -> dict[str, type]:

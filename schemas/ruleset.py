@@ -19,7 +19,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from schemas.conditions import Strict, When
+from schemas.conditions import Strict, When, conditions_in
 
 RULESET_VERSION: Final = 2
 MARGIN_BPS_MIN: Final = -9_999
@@ -143,6 +143,11 @@ class RuleSet(Strict):
         _refuse_twins(self.rules, "")
         _refuse_twins(self.ratings.rules, "ratings ")
         return self
+
+    def asks(self, attribute: str) -> bool:
+        """Whether a row of either table has a condition on an attribute."""
+        rows: tuple[Row, ...] = (*self.rules, *self.ratings.rules)
+        return any(name == attribute for row in rows for name, _ in conditions_in(row.when))
 
     def boundaries(self) -> list[int]:
         """The moments (ms since 1970, UTC) at which a row begins or ceases to count, in order."""

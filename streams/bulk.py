@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.columns import NULL_INT
-from schemas.conditions import GROUPS, TYPES, Condition, Range
+from schemas.conditions import AGE, GROUPS, TYPES, Condition, Range
 from schemas.ruleset import HOME_CURRENCY, RATE_ONE, WHOLE_BPS, PublishedRuleSet, Row, Side, Terms
 from streams.pricing import (
     SCALE,
@@ -65,9 +65,11 @@ class BulkBook:
     """
 
     def __init__(self, published: PublishedRuleSet, shelf: Shelf) -> None:
+        at_ms = published.counted_at
+        if any(side.content.asks(AGE) for side in sides(published)):
+            shelf = shelf.aged(at_ms)
         self._shelf = shelf
         self._share = published.share_bps
-        at_ms = published.counted_at
         self._sides = [_Side(side, at_ms, shelf) for side in sides(published)]
         self.names = [name for side in self._sides for name in side.names]
         self.currencies = [side.content.currency for side in self._sides for _ in side.names]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from schemas.conditions import DERIVED, GROUPS, Condition, Range, conditions_in, direct
+from schemas.conditions import AGE, DERIVED, GROUPS, Condition, Range, conditions_in, direct
 from schemas.stone import Content
 
 FANCY: Final = "FANCY"
@@ -20,7 +20,8 @@ _CHAIN_MAX: Final = 6
 _REMEMBERED: Final = 10_000
 
 ResultT = TypeVar("ResultT")
-Match = Callable[[Content], ResultT]
+Match = Callable[[Content, int | None], ResultT]
+"""A stone's content and its age in days, null for one whose age is unknown, to what it is given."""
 
 
 class Case(NamedTuple, Generic[ResultT]):
@@ -49,8 +50,9 @@ _DERIVED: Final[dict[str, Callable[[Content], Any]]] = {
 _DERIVED_FROM: Final = {
     "type": ("color", "fancy_color", "lab_grown"),
     "cost_per_carat_cents": ("cost_cents", "carat"),
+    AGE: (),
 }
-assert _DERIVED.keys() == DERIVED.keys() == _DERIVED_FROM.keys()
+assert {*_DERIVED, AGE} == DERIVED.keys() == _DERIVED_FROM.keys()
 _READERS: Final = {f"read_{name}": read for name, read in _DERIVED.items()}
 
 
@@ -65,7 +67,7 @@ def compile_cases(cases: Sequence[Case[ResultT]], otherwise: Match[ResultT]) -> 
     if attribute is None or len(cases) <= _CHAIN_MAX:
         return _by_range(cases, otherwise)
     branches = _Branches(attribute, cases, otherwise)
-    source = f"def match(stone):\n    return branches[{_read(attribute)}](stone)\n"
+    source = f"def match(stone, age):\n    return branches[{_read(attribute)}](stone, age)\n"
     return _compiled(source, {"branches": branches, **_READERS})
 
 
@@ -106,8 +108,8 @@ def _by_range(cases: Sequence[Case[Any]], otherwise: Match[Any]) -> Match[Any]:
     )
     nothing_known = _chain([case for case in cases if attribute not in case.when], otherwise)
     source = (
-        f"def match(stone):\n    value = {_read(attribute)}\n"
-        "    return (unknown if value is None else spans[find(bounds, value)])(stone)\n"
+        f"def match(stone, age):\n    value = {_read(attribute)}\n"
+        "    return (unknown if value is None else spans[find(bounds, value)])(stone, age)\n"
     )
     spans = _Spans(attribute, bounds, cases, otherwise)
     return _compiled(
@@ -159,11 +161,11 @@ def _chain(cases: Sequence[Case[Any]], otherwise: Match[Any]) -> Match[Any]:
         return otherwise
     names: dict[str, Any] = {"otherwise": otherwise, **_READERS}
     attributes = sorted({name for case in cases for name, _ in conditions_in(case.when)})
-    lines = ["def match(stone):", *(f"    a_{name} = {_read(name)}" for name in attributes)]
+    lines = ["def match(stone, age):", *(f"    a_{name} = {_read(name)}" for name in attributes)]
     for number, case in enumerate(cases):
         names[f"result{number}"] = case.result
         lines.append(f"    if {_group(case.when, f'k{number}', names)}: return result{number}")
-    lines.append("    return otherwise(stone)")
+    lines.append("    return otherwise(stone, age)")
     return _compiled("\n".join(lines), names)
 
 
@@ -195,6 +197,8 @@ def _test(local: str, condition: Condition, constant: str, names: dict[str, Any]
 
 
 def _read(attribute: str) -> str:
+    if attribute == AGE:
+        return AGE
     return f"read_{attribute}(stone)" if attribute in _DERIVED else f"stone.{attribute}"
 
 

@@ -21,7 +21,7 @@ import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
-from schemas.columns import NULL_INT, Columns, epoch_ms
+from schemas.columns import NULL_INT, Columns, epoch_ms, epoch_s
 from schemas.errors import Invalid
 from schemas.headers import from_headers
 from schemas.stone import Position, decode_position
@@ -205,11 +205,14 @@ class Memory:
 
     def standing(
         self, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Offset, rule number and content hash in these rows."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Offset, rule number, content hash and the second they were first seen in these rows."""
         with self._lock:
-            arrays = self._columns.arrays
-            return arrays["offset"][rows], arrays["rules_version"][rows], arrays["hash"][rows]
+            offset, rules, content_hash, first_seen_s = (
+                self._columns.arrays[name][rows]
+                for name in ("offset", "rules_version", "hash", "first_seen_s")
+            )
+            return offset, rules, content_hash, first_seen_s
 
     def still(
         self, ids: Sequence[str], rows: NDArray[np.int64], offsets: NDArray[np.int64]
@@ -447,7 +450,7 @@ def read_version(body: bytes) -> Version:
         price_cents=record.price_cents,
         updated_ms=epoch_ms(record.updated_at),
         raw_offset=record.raw_offset,
-        first_seen_s=NULL_INT if record.first_seen is None else epoch_ms(record.first_seen) // 1000,
+        first_seen_s=epoch_s(record.first_seen),
         run=record.run,
         changed=record.cause != "seen",
         body=body,

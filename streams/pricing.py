@@ -5,13 +5,16 @@ What a row means is said in `schemas.ruleset`, how its conditions are compiled i
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from math import ceil, floor
 from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
 
-from schemas.conditions import TYPES, conditions_in
+from schemas.columns import NULL_INT
+from schemas.conditions import AGE, TYPES, Range, conditions_in
 from schemas.ruleset import (
     HOME_CURRENCY,
     RATE_ONE,
@@ -29,6 +32,7 @@ from streams.matching import Case, Match, compile_cases, fields_read, stone_type
 
 SCALE: Final = WHOLE_BPS * RATE_ONE
 """A cost times (10 000 + margin) times rate is a price in this many parts of a minor unit."""
+DAY_S: Final = 86_400
 TO_THE_CENT: Final = Rounding(to_cents=1)
 
 ResultT = TypeVar("ResultT")
@@ -65,24 +69,37 @@ class PriceBook:
 
     Attributes:
         number: the rule set's number.
-        margin: the compiled function: content to the margin that holds for it.
-        rating: content to the rating that holds for it, 1 to 10, or null.
+        margin: the compiled function: content and age to the margin that holds for it.
+        rating: the same to the rating that holds for it, 1 to 10, or null.
         reads: the fields of a content that both may look at.
+        asks_age: whether they look at the age too.
     """
 
     def __init__(self, published: PublishedRuleSet) -> None:
         self.number = published.number
         self.reads = frozenset(_reads(sides(published)))
+        self.asks_age = any(side.content.asks(AGE) for side in sides(published))
+        self._ages = sorted({0, *(bound for bound in _age_bounds(sides(published)) if bound > 0)})
         at_ms, share, rest = published.counted_at, published.share_bps, published.rest
+        self._counted_at_s = at_ms // 1000
         self.margin = compile_margins(published.content, published.rate, at_ms)
         self.rating = compile_ratings(published.content, at_ms)
         if rest is not None and share < WHOLE_BPS:
             self.margin = _shared(share, self.margin, compile_margins(rest.content, rest.rate, at_ms))
             self.rating = _shared(share, self.rating, compile_ratings(rest.content, at_ms))
 
-    def price(self, content: Content) -> Priced:
+    def age(self, first_seen_s: int) -> int | None:
+        """Whole days in stock of a stone that was first seen then (seconds since 1970); null for `NULL_INT`."""
+        return None if first_seen_s == NULL_INT else max(0, (self._counted_at_s - first_seen_s) // DAY_S)
+
+    def age_alike(self, first_seen_s: int) -> int | None:
+        """The least age that is given what the stone's own is: one of few, for what is remembered by it."""
+        age = self.age(first_seen_s)
+        return None if age is None else self._ages[bisect_right(self._ages, age) - 1]
+
+    def price(self, content: Content, age: int | None = None) -> Priced:
         """The stone's price, rule and margin."""
-        margin = self.margin(content)
+        margin = self.margin(content, age)
         return Priced(margin.price(content.cost_cents), margin.rule, margin.bps)
 
 
@@ -126,7 +143,7 @@ def compile_margins(content: RuleSet, rate: Rate | None, at_ms: int) -> Match[Ma
     }
     rows = sorted((rule for rule in content.rules if rule.valid_at(at_ms)), key=lambda rule: rule.priority)
     cases = [Case(rule.when, margin_of(rule.name, rule, content, rate)) for rule in rows]
-    return compile_cases(cases, lambda stone: by_type[stone_type(stone)])
+    return compile_cases(cases, lambda stone, _age: by_type[stone_type(stone)])
 
 
 def compile_ratings(content: RuleSet, at_ms: int) -> Match[int | None]:
@@ -135,7 +152,9 @@ def compile_ratings(content: RuleSet, at_ms: int) -> Match[int | None]:
         (rule for rule in content.ratings.rules if rule.valid_at(at_ms)), key=lambda rule: rule.priority
     )
     base = content.ratings.base
-    return compile_cases([Case[int | None](rule.when, rule.rating) for rule in rows], lambda _: base)
+    return compile_cases(
+        [Case[int | None](rule.when, rule.rating) for rule in rows], lambda _stone, _age: base
+    )
 
 
 def price_function(terms: Terms, ppm: int) -> Callable[[int], int]:
@@ -173,6 +192,17 @@ def _reads(sides: Sequence[Side]) -> Iterator[str]:
         yield "id"
 
 
+def _age_bounds(sides: Sequence[Side]) -> Iterator[int]:
+    """The ages from which on a condition holds or ceases to hold."""
+    for side in sides:
+        for row in (*side.content.rules, *side.content.ratings.rules):
+            for name, span in conditions_in(row.when):
+                if name == AGE and isinstance(span, Range):
+                    if span.max is not None:
+                        yield floor(span.max) + 1
+                    yield from (ceil(bound) for bound in (span.min, span.below) if bound is not None)
+
+
 def margin_of(name: str, terms: Terms, content: RuleSet, rate: Rate | None) -> Margin:
     """What a row of a rule set gives, by the rate of the rule set's currency."""
     if content.currency == HOME_CURRENCY:
@@ -188,4 +218,4 @@ def margin_of(name: str, terms: Terms, content: RuleSet, rate: Rate | None) -> M
 
 
 def _shared(share_bps: int, inside: Match[ResultT], outside: Match[ResultT]) -> Match[ResultT]:
-    return lambda content: (inside if bucket(content.id) < share_bps else outside)(content)
+    return lambda content, age: (inside if bucket(content.id) < share_bps else outside)(content, age)

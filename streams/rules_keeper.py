@@ -20,6 +20,7 @@ from connectors.postgres import events
 from runtime.kafka import consumer
 from runtime.postgres import Link
 from runtime.tail import Tail
+from schemas.conditions import AGE
 from schemas.dead_letter import DeadLetter
 from schemas.errors import AdamasError, Invalid, Retriable
 from schemas.events import Kind
@@ -27,6 +28,7 @@ from schemas.headers import from_headers
 from schemas.ruleset import WHOLE_BPS, PublishedRuleSet, Rate, TrialLimits
 from schemas.topics import DEAD
 from streams import rates, rules_store
+from streams.pricing import DAY_S
 from streams.rules_desk import Intent, RuleDesk
 from streams.shelf import attributes_of
 from streams.trial import Arms, fault, measure
@@ -42,6 +44,7 @@ MAX_RATE_MOVE_BPS: Final = 1_000
 """A fetched rate that moves by more is not believed; a person may record it."""
 _LOCK: Final = 0x_ADA_B0
 _TIMEOUT_S: Final = 10.0
+_DAY_MS: Final = 1_000 * DAY_S
 
 FetchRates = Callable[[], Awaitable[Sequence[Rate]]]
 
@@ -107,7 +110,7 @@ class Keeper:
         return behind
 
     def _pause_s(self) -> float:
-        due_ms = _next_boundary(self._head)
+        due_ms, _ = _next_boundary(self._head)
         until_s = self._tick_s if due_ms is None else due_ms / 1000 - time.time()
         return min(self._tick_s, max(0.0, until_s))
 
@@ -123,9 +126,9 @@ class Keeper:
         return False
 
     async def _keep_dates(self, _link: Link) -> None:
-        due_ms = _next_boundary(self._head)
+        due_ms, reason = _next_boundary(self._head)
         if due_ms is not None and due_ms <= time.time() * 1000:
-            await self._desk.renew("dates", "a row's validity began or ended", ACTOR)
+            await self._desk.renew("dates", reason, ACTOR)
 
     async def _keep_rates(self, link: Link) -> None:
         if self._fetch_rates is None or time.monotonic() < self._fetch_at:
@@ -231,10 +234,19 @@ class _DeadLetters:
                 self.stones.add(letter.stone)
 
 
-def _next_boundary(head: PublishedRuleSet | None) -> int | None:
-    """The first moment (ms since 1970) after which the head's valid rows are others than those it was made with."""
+def _next_boundary(head: PublishedRuleSet | None) -> tuple[int | None, str]:
+    """The first moment (ms since 1970) from which the head's content means something else than it was made with, and why."""
     if head is None:
-        return None
+        return None, ""
     contents = (head.content, head.rest.content) if head.rest else (head.content,)
-    moments = [moment for content in contents for moment in content.boundaries() if moment > head.counted_at]
-    return min(moments, default=None)
+    moments = [
+        (moment, "a row's validity began or ended")
+        for content in contents
+        for moment in content.boundaries()
+        if moment > head.counted_at
+    ]
+    if any(content.asks(AGE) for content in contents):
+        moments.append(
+            ((head.counted_at // _DAY_MS + 1) * _DAY_MS, "a day began: rows ask for a stone's age")
+        )
+    return min(moments, default=(None, ""))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.conditions import DERIVED, TYPES, conditions_in
+from schemas.columns import NULL_INT
+from schemas.conditions import AGE, DERIVED, TYPES, conditions_in
 from schemas.ruleset import PublishedRuleSet
 from streams.matching import FANCY
-from streams.pricing import sides
+from streams.pricing import DAY_S, sides
 
 PRESENT: Final = ("price_cents", "currency", "rules_version")
 """What a stone is asked for at present."""
 REPORTED: Final = ("cost_cents", "shape", "carat", "color", "fancy_color", "lab_grown")
 """What every preview looks at, whatever the rows ask."""
+FIRST_SEEN: Final = "first_seen"
 BUCKET: Final = "bucket"
 """The extra column with `streams.pricing.bucket`."""
 
@@ -64,6 +66,12 @@ class Shelf:
         types[fancy] = TYPES.index("fancy")
         return types
 
+    def aged(self, at_ms: int) -> Shelf:
+        """The same with the derived attribute `age` at a moment (ms since 1970); see `streams.pricing.PriceBook.age`."""
+        seen = self.arrays[FIRST_SEEN]
+        days = np.maximum(0, (at_ms // 1000 - seen // 1000) // DAY_S)
+        return replace(self, arrays={**self.arrays, AGE: np.where(seen == NULL_INT, NULL_INT, days)})
+
     @cached_property
     def cost_per_carat_cents(self) -> NDArray[np.float64]:
         """The derived attribute of that name; NaN for a stone without weight."""
@@ -81,4 +89,6 @@ def attributes_of(*rule_sets: PublishedRuleSet) -> frozenset[str]:
         for row in (*side.content.rules, *side.content.ratings.rules)
         for name, _ in conditions_in(row.when)
     }
+    if AGE in asked:
+        asked.add(FIRST_SEEN)
     return frozenset((asked | {*PRESENT, *REPORTED}) - {"id"} - DERIVED.keys())

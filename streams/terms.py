@@ -6,8 +6,8 @@ to be priced. Where a rule set looks at anything else (the price, the weight by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from schemas.stone import Content
 from streams.pricing import Margin, PriceBook
@@ -37,15 +37,16 @@ class TermsOf:
         constant = transcriber.constant if transcriber is not None else frozenset()
         self._remembers = book.reads <= learned | constant
         self.fields = sorted(book.reads & learned) if self._remembers else []
-        self._known: dict[bytes, Terms] = {}
+        self._known: dict[Any, Terms] = {}
 
-    def known(self, entries: Sequence[bytes]) -> list[Terms | None]:
-        """What holds for stones by their entries; null where it must be looked for."""
-        return list(map(self._known.get, entries))
+    def known(self, entries: Sequence[bytes], ages: Sequence[int | None] | None) -> list[Terms | None]:
+        """What holds for stones by their entries, and their ages where the rule set asks; null where it must be looked for."""
+        keys: Iterable[Any] = entries if ages is None else zip(entries, ages, strict=True)
+        return list(map(self._known.get, keys))
 
-    def of(self, content: Content, entries: bytes | None = None) -> Terms:
+    def of(self, content: Content, age: int | None, entries: bytes | None = None) -> Terms:
         """What holds for a stone; for those of equal entries too, where the rule set looks at nothing else."""
-        terms = self.book.margin(content), self.book.rating(content)
+        terms = self.book.margin(content, age), self.book.rating(content, age)
         if self._remembers and entries is not None and len(self._known) < _REMEMBERED:
-            self._known[entries] = terms
+            self._known[(entries, age) if self.book.asks_age else entries] = terms
         return terms

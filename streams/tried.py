@@ -20,7 +20,7 @@ from schemas.ruleset import PublishedRuleSet
 from streams.bulk import BulkBook
 from streams.memory import Memory
 from streams.pricing import Margin, bucket
-from streams.shelf import BUCKET, Shelf, attributes_of
+from streams.shelf import BUCKET, FIRST_SEEN, Shelf, attributes_of
 from streams.stock import record_of
 from streams.versions import Given
 
@@ -160,8 +160,12 @@ class Tried:
         places = self._places_of(stale)
         places = places[places < len(outcome.valid)]
         places = places[outcome.valid[places]]
-        offsets, numbers, hashes = self._memory.standing(arrays[_ROW][places])
+        offsets, numbers, hashes, seen_s = self._memory.standing(arrays[_ROW][places])
         told = (numbers == outcome.number) & (hashes == arrays[_HASH][places])
+        if FIRST_SEEN in self._names:
+            # A stone that was gone and came back as it was is young again.
+            read = arrays[FIRST_SEEN][places]
+            told &= seen_s == np.where(read == NULL_INT, NULL_INT, read // 1000)
         places = places[told]
         if not len(places):
             return stale

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -158,7 +159,7 @@ class Worker:
 
     def _page(self, page: _Page, book: PriceBook, out: Outbox) -> None:
         feed = page.headers.feed
-        ready = self._ready(page, self._terms_of(feed, book))
+        ready = self._ready(page, self._terms_of(feed, book), out)
         ids = self._ids(page, ready)
         outcomes = self._decide(page, ids, ready, book, out)
         begin = len(stone_id(feed, ""))
@@ -175,7 +176,7 @@ class Worker:
             terms = self._terms[feed] = TermsOf(book, self._normalisers[feed].transcriber)
         return terms
 
-    def _ready(self, page: _Page, terms: TermsOf) -> list[Any]:
+    def _ready(self, page: _Page, terms: TermsOf, out: Outbox) -> list[Any]:
         """A `Ready` for each item, or a `Refusal`."""
         normaliser, value = self._normalisers[page.headers.feed], page.raw.value
         plain = is_plain(value)
@@ -187,7 +188,8 @@ class Worker:
 
         def price(encoded: _Encoded) -> Ready:
             json, content = encoded.json, encoded.content or content_of(encoded.json)
-            given = terms.of(content, encoded.entries)
+            (age,) = self._ages(page, [content.id], terms.book, out) or (None,)
+            given = terms.of(content, age, encoded.entries)
             return Ready(content.id, content.cost_cents, json, hash_of(json), given)
 
         if not plain or normaliser.transcriber is None:
@@ -195,7 +197,7 @@ class Worker:
             return self._stage("price", price, self._stage("normalise", normalise, items))
         raw = normaliser.pages.split(value)
         made = normaliser.transcriber.transcribe(raw, terms.fields)
-        known: list[Any] = terms.known(made.entries)
+        known: list[Any] = terms.known(made.entries, self._ages(page, made.ids, terms.book, out))
         hashes = hashes_of(made.jsons)
         ready: list[Any] = [*map(Ready, made.ids, made.costs, made.jsons, hashes, known)]
         left = [place for place, stone in enumerate(made.ids) if not stone]
@@ -208,6 +210,22 @@ class Worker:
         for place, found in zip(anew, self._stage("price", price, [*anew.values()]), strict=True):
             ready[place] = found
         return ready
+
+    def _ages(
+        self, page: _Page, stones: Sequence[str], book: PriceBook, out: Outbox
+    ) -> list[int | None] | None:
+        """Ages that count as those of the stones, which may come with this page; null where the rule set does not ask."""
+        if not book.asks_age:
+            return None
+        known = map(self._with_overlay, stones, self._memory.lookup(stones), repeat(out))
+        return [
+            book.age_alike(page.seen_s if before is None or before.retired else before.first_seen_s)
+            for before in known
+        ]
+
+    def _with_overlay(self, stone: str, known: Known | None, out: Outbox) -> Known | None:
+        version = out.overlay.get(stone)
+        return known if version is None else self._known_from(version)
 
     def _stage(self, stage: str, work: Callable[[Any], Any], inputs: Sequence[Any]) -> list[Any]:
         """Results in order, a `Refusal` in the place of each that failed here or earlier."""
@@ -307,10 +325,9 @@ class Worker:
         if body is None:
             return
         content = msgspec.structs.replace(content_of(body), availability=Availability.UNAVAILABLE)
-        json = encode(content)
-        ready = Ready(
-            content.id, content.cost_cents, json, hash_of(json), (book.margin(content), book.rating(content))
-        )
+        json, age = encode(content), book.age(before.first_seen_s)
+        terms = book.margin(content, age), book.rating(content, age)
+        ready = Ready(content.id, content.cost_cents, json, hash_of(json), terms)
         _write(page, ready, before, out, understood=understood)
 
     def _refuse_record(self, raw: RawRecord, error: Invalid, out: Outbox) -> None:
@@ -361,9 +378,7 @@ class Worker:
         if withdraw.feed != page.headers.feed:
             raise Invalid("feed", "must be the feed of the headers", "wrong_feed_in_fact")
         stone = stone_id(withdraw.feed, withdraw.stone)
-        before = self._memory.lookup([stone])[0]
-        if stone in out.overlay:
-            before = self._known_from(out.overlay[stone])
+        before = self._with_overlay(stone, self._memory.lookup([stone])[0], out)
         self._make_unavailable(page, stone, before, book, out, understood=True)
 
     def _restore(
@@ -387,14 +402,15 @@ class Worker:
             content_hash = hash_of(json)
             if content_hash == known.content_hash:
                 continue
-            margin = book.margin(stone.content)
+            age = book.age(known.first_seen_s)
+            margin = book.margin(stone.content, age)
             version = version_of(
                 Ready(
                     stone.id,
                     stone.content.cost_cents,
                     json,
                     content_hash,
-                    (margin, book.rating(stone.content)),
+                    (margin, book.rating(stone.content, age)),
                 ),
                 Frame(known.seq, known.mapper, max(known.rules, book.number), known.raw_offset, known.run),
                 Cause.RESTORED,

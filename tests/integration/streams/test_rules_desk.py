@@ -212,6 +212,26 @@ async def test_dates_and_rates_become_numbers_by_themselves(shop: Shop) -> None:
         work.cancel()
 
 
+async def test_a_day_that_begins_becomes_a_number_where_rows_ask_for_an_age(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules_keeper, "_DAY_MS", 2_000)
+    row = {"name": "old", "priority": 1, "when": {"age": {"min": 30}}, "margin_bps": 3_000}
+    made = await shop.desk.publish(rules(rules=[row]), Intent("ann", "the old ones cheaper"))
+    work = asyncio.create_task(Keeper(shop.desk, tick_s=0.2).run())
+
+    async def renewed() -> bool:
+        return (await shop.desk.head()).number > made.number
+
+    try:
+        await until(renewed)
+    finally:
+        work.cancel()
+    present = await shop.desk.head()
+    assert (present.cause, present.actor, present.content) == ("dates", "keeper", made.published.content)
+    assert present.counted_at // 2_000 > made.published.counted_at // 2_000
+
+
 async def test_the_last_known_rate_stays_in_use_while_the_source_is_away(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal, localcontext
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from schemas.ruleset import (
     RuleSet,
     Terms,
 )
-from schemas.stone import Content
+from schemas.stone import Stone
 
 AT_MS = 1_750_000_000_000
 
@@ -35,7 +36,7 @@ class Outcome(NamedTuple):
     rating: int | None
 
 
-def slow_outcome(published: PublishedRuleSet, stone: Content) -> Outcome:
+def slow_outcome(published: PublishedRuleSet, stone: Stone) -> Outcome:
     """Price and rating by the letter of `schemas.ruleset`."""
     at_ms = published.published_at if published.valid_at is None else published.valid_at
     content, rate = published.content, published.rate
@@ -52,7 +53,7 @@ def _none() -> Any:
     raise AssertionError("a foreign currency has a rate")
 
 
-def slow_terms(content: RuleSet, stone: Content, at_ms: int) -> tuple[str, Terms]:
+def slow_terms(content: RuleSet, stone: Stone, at_ms: int) -> tuple[str, Terms]:
     """Name and terms of the first row that holds, or of the base margin."""
     row = first_row(content.rules, stone, at_ms)
     if row is not None:
@@ -61,10 +62,10 @@ def slow_terms(content: RuleSet, stone: Content, at_ms: int) -> tuple[str, Terms
     return f"base:{kind}", Terms(margin_bps=getattr(content.base, f"{kind}_bps"))
 
 
-def first_row(rows: tuple[Any, ...], stone: Content, at_ms: int) -> Any:
+def first_row(rows: tuple[Any, ...], stone: Stone, at_ms: int) -> Any:
     """The first row by priority that is valid and holds; the upper one of two alike."""
     for row in sorted(rows, key=lambda row: row.priority):
-        if slow_valid(row, at_ms) and slow_group(row.when, stone):
+        if slow_valid(row, at_ms) and slow_group(row.when, stone, at_ms):
             return row
     return None
 
@@ -75,22 +76,26 @@ def slow_valid(row: Row, at_ms: int) -> bool:
     return began and not (row.valid_until is not None and row.valid_until.timestamp() <= at_ms / 1000)
 
 
-def slow_group(when: dict[str, Any], stone: Content) -> bool:
+def slow_group(when: dict[str, Any], stone: Stone, at_ms: int = AT_MS) -> bool:
     """Whether all conditions of a group hold."""
     for name, condition in when.items():
         if name == "any":
-            holds = any(slow_group(group, stone) for group in condition)
+            holds = any(slow_group(group, stone, at_ms) for group in condition)
         elif name == "all":
-            holds = all(slow_group(group, stone) for group in condition)
+            holds = all(slow_group(group, stone, at_ms) for group in condition)
         else:
-            holds = slow_holds(condition, slow_value(stone, name))
+            holds = slow_holds(condition, slow_value(stone, name, at_ms))
         if not holds:
             return False
     return True
 
 
-def slow_value(stone: Content, name: str) -> Any:
+def slow_value(stone: Stone, name: str, at_ms: int = AT_MS) -> Any:
     """An attribute of a stone, derived ones too."""
+    if name == "age":
+        if stone.first_seen is None:
+            return None
+        return max(0, (datetime.fromtimestamp(at_ms // 1000, UTC) - stone.first_seen) // timedelta(days=1))
     if name == "type":
         if stone.color == "FANCY" or stone.fancy_color is not None:
             return "fancy"
@@ -150,7 +155,11 @@ NUMBERS: dict[str, list[Any]] = {
     "depth_mm": [3, 4.5],
     "delivery_days_max": [2, 5],
     "cost_per_carat_cents": [2, 5_000.5, 10_000],
+    "age": [0, 1, 30],
 }
+_DAYS_OLD = (-3, -1e-5, 0, 0.5, 0.99999, 1, 1.00001, 29.99999, 30, 31)
+FIRST_SEEN = [datetime.fromtimestamp(round(AT_MS / 1000 - 86_400 * days), UTC) for days in _DAYS_OLD]
+"""Around the bounds of ages, to the second."""
 
 
 def _range_of(values: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -284,6 +293,7 @@ CHANGES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "delivery_days_max": st.sampled_from([None, 1, *NUMBERS["delivery_days_max"]]),
         "lab_grown": st.booleans(),
         "treated": st.sampled_from([None, True, False]),
+        "first_seen": st.sampled_from([None, *FIRST_SEEN]),
         "availability": st.sampled_from(["available", "on_hold", "unavailable"]),
     }
 )

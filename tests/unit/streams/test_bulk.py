@@ -11,24 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.ruleset import PublishedRuleSet, Rule
-from schemas.stone import Content, Stone
+from schemas.stone import Stone
 from streams.bulk import MAX_COST, BulkBook
 from streams.pricing import PriceBook
 from streams.shelf import Shelf, attributes_of
 from streams.stock import Stock
-from tests.unit.streams.reference import CHANGES, PUBLISHED, Outcome, slow_outcome
-from tests.unit.streams.test_pricing import a_stone, published, rule
+from tests.unit.streams.reference import AT_MS, CHANGES, FIRST_SEEN, PUBLISHED, slow_outcome
+from tests.unit.streams.test_pricing import a_stone, outcome, published, rule
 
 PLAIN = a_stone()
-_PRICED = {
-    "price_cents": 1, "rule": "r", "rules_version": 1, "updated_at": "2026-01-01T00:00:00Z", "seq": 1,
-    "mapper_version": 1, "content_hash": "0" * 16, "cause": "new", "margin_bps": 1, "raw_offset": 1,
-}  # fmt: skip
-
-
-def priced(stones: list[Content]) -> list[Stone]:
-    """Records of the topic with these contents, all priced alike."""
-    return [msgspec.convert(msgspec.to_builtins(stone) | _PRICED, Stone) for stone in stones]
 
 
 def shelf_of(records: list[Stone], rules: PublishedRuleSet) -> Shelf:
@@ -62,11 +53,11 @@ def test_scalar_bulk_and_reference_agree_to_the_cent(
             stone.id: stone for stone in (msgspec.structs.replace(PLAIN, **change) for change in changes)
         }.values()
     )
-    found = bulk_outcomes(shelf_of(priced(stones), rules), rules)
+    found = bulk_outcomes(shelf_of(stones, rules), rules)
     book = PriceBook(rules)
     for stone in stones:
         expected = slow_outcome(rules, stone)
-        assert Outcome(*book.price(stone), book.rating(stone)) == expected
+        assert outcome(book, stone) == expected
         assert found[stone.id] == (expected.price_cents, expected.rule, expected.rating)
 
 
@@ -75,7 +66,7 @@ def test_a_hundred_thousand_cases_agree_to_the_cent() -> None:
     """Every stone of a grid that sits on, above and below each bound, under each of a few hundred drawn tables."""
     cases = 0
     grid = _grid()
-    records = priced(grid)
+    records = grid
     rng = np.random.default_rng(20_261_125)
     tables = _tables(rng, 200)
     for number, rules in enumerate(tables):
@@ -84,14 +75,14 @@ def test_a_hundred_thousand_cases_agree_to_the_cent() -> None:
         book = PriceBook(rules)
         for stone in grid[number % 5 :: 5]:
             expected = slow_outcome(rules, stone)
-            assert Outcome(*book.price(stone), book.rating(stone)) == expected
+            assert outcome(book, stone) == expected
             assert found[stone.id] == (expected.price_cents, expected.rule, expected.rating)
             cases += 1
     assert cases >= 100_000
 
 
-def _grid() -> list[Content]:
-    stones: list[Content] = []
+def _grid() -> list[Stone]:
+    stones: list[Stone] = []
     for carat in (0.29, 0.3, 0.5, 1.0, 1.499, 1.5, 2.001):
         for color in (None, "D", "E", "FANCY"):
             for cost in (1, 4_999, 5_000, 123_456_789, 10**12):
@@ -103,6 +94,7 @@ def _grid() -> list[Content]:
                                     PLAIN, id=f"nivoda-natural:{len(stones)}", carat=carat, color=color,
                                     cost_cents=cost, lab_grown=grown, depth_mm=depth, lab=lab,
                                     shape=("ROUND", "OVAL", "PEAR")[len(stones) % 3],
+                                    first_seen=(None, *FIRST_SEEN)[len(stones) % 11],
                                     fancy_color=(None, None, "PINK")[len(stones) % 7 % 3],
                                 )
                             )  # fmt: skip
@@ -124,6 +116,7 @@ def _tables(rng: np.random.Generator, count: int) -> list[PublishedRuleSet]:
             "shape": pick(["ROUND", ["OVAL", "PEAR"]]),
             "type": pick(["natural", ["fancy", "lab_grown"]]),
             "lab_grown": pick([True, False]),
+            "age": pick([{"max": 0}, {"min": 1}, {"min": 1, "below": 30}, {"min": 30}]),
         }
         chosen = rng.choice(list(kinds), size=int(rng.integers(1, 4)), replace=False)
         return {str(name): kinds[str(name)] for name in chosen}
@@ -152,7 +145,7 @@ def _tables(rng: np.random.Generator, count: int) -> list[PublishedRuleSet]:
             Rule.model_validate({"name": f"row-{place}", "priority": place, "when": when(), **terms()})
             for place in range(int(rng.integers(0, 30)))
         ]
-        tables.append(published(*rows))
+        tables.append(published(*rows).model_copy(update={"valid_at": AT_MS}))
     return tables
 
 
@@ -163,7 +156,7 @@ def test_hits_and_holds_tell_shadowed_rows_from_dead_ones() -> None:
         rule("dead", 3, 3, shape="KITE"),
     )
     rounds = [msgspec.structs.replace(PLAIN, id=f"f:{n}", shape="ROUND") for n in range(3)]
-    shelf = shelf_of(priced(rounds), rules)
+    shelf = shelf_of(rounds, rules)
     book = BulkBook(rules, shelf)
     for rows in book.lots():
         book.lot(rows)
@@ -175,16 +168,13 @@ def test_hits_and_holds_tell_shadowed_rows_from_dead_ones() -> None:
 def test_a_cost_beyond_the_columns_arithmetic_is_exact_too() -> None:
     rules = published(rule("all", 1, 999_999, cost_cents={"min": 0}))
     stone = msgspec.structs.replace(PLAIN, cost_cents=MAX_COST * 900)
-    found = bulk_outcomes(shelf_of(priced([stone]), rules), rules)
+    found = bulk_outcomes(shelf_of([stone], rules), rules)
     assert found[stone.id][0] == PriceBook(rules).price(stone).price_cents
 
 
 def test_a_shelf_is_a_copy_and_leaves_out_what_is_gone() -> None:
     stock = Stock()
-    stones = [
-        msgspec.convert(msgspec.to_builtins(PLAIN) | _PRICED | {"id": f"f:{number}"}, Stone)
-        for number in range(3)
-    ]
+    stones = [msgspec.structs.replace(PLAIN, id=f"f:{number}") for number in range(3)]
     stock.put(stones)
     before = stock.shelf()
     stock.put([msgspec.structs.replace(stones[0], cost_cents=5)], gone=["f:1"])

@@ -14,28 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.ruleset import BaseMargins, PublishedRuleSet, Rate, RuleSet
-from schemas.stone import Content, Stone
+from schemas.stone import Stone
 from streams.guards import Guards
 from streams.preview import BANDS, MOVES_BPS, changes, preview
 from streams.shelf import Shelf, attributes_of
 from streams.stock import Stock
-from tests.unit.streams.reference import CHANGES, RULE_SETS, slow_outcome, slow_value
-from tests.unit.streams.test_bulk import _PRICED, PLAIN
+from tests.unit.streams.reference import AT_MS, CHANGES, RULE_SETS, slow_outcome, slow_value
+from tests.unit.streams.test_bulk import PLAIN
 from tests.unit.streams.test_pricing import published, rule
 
 
 def stocked(
-    stones: dict[str, Content], prices: dict[str, int], rules: PublishedRuleSet, currency: str = "USD"
+    stones: dict[str, Stone], prices: dict[str, int], rules: PublishedRuleSet, currency: str = "USD"
 ) -> Shelf:
     stock = Stock(attributes_of(rules))
     stock.put(
         [
-            msgspec.convert(
-                msgspec.to_builtins(stone)
-                | _PRICED
-                | {"price_cents": prices[stone.id], "currency": currency},
-                Stone,
-            )
+            msgspec.structs.replace(stone, price_cents=prices[stone.id], currency=currency)
             for stone in stones.values()
         ]
     )
@@ -52,7 +47,7 @@ def test_the_report_counts_what_each_stone_does(
     content: RuleSet, drawn: list[tuple[dict[str, Any], int]]
 ) -> None:
     rules = published(base=None)
-    rules = rules.model_copy(update={"content": content})
+    rules = rules.model_copy(update={"content": content, "valid_at": AT_MS})
     stones = {change["id"]: msgspec.structs.replace(PLAIN, **change) for change, _ in drawn}
     prices = {change["id"]: price for change, price in drawn}
     shelf = stocked(stones, prices, rules)
@@ -74,8 +69,8 @@ def test_the_report_counts_what_each_stone_does(
     assert [mover.move_bps for mover in report.fallers] == [bps for bps, _ in falling[:10]]
     hits = Counter(outcome.rule for outcome in after.values())
     assert {row.name: row.hits for row in report.rows if row.hits} == hits
-    assert set(report.dead) == {row.name for row in content.rules if row.valid_at(0)} - set(hits)
-    parts: dict[str, Callable[[Content], Any]] = {
+    assert set(report.dead) == {row.name for row in content.rules if row.valid_at(AT_MS)} - set(hits)
+    parts: dict[str, Callable[[Stone], Any]] = {
         "by_type": lambda stone: slow_value(stone, "type"),
         "by_shape": lambda stone: stone.shape,
         "by_band": lambda stone: sum(stone.carat >= bound for bound in BANDS),
@@ -95,7 +90,7 @@ def test_the_report_counts_what_each_stone_does(
 
 
 def _check_breaks(
-    breaks: Any, stones: dict[str, Content], prices: dict[str, int], after: Any, moved: int, guards: Guards
+    breaks: Any, stones: dict[str, Stone], prices: dict[str, int], after: Any, moved: int, guards: Guards
 ) -> None:
     found = {one.guard: one.stones for one in breaks}
     below = sum(

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPER_VERSION, MAPPING
+from schemas.columns import NULL_INT, epoch_s
 from schemas.feeds import FEEDS
 from schemas.ruleset import BaseMargins, PublishedRuleSet, Rule, RuleSet, Terms
-from schemas.stone import Content
+from schemas.stone import Stone
 from schemas.vendor import Item
 from streams.normalise import Normaliser
 from streams.pages import PageReader
@@ -22,12 +23,29 @@ from streams.pricing import PriceBook, in_share, price_cents, price_function
 from tests.unit.streams.items import item, page
 from tests.unit.streams.reference import CHANGES, PUBLISHED, TERMS, Outcome, slow_outcome, slow_price
 
+_PRICED = {
+    "price_cents": 1, "rule": "r", "rules_version": 1, "updated_at": "2026-01-01T00:00:00Z", "seq": 1,
+    "mapper_version": 1, "content_hash": "0" * 16, "cause": "new", "margin_bps": 1, "raw_offset": 1,
+}  # fmt: skip
 
-def a_stone(**changes: Any) -> Content:
+
+def a_stone(**changes: Any) -> Stone:
     decoded = PageReader(NIVODA_FORM).decode(page(item()))[0]
     assert isinstance(decoded, Item)
     content = Normaliser(MAPPING, MAPPER_VERSION, FEEDS["nivoda-natural"], NIVODA_FORM).content(decoded)
-    return msgspec.structs.replace(content, **changes)
+    stone = msgspec.convert(msgspec.to_builtins(content) | _PRICED, Stone)
+    return msgspec.structs.replace(stone, **changes)
+
+
+def outcome(book: PriceBook, stone: Stone) -> Outcome:
+    """What the compiled rule set gives a record's stone."""
+    seen_s = epoch_s(stone.first_seen)
+    age, alike = book.age(seen_s), book.age_alike(seen_s)
+    assert (book.margin(stone, age), book.rating(stone, age)) == (
+        book.margin(stone, alike),
+        book.rating(stone, alike),
+    )
+    return Outcome(*book.price(stone, age), book.rating(stone, age))
 
 
 def published(*rules: Rule, base: BaseMargins | None = None) -> PublishedRuleSet:
@@ -51,7 +69,7 @@ def test_price_and_rating_equal_the_obvious_reading(
     book = PriceBook(rules)
     for changes in stones:
         stone = msgspec.structs.replace(PLAIN_STONE, **changes)
-        assert Outcome(*book.price(stone), book.rating(stone)) == slow_outcome(rules, stone)
+        assert outcome(book, stone) == slow_outcome(rules, stone)
 
 
 @settings(max_examples=500, deadline=None)
@@ -85,6 +103,18 @@ def test_null_never_holds() -> None:
     book = PriceBook(published(rule("deep", 1, 1, depth_mm={"below": 100}), rule("any", 2, 2, color="D")))
     assert book.price(a_stone(depth_mm=None, color=None)).rule == "base:natural"
     assert book.price(a_stone(depth_mm=99.9)).rule == "deep"
+
+
+def test_few_ages_stand_for_all() -> None:
+    spans = ({"min": 1.5, "below": 30}, {"max": 7}, {"min": -3})
+    book = PriceBook(
+        published(
+            *(rule(f"r{place}", place, place, age=span) for place, span in enumerate(spans))
+        ).model_copy(update={"valid_at": 100 * 86_400_000})
+    )
+    alike = [book.age_alike(86_400 * (100 - days)) for days in range(-1, 35)]
+    assert alike == [0] * 3 + [2] * 6 + [8] * 22 + [30] * 5
+    assert book.age_alike(NULL_INT) is None
 
 
 def test_a_hundred_rows_are_narrowed_before_they_are_compared() -> None:

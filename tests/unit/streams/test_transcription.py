@@ -229,9 +229,12 @@ def test_remembered_terms_are_those_of_the_stone(when: dict[str, Any], share_bps
             continue
         made = normaliser.transcriber.transcribe(normaliser.pages.split(body), terms.fields)
         for stone, json_text, entries, known in zip(
-            made.ids, made.jsons, made.entries, terms.known(made.entries), strict=True
+            made.ids, made.jsons, made.entries, terms.known(made.entries, None), strict=True
         ):
             if stone:
                 content = content_of(json_text)
                 assert content.id == stone
-                assert (known or terms.of(content, entries)) == (rules.margin(content), rules.rating(content))
+                assert (known or terms.of(content, None, entries)) == (
+                    rules.margin(content, None),
+                    rules.rating(content, None),
+                )

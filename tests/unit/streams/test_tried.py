@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.columns import epoch_s
 from schemas.ruleset import PublishedRuleSet, Rate, RuleSet, Side
 from schemas.stone import Stone
 from streams.outbox import Outbox
@@ -48,7 +49,8 @@ def terms(stone: Stone) -> tuple[Any, ...]:
 
 
 def expected(stone: Stone, book: PriceBook) -> tuple[Any, ...]:
-    margin = book.margin(stone)
+    age = book.age(epoch_s(stone.first_seen))
+    margin = book.margin(stone, age)
     euro = b'"EUR"' in margin.sale_json
     price = margin.price(stone.cost_cents)
     return (
@@ -57,7 +59,7 @@ def expected(stone: Stone, book: PriceBook) -> tuple[Any, ...]:
         margin.rule,
         margin.bps,
         "eur" if euro else None,
-        book.rating(stone),
+        book.rating(stone, age),
     )
 
 
