@@ -13,14 +13,15 @@ from typing import Annotated, Final, Protocol, cast
 import msgspec
 from msgspec import Meta
 
-from connectors.postgres.rows import Made, history_row, marks_of, rows_of, stone_row
+from connectors.postgres.rows import CAUSES, Made, history_row, marks_of, rows_of, stone_row
 from schemas.errors import Invalid
 from schemas.sql import STONE_COLUMNS
-from schemas.stone import Position, Stone, decode_position, is_position
+from schemas.stone import Cause, Position, Stone, decode_position, is_position
 
 MAX_KEY_BYTES: Final = 1000
 """A longer id does not fit an entry of the primary key's index."""
 
+_BACKGROUND: Final = {CAUSES[Cause.REPRICED], CAUSES[Cause.REMAPPED]}
 _NUL_ESCAPED: Final = b"\\u0000"
 
 
@@ -71,13 +72,14 @@ _StoneRow = cast(
 
 
 class Version(msgspec.Struct, frozen=True, gc=False):
-    """The last version of a stone in a batch; `row` is what `rows.stone_row` makes of it, the places its `rows.marks_of`."""
+    """The last version of a stone in a batch; `row` is what `rows.stone_row` makes of it, what follows its `rows.Marks`."""
 
     stone_id: str
     offset: int
     row: bytes
     price_at: int
     hash_at: int
+    cause: int
 
 
 class Retired(msgspec.Struct, frozen=True, gc=False):
@@ -108,6 +110,11 @@ class Batch:
     next_offsets: dict[int, int] = field(default_factory=dict)
     records: int = 0
     traces: tuple[bytes, ...] = ()
+
+    @property
+    def background(self) -> bool:
+        """Whether there is work in it that its owner paces by how far it is written."""
+        return any(version.cause in _BACKGROUND for version in self.versions)
 
 
 _decode = msgspec.json.Decoder(_StoneRow).decode
@@ -176,7 +183,7 @@ def _make_the_rest(
             yield place, cause
             continue
         row = stone_row(stone, offsets[place])
-        rows[place], marks[place], history[place] = row, marks_of(row), history_row(stone)
+        rows[place], marks[place], history[place] = row, marks_of(row, stone.cause), history_row(stone)
 
 
 def _key_and_offset(message: Message) -> tuple[bytes, int]:

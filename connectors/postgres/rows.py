@@ -31,7 +31,6 @@ _HASH_SIZE: Final = struct.pack(">i", 2 * CONTENT_HASH_BYTES)
 _PRICED_BEGIN: Final = struct.pack(">h", 1 + len(COPIED) - _PRICE)
 PRICED: Final = ("id", *COPIED[_PRICE:])
 """Columns of a row that is to leave a stone's content as it is: a record names its content first."""
-_HASH_TO_CAUSE: Final = len(_HASH_SIZE) + 2 * CONTENT_HASH_BYTES
 
 HISTORY_COLUMNS: Final = (
     "stone_id",
@@ -53,6 +52,11 @@ HISTORY_COLUMNS: Final = (
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
+CAUSES: Final = {cause: plain.word_number("cause", cause) for cause in Cause}
+"""The number of each cause in marks."""
+Marks = tuple[int, int, int]
+"""Where in a stone's row the values of its price and of its content's hash begin, their lengths included, and its cause."""
+
 _AT_ONCE: Final = 250
 """Records made at once: what is read and written of them stays in the processor's caches."""
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -62,9 +66,6 @@ _NULL: Final = struct.pack(">i", -1)
 def _sized(data: bytes) -> bytes:
     return struct.pack(">i", len(data)) + data
 
-
-_NEW: Final = _sized(Cause.NEW.encode())
-_SAME_CONTENT: Final = _sized(Cause.REPRICED.encode()), _sized(Cause.SEEN.encode())
 
 _WRITERS: Final[dict[str, Callable[[Any], bytes]]] = {
     "text": lambda text: _sized(text.encode()),
@@ -87,14 +88,14 @@ def stone_row(stone: Stone, offset: int) -> bytes:
     return struct.pack(">h", len(COPIED)) + values + struct.pack(">iq", 8, offset)
 
 
-def marks_of(row: bytes) -> tuple[int, int]:
-    """Where in a stone's row the values of its price and of its content's hash begin, their lengths included."""
+def marks_of(row: bytes, cause: Cause) -> Marks:
+    """The marks of a stone's row that was written for a cause."""
     starts, at = [], 2
     for _ in COPIED[:-1]:
         starts.append(at)
         (size,) = struct.unpack_from(">i", row, at)
         at += 4 + max(0, size)
-    return starts[_PRICE], starts[_HASH]
+    return starts[_PRICE], starts[_HASH], CAUSES[cause]
 
 
 def hash_value(content_hash: str) -> bytes:
@@ -102,18 +103,8 @@ def hash_value(content_hash: str) -> bytes:
     return _HASH_SIZE + content_hash.encode()
 
 
-def says_new(row: bytes, hash_at: int) -> bool:
-    """Whether a row's cause says that nobody knew the stone; see `marks_of`."""
-    return row.startswith(_NEW, hash_at + _HASH_TO_CAUSE)
-
-
-def says_same_content(row: bytes, hash_at: int) -> bool:
-    """Whether a row's cause says that the stone's content stayed what it was."""
-    return row.startswith(_SAME_CONTENT, hash_at + _HASH_TO_CAUSE)
-
-
 def priced_row(stone_id: str, row: bytes, price_at: int) -> bytes:
-    """Of a stone's row what does not tell its content, for the columns `PRICED`; see `marks_of`."""
+    """Of a stone's row what does not tell its content, for the columns `PRICED`; see `Marks`."""
     return _PRICED_BEGIN + _sized(stone_id.encode()) + row[price_at:]
 
 
@@ -144,8 +135,8 @@ def _values(values: Any, types: Any) -> bytes:
     )
 
 
-Made = tuple[list[bytes | None], list[tuple[int, int]], list[bytes | None]]
-"""Rows of stones, the marks of each (`marks_of`), and price-history rows."""
+Made = tuple[list[bytes | None], list[Marks], list[bytes | None]]
+"""Rows of stones, the marks of each, and price-history rows."""
 
 
 def rows_of(records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]) -> Made:
@@ -173,7 +164,7 @@ def _rows_of(records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[
     key_data, key_ends = joined(keys)
     room, count = len(data) + len(records) * _ROOM, len(records)
     rows, row_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
-    marks = np.zeros((count, 2), np.int64)
+    marks = np.zeros((count, 3), np.int64)
     history, history_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
     places = np.array(offsets, np.int64)
     given = (
@@ -211,7 +202,7 @@ def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]
 
 _SPECIAL: Final = (
     *map(plain.NAMES.index, ("id", "cause", "price_cents", "previous_price_cents", "content_hash")),
-    plain.word_number("cause", Cause.NEW),
+    CAUSES[Cause.NEW],
 )
 _HISTORY: Final = np.array([plain.NAMES.index(name) for name in _SOURCES])
 _ROOM: Final = 12 * len(COPIED)

@@ -55,7 +55,9 @@ _BATCH: Final = 5000
 _FILL_S: Final = 0.05
 _FLOW: Final = 100
 """A batch larger than this says that more is on its way: the next one is then given longer, to be worth its transaction."""
-_FLOW_FILL_S: Final = 0.1
+_FLOW_FILL_S: Final = 0.3
+_PACED_FILL_S: Final = 0.1
+"""Less where there is work in it that owners pace by what is committed."""
 _BUSY_FILL_S: Final = 1.0
 """While the writer has something to write anyhow, a batch is given this long: handed over it would only wait."""
 _LOOK_S: Final = 0.02
@@ -115,7 +117,7 @@ class Sink:
         self._shutdown = shutdown
         self._topic_id = self._patiently(lambda: topic_uuid(self._kafka, topic))
         self._reader = consumer(self._kafka, group, enable_partition_eof=True)
-        self._flows = False
+        self._fill_s = _FILL_S
         self._heard: dict[int, int] = {}
         self._uncommitted: dict[int, int] = {}
         self._lock = Lock()
@@ -160,9 +162,9 @@ class Sink:
         read = self._reader.consume(1, _FILL_S if writer.idle else _LOOK_S)
         if read:
             self._fill(read, writer)
-        self._flows = len(read) > _FLOW
         messages = [message for message in read if message.error() is None]
         batch = fold(messages)
+        self._fill_s = _FILL_S if len(read) <= _FLOW else _PACED_FILL_S if batch.background else _FLOW_FILL_S
         batch.traces = tracing.traceparents(message.headers() for message in messages)
         for message in read:
             if message.error() is not None:
@@ -175,8 +177,7 @@ class Sink:
     def _fill(self, batch: list[Message], writer: Writer) -> None:
         begun = monotonic()
         while len(batch) < _BATCH:
-            fill_s = _BUSY_FILL_S if not writer.idle else _FLOW_FILL_S if self._flows else _FILL_S
-            if monotonic() - begun >= fill_s:
+            if monotonic() - begun >= (self._fill_s if writer.idle else _BUSY_FILL_S):
                 return
             batch += self._reader.consume(_BATCH - len(batch), _LOOK_S)
             self._commit()

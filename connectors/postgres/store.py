@@ -25,6 +25,7 @@ import asyncpg
 
 from connectors.postgres.fold import Batch, Retired, Version
 from connectors.postgres.rows import (
+    CAUSES,
     COPIED,
     HEADER,
     HISTORY_COLUMNS,
@@ -33,17 +34,17 @@ from connectors.postgres.rows import (
     hash_value,
     months_of,
     priced_row,
-    says_new,
-    says_same_content,
     with_topic,
 )
 from runtime.postgres import AWAY
 from schemas.errors import Retriable
-from schemas.stone import Position
+from schemas.stone import Cause, Position
 
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_S: Final = 120
 _PIECE: Final = 256 * 1024
+_NEW: Final = CAUSES[Cause.NEW]
+_SAME_CONTENT: Final = {CAUSES[Cause.REPRICED], CAUSES[Cause.SEEN]}
 
 _NEWER: Final = "excluded.canonical_offset > d.canonical_offset OR excluded.topic_id <> d.topic_id"
 
@@ -228,9 +229,9 @@ class Store:
         """First by what each version says of itself, which spares looking its stone up; what that did not fit, looked up."""
         new, same, rest = [], [], []
         for version in versions:
-            if self._expects_new and says_new(version.row, version.hash_at):
+            if version.cause == _NEW and self._expects_new:
                 new.append(version)
-            elif says_same_content(version.row, version.hash_at):
+            elif version.cause in _SAME_CONTENT:
                 same.append(version)
             else:
                 rest.append(version)
@@ -257,7 +258,7 @@ class Store:
                 _KNOWN, [version.stone_id for version in versions]
             )
         }
-        self._expects_new = not any(v.stone_id in known and says_new(v.row, v.hash_at) for v in versions)
+        self._expects_new = not any(v.cause == _NEW and v.stone_id in known for v in versions)
         new, changed, same = [], [], []
         for version in versions:
             if (stored := known.get(version.stone_id)) is None:

@@ -167,7 +167,9 @@ def number(data: Any, at: int, end: int) -> tuple[int, int, int, bool]:
 
 def joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The parts one behind the other, and where each ends."""
-    return np.frombuffer(b"".join(parts), np.uint8), np.array(list(accumulate(map(len, parts))), np.int64)
+    return np.frombuffer(b"".join(parts), np.uint8), np.fromiter(
+        map(len, parts), np.int64, len(parts)
+    ).cumsum()
 
 
 class _Field(NamedTuple):

@@ -92,7 +92,7 @@ def transcode(
         special: the fields id, cause, price, previous price and content hash, and the word of a new stone.
         history_fields: the fields of a price-history row.
         out: rows; `out_ends` is where each ends. The topic's id is still to be added to each.
-        marks: of each row, where the price's value begins and where the content's hash does.
+        marks: of each row, where the price's value begins and where the content's hash does, and the cause's word.
         history: price-history rows; an end equal to the one before says that the record gives none.
     """
     # One long function on purpose: cut into one a value it takes twice as long.
@@ -194,6 +194,7 @@ def transcode(
         if plain:
             marks[record, 0] = starts[price] - at_out
             marks[record, 1] = starts[content_hash] - at_out
+            marks[record, 2] = numbers[cause]
             to = _put(out, to, 8, 4)
             at_out = _put(out, to, offsets[record], 8)
             out_ends[record] = at_out

@@ -64,6 +64,21 @@ def test_history_keeps_every_version_of_a_batch() -> None:
     assert batch.history == [history_row(stone) for stone in versions]
 
 
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (Cause.NEW, False),
+        (Cause.CHANGED, False),
+        (Cause.SEEN, False),
+        (Cause.REPRICED, True),
+        (Cause.REMAPPED, True),
+    ],
+)
+def test_a_batch_knows_work_that_its_owner_paces(cause: Cause, expected: bool) -> None:
+    stones = [make_stone(id=f"nivoda-natural:{n}", cause=cause) for n in range(3)]
+    assert fold([record(stone, offset) for offset, stone in enumerate(stones)]).background is expected
+
+
 def test_the_last_position_of_a_feed_counts() -> None:
     positions = [Position(feed="demo", as_of=n, run="r", raw_offset=n, seq=n) for n in (1, 2)]
     batch = fold([Record(position_key("demo"), encode(p), n) for n, p in enumerate(positions)])

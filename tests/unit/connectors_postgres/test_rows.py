@@ -22,7 +22,7 @@ def test_both_ways_give_the_same_bytes(stone: Stone, offset: int) -> None:
     (row,), (marks,), (history,) = rows_of([encode(stone)], [stone.id.encode()], [offset])
     if row is not None:
         assert row == stone_row(stone, offset)
-        assert marks == marks_of(row)
+        assert marks == marks_of(row, stone.cause)
         assert history == history_row(stone)
 
 
