@@ -1,0 +1,63 @@
+"""Why a stone costs what it costs, from what the sink has written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from connectors.postgres.fold import fold
+from connectors.postgres.store import Store
+from operating.archive import Folder
+from operating.price import explain
+from runtime.kafka import ensure_topics
+from runtime.postgres import Database
+from runtime.settings import KafkaSettings
+from schemas.errors import Invalid
+from schemas.stone import Cause
+from schemas.topics import RAW
+from tests.unit.connectors_postgres.messages import record
+from tests.unit.schemas.stones import make_stone
+
+BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOT_KEPT = 10**12
+
+
+async def test_an_explanation_tells_the_age_that_its_number_counted(
+    database: str, kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    ensure_topics(kafka_settings, [RAW])
+    first = make_stone(first_seen=BEGAN, updated_at=BEGAN, raw_offset=NOT_KEPT)
+    later = msgspec.structs.replace(
+        first,
+        updated_at=BEGAN + timedelta(days=31),
+        rules_version=2,
+        cause=Cause.REPRICED,
+        price_cents=5,
+        previous_price_cents=first.price_cents,
+    )
+    days = {1: 0, 2: 30}
+    store = Store(database, uuid4())
+    await store.write(fold([record(one, offset) for offset, one in enumerate((first, later))]))
+    await store.close()
+    async with Database(database, "test") as db:
+        async with db.link() as link:
+            for number, day in days.items():
+                # A minute short of a further day.
+                counted_at = BEGAN + timedelta(days=day, hours=23, minutes=59)
+                await link.execute(
+                    "INSERT INTO rulesets (number, published_at, actor, reason, content, record)"
+                    " VALUES ($1, $2, 'ann', 'r', '{}', jsonb_build_object('valid_at', $3::bigint))",
+                    *(number, counted_at + timedelta(days=1), int(counted_at.timestamp() * 1000)),
+                )
+        now = await explain(db, kafka_settings, Folder(tmp_path), first.id)
+        then = await explain(db, kafka_settings, Folder(tmp_path), first.id, BEGAN + timedelta(days=1))
+        assert (now.price.price_cents, now.age_days, now.price.first_seen) == (5, 30, BEGAN)
+        assert (then.price.price_cents, then.age_days) == (140_000, 0)
+        assert [since.price_cents for since in then.since] == [5]
+        assert (now.source.offset, now.source.kept) == (NOT_KEPT, None)
+        with pytest.raises(Invalid, match="had no price"):
+            await explain(db, kafka_settings, Folder(tmp_path), first.id, BEGAN - timedelta(days=1))
