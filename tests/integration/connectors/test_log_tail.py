@@ -100,7 +100,8 @@ def test_a_start_is_kept_and_one_out_of_range_is_mended(
     topic, seen = make_topic(partitions=3).name, Seen()
     for slot in (0, 1, 2):
         fill(kafka_settings, topic, slot, 100)
-    for future in admin(kafka_settings).delete_records([TopicPartition(topic, 1, 40)]).values():
+    client = admin(kafka_settings)
+    for future in client.delete_records([TopicPartition(topic, 1, 40)]).values():
         future.result(60)
     with following(kafka_settings, topic, seen, {0: 90, 1: 5}) as tail:
         wait_for(lambda: tail.caught_up)
