@@ -233,3 +233,30 @@ def test_the_first_new_stone_after_a_start_finds_room(tmp_path: Path) -> None:
         capacity = each._stock.capacity
         each.apply(batch_of(*(make_stone(id=f"nivoda-natural:new-{number}") for number in range(300))))
         assert (len(each), each._stock.capacity) == (5_300, capacity)
+
+
+def test_what_would_hold_up_searches_is_copied_where_a_batch_is_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("api.engine.fast_index._TAIL_SERVING", 100)
+    jobs = Jobs()
+    index = FastIndex(run=jobs.submit)
+    index.settle()
+    held: list[Stone] = []
+    for number in range(40):
+        new = [make_stone(id=f"nivoda-natural:{number}-{place}", price_cents=number) for place in range(90)]
+        steps = index.prepare(batch_of(*new), 40)
+        capacity, slots, job = index._stock.capacity, len(index._stock._table.slots), index._job
+        # Searches go on meanwhile, and see what they saw.
+        assert index.search(Query(limit=0)).total == len(held)
+        for take in steps:
+            take()
+        held += new
+        found = index.search(Query(sort=(SortKey("price_cents", descending=True),), limit=90))
+        assert (found.total, sorted(records_of(index, found))) == (len(held), sorted(map(encode, new)))
+        assert (index._stock.capacity, len(index._stock._table.slots)) == (capacity, slots)
+        assert index._job in (job, None)
+        jobs.run()
+    assert index._stock.capacity > 3_600
+    assert len(index._stock._table.slots) > 3_600
+    assert index._clusters.ordered_end > 3_000
