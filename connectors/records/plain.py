@@ -217,6 +217,10 @@ def _field(kind: inspect.Type) -> _Field:
 (_DESCRIBED,) = inspect.multi_type_info([Stone])
 assert isinstance(_DESCRIBED, inspect.StructType)
 _FIELDS: Final = [_field(field.type) for field in _DESCRIBED.fields]
+# A field that is missing may be taken for null.
+assert all(
+    field.default is None for field, told in zip(_DESCRIBED.fields, _FIELDS, strict=True) if told.nullable
+)
 _WORDS: Final = [(place, word) for place, field in enumerate(_FIELDS) for word in field.words]
 
 NAMES: Final = tuple(field.encode_name for field in _DESCRIBED.fields)

@@ -88,23 +88,25 @@ def scan(
         for field in range(len(kinds)):
             name_end = name_ends[field]
             # The shortest value and the closing brace must fit as well: nothing is read beyond the record.
-            if at + name_end - name_begin + 2 > end or not same(data, at, names, name_begin, name_end):
-                fine = False
-                break
-            if field == identity:
-                # Behind the comma.
-                borders[0, record] = at + 1 - begin
-            elif field == provenance:
-                borders[1, record] = at - begin
-            at += name_end - name_begin
+            fits = at + name_end - name_begin + 2 <= end
+            named = fits and same(data, at, names, name_begin, name_end)
+            # A field that there was not yet when the record was written is null.
+            sign = np.int64(N)
+            if named:
+                if field == identity:
+                    # Behind the comma.
+                    borders[0, record] = at + 1 - begin
+                elif field == provenance:
+                    borders[1, record] = at - begin
+                at += name_end - name_begin
+                sign = np.int64(data[at])
             name_begin = name_end
-            kind, sign = kinds[field], data[at]
-            value = np.int64(0)
+            kind, value = kinds[field], np.int64(0)
             if sign == N:
-                if not nullable[field] or not same(data, at, NULL, 0, 4):
+                if not nullable[field] or (named and not same(data, at, NULL, 0, 4)):
                     fine = False
                     break
-                at += 4
+                at += 4 * named
                 if kind in (INTEGER, MOMENT):
                     value = np.int64(NO_NUMBER)
                 elif kind == DECIMAL:

@@ -110,19 +110,22 @@ def transcode(
         for field in range(fields):
             name_end = name_ends[field]
             # The shortest value and the closing brace must fit as well: nothing is read beyond the record.
-            if at + name_end - name_begin + 2 > end or not same(data, at, names, name_begin, name_end):
-                plain = False
-                break
-            at += name_end - name_begin
+            fits = at + name_end - name_begin + 2 <= end
+            named = fits and same(data, at, names, name_begin, name_end)
+            # A field that there was not yet when the record was written is null.
+            sign = np.int64(N)
+            if named:
+                at += name_end - name_begin
+                sign = np.int64(data[at])
             name_begin = name_end
             starts[field] = to
-            kind, sign = kinds[field], data[at]
+            kind = kinds[field]
             numbers[field] = -1
             if sign == N:
-                if not nullable[field] or not same(data, at, NULL, 0, 4):
+                if not nullable[field] or (named and not same(data, at, NULL, 0, 4)):
                     plain = False
                     break
-                at += 4
+                at += 4 * named
                 to = _put(out, to, -1, 4)
             elif kind in (TEXT, WORD):
                 if sign != QUOTE:

@@ -1,5 +1,6 @@
 """What a search looks at of a record: machine code and decoding agree, and what is not plain is left to decoding."""
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,6 +40,14 @@ def test_machine_code_and_decoding_give_the_same(stones: list[Stone]) -> None:
     values, failures = read_all(records, [stone.id.encode() for stone in stones])
     assert not failures
     assert told(values) == told(values_of([decode_searchable(record) for record in records]))
+
+
+@given(st.lists(any_stones(), max_size=5))
+def test_a_field_that_there_was_not_yet_is_null(stones: list[Stone]) -> None:
+    records = [re.sub(rb',"\w+":null', b"", encode(stone)) for stone in stones]
+    values, failures = read_all(records, [stone.id.encode() for stone in stones])
+    assert not failures
+    assert told(values) == told(values_of([decode_searchable(encode(stone)) for stone in stones]))
 
 
 def test_numbers_are_what_the_record_says() -> None:
