@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import structlog
+import uvloop
 
 from runtime import tracing
 from runtime.health import Aspect, Check, Health, serve_health
@@ -81,6 +82,8 @@ def run(settings: Settings) -> None:
     database = Database(settings.postgres.dsn.get_secret_value(), "adamas-process")
     process = Process(settings.kafka, database, folder=folder)
     process.add_probes(health)
+    # By policy, because Faust fetches in a thread with a loop that it makes itself.
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with Shutdown(GRACE_S) as shutdown, serve_health(settings.health, health):
         asyncio.run(process.serve(shutdown))
 
