@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -53,13 +52,12 @@ class BodyStore:
         """Bytes on disk, stale ones too."""
         return sum(segment.size for segment in self._segments.values())
 
-    def append(self, bodies: list[bytes]) -> list[int]:
-        """Keep bodies; their places, in order. Raises `OSError` when the disk is full."""
+    def append(self, bodies: list[bytes], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Keep bodies of these lengths; their places, in order. Raises `OSError` when the disk is full."""
         if self._segments[self._head].size > self._segment_bytes:
             self._head = self._open()
-        head = self._segments[self._head]
-        base = self._head << SEGMENT_SHIFT
-        places = [base + offset for offset in accumulate((len(body) for body in bodies), initial=head.size)]
+        head, ends = self._segments[self._head], np.cumsum(lengths)
+        places: NDArray[np.int64] = (self._head << SEGMENT_SHIFT) + head.size + ends - lengths
         for begin in range(0, len(bodies), _MOST_AT_ONCE):
             lot = bodies[begin : begin + _MOST_AT_ONCE]
             written = os.pwritev(head.file, lot, head.size)
@@ -67,7 +65,7 @@ class BodyStore:
             if written < sum(map(len, lot)):
                 # Only a full disk, which the next attempt tells, or a signal.
                 self._append_rest(head, memoryview(b"".join(lot))[written:])
-        return places[:-1]
+        return places
 
     @staticmethod
     def _append_rest(head: _Segment, rest: memoryview) -> None:
@@ -92,10 +90,11 @@ class BodyStore:
         ends = np.cumsum(lengths).tolist()
         return [joined[begin:end] for begin, end in pairwise([0, *ends])]
 
-    def drop(self, places: Iterable[int], lengths: Iterable[int]) -> None:
+    def drop(self, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
         """Say that what is kept there is not needed any more."""
-        for place, length in zip(places, lengths, strict=True):
-            self._segments[place >> SEGMENT_SHIFT].stale += length
+        of = places >> SEGMENT_SHIFT
+        for number in np.unique(of).tolist():
+            self._segments[number].stale += int(lengths[of == number].sum())
 
     def wasteful(self) -> int | None:
         """The closed segment of which most is stale, where that is all of it, or more than half of all of them is.

@@ -98,6 +98,7 @@ class Delivery:
 
     async def _produce_stones(self, stones: list[tuple[int, Version]]) -> None:
         produce, topic, traces = self._producer.produce, self._topics.canonical, self._traces
+        reports = self._reports
         for begin in range(0, len(stones), _CHUNK):
             self._producer.poll(0)
             await asyncio.sleep(0)
@@ -106,7 +107,7 @@ class Delivery:
                 headers = None if body is not None else _null_headers(version)
                 if traces and (told := traces.get(key)):
                     headers = [*(headers or ()), (tracing.HEADER, told)]
-                report = self._reports.get(slot) or self._report_of(slot)
+                report = reports.get(slot) or self._report_of(slot)
                 while True:
                     try:
                         produce(topic, body, key, slot, report, headers=headers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
 from threading import RLock
@@ -21,7 +21,7 @@ import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
-from schemas.columns import NULL_INT, Columns, epoch_ms, epoch_s
+from schemas.columns import NULL_CODE, NULL_INT, Columns, epoch_ms, epoch_s
 from schemas.errors import Invalid
 from schemas.headers import from_headers
 from schemas.stone import Position, decode_position
@@ -220,16 +220,20 @@ class Memory:
         """The versions of these stones, whole, in these rows; null for one that is not that of this offset any more."""
         with self._lock:
             arrays, runs = self._columns.arrays, self._columns.codes["run"].texts
-            same = (arrays["offset"][rows] == offsets) & (arrays["length"][rows] > 0)
-            held = rows[same]
-            bodies = iter(self._bodies.read_all(arrays["place"][held], arrays["length"][held]))
-            known = map(Known._make, zip(*(arrays[name][rows].tolist() for name in _KNOWN), strict=True))
-            return [
-                Version(stone, *told[:8], run=runs[told.run], changed=bool(told.changed), body=next(bodies))
-                if there
-                else None
-                for stone, told, there in zip(ids, known, same.tolist(), strict=True)
-            ]
+            there = np.flatnonzero((arrays["offset"][rows] == offsets) & (arrays["length"][rows] > 0))
+            held = rows[there]
+            versions = map(
+                Version,
+                [ids[place] for place in there.tolist()],
+                *(arrays[name][held].tolist() for name in _TOLD[:-1]),
+                [runs[code] for code in arrays["run"][held].tolist()],
+                (arrays["changed"][held] == 1).tolist(),
+                self._bodies.read_all(arrays["place"][held], arrays["length"][held]),
+            )
+            found: list[Version | None] = [None] * len(ids)
+            for place, version in zip(there.tolist(), versions, strict=True):
+                found[place] = version
+            return found
 
     def leave_as_they_are(self, rows: NDArray[np.int64], offsets: NDArray[np.int64], number: int) -> int:
         """Note that these versions say the same under this rule set; how many are still the last known of their stone."""
@@ -342,7 +346,8 @@ class Memory:
             # A stone that was never seen gets a row of nulls, which any offset and any version is above.
             index = np.array(self._columns.take_rows(ids), dtype=np.int64)
             offset = np.array(offsets, dtype=np.int64)
-            told = np.array(list(map(_told, versions)), dtype=np.int64).reshape(-1, len(_TOLD))
+            numbers = chain.from_iterable(map(_told, versions))
+            told = np.fromiter(numbers, np.int64, len(ids) * len(_TOLD)).reshape(-1, len(_TOLD))
             above = offset > self._columns.arrays["offset"][index]
             lower = self._lower(index, told)
             taken = above & ~lower
@@ -370,16 +375,18 @@ class Memory:
             return
         arrays, codes = self._columns.arrays, self._columns.codes
         held = rows[arrays["length"][rows] > 0]
-        self._bodies.drop(arrays["place"][held].tolist(), arrays["length"][held].tolist())
+        self._bodies.drop(arrays["place"][held], arrays["length"][held])
         bodies = [version.body or b"" for version in versions]
-        arrays["place"][rows] = self._bodies.append(bodies)
-        arrays["length"][rows] = [len(body) or -1 for body in bodies]
+        lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
+        arrays["place"][rows] = self._bodies.append(bodies, lengths)
+        arrays["length"][rows] = np.where(lengths == 0, -1, lengths)
         for name, column in zip(_TOLD, told.T, strict=True):
             arrays[name][rows] = column
         arrays["looked"][rows] = NULL_INT
         arrays["run"][rows] = codes["run"].add_all([version.run for version in versions])
-        feeds = [version.id.partition(":")[0] for version in versions]
-        arrays["feed"][rows] = codes["feed"].add_all(feeds)
+        new = np.flatnonzero(arrays["feed"][rows] == NULL_CODE)
+        feeds = [versions[place].id.partition(":")[0] for place in new.tolist()]
+        arrays["feed"][rows[new]] = codes["feed"].add_all(feeds)
         self._reclaim()
 
     def _reclaim(self) -> None:
@@ -395,8 +402,9 @@ class Memory:
         moved = self._kept_in(segment, rows[:_MOVED_AT_ONCE])
         if len(moved):
             arrays = self._columns.arrays
-            bodies = self._bodies.read_all(arrays["place"][moved], arrays["length"][moved])
-            arrays["place"][moved] = self._bodies.append(bodies)
+            lengths = arrays["length"][moved]
+            bodies = self._bodies.read_all(arrays["place"][moved], lengths)
+            arrays["place"][moved] = self._bodies.append(bodies, lengths)
         if len(rows) > _MOVED_AT_ONCE:
             self._leaving = segment, rows[_MOVED_AT_ONCE:]
         else:

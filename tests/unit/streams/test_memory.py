@@ -210,13 +210,23 @@ def test_bodies_are_reclaimed_segment_by_segment(
     assert list(tmp_path.iterdir()) == []
 
 
+def appended(store: BodyStore, *kept: bytes) -> list[int]:
+    places: list[int] = store.append(list(kept), np.array([len(body) for body in kept])).tolist()
+    return places
+
+
+def drop(store: BodyStore, places: list[int]) -> None:
+    """Bodies of 100 bytes each."""
+    store.drop(np.array(places), np.full(len(places), 100))
+
+
 def test_bodies_that_are_replaced_in_their_order_are_not_moved(tmp_path: Path) -> None:
     store, body = BodyStore(tmp_path, segment_bytes=900), bytes(100)
-    places = [place for _ in range(30) for place in store.append([body])]
+    places = [place for _ in range(30) for place in appended(store, body)]
     wasted = []
     for place in places[:20]:
-        store.append([body])
-        store.drop([place], [len(body)])
+        appended(store, body)
+        drop(store, [place])
         if (segment := store.wasteful()) is not None:
             wasted.append((place, segment))
             store.release(segment)
@@ -225,12 +235,12 @@ def test_bodies_that_are_replaced_in_their_order_are_not_moved(tmp_path: Path) -
 
 def test_the_segment_of_which_most_is_stale_is_reclaimed_once_half_of_all_is(tmp_path: Path) -> None:
     store, body = BodyStore(tmp_path, segment_bytes=900), bytes(100)
-    places = [place for _ in range(31) for place in store.append([body])]
+    places = [place for _ in range(31) for place in appended(store, body)]
     assert store.wasteful() is None
     # Of three closed segments of ten bodies each, and one that is open: 4, 9 and 2 of ten.
-    store.drop(places[:4] + places[10:19] + places[20:22] + places[30:], [len(body)] * 16)
+    drop(store, places[:4] + places[10:19] + places[20:22] + places[30:])
     assert store.wasteful() is None
-    store.drop(places[22:23], [len(body)])
+    drop(store, places[22:23])
     assert store.wasteful() == 1
 
 
@@ -245,7 +255,7 @@ def test_bodies_are_whole_however_few_bytes_a_write_takes(
     kept = [bytes([65 + number]) * (5 * number) for number in range(8)]
     store = BodyStore(tmp_path)
     for _ in range(2):
-        places = store.append(kept)
+        places = appended(store, *kept)
         assert [store.read(place, len(body)) for place, body in zip(places, kept, strict=True)] == kept
     assert store.size == 2 * sum(map(len, kept))
 
