@@ -119,12 +119,16 @@ class Pace:
     Args:
         kafka: where Kafka is.
         topic: the topic that is read.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._readers = Readers()
+        self._clock = clock
+        self._readers = Readers(clock=clock)
         self._asked_s = -_WANTED_S
         self._held_by: str | None = None
         self._looks = 0
@@ -148,8 +152,8 @@ class Pace:
         Asking is what keeps the looking up.
         """
         with self._lock:
-            before_s, self._asked_s = self._asked_s, time.monotonic()
-            if not self._wanted(before_s):
+            before_s, self._asked_s = self._asked_s, self._clock()
+            if self._asked_s - before_s >= _WANTED_S:
                 # After a pause nothing is known yet: one look must come first.
                 self._looks = 0
             elif self._held_by is not None:
@@ -157,19 +161,15 @@ class Pace:
             self._held_by = self._readers.slowest(ends)
             return self._looks > 0 and self._held_by is None
 
-    @staticmethod
-    def _wanted(asked_s: float) -> bool:
-        return time.monotonic() - asked_s < _WANTED_S
-
     def _run(self) -> None:
         client = admin(self._kafka)
         listed: dict[str, Offsets] = {}
         followed: list[str] = []
         looked_s = listed_s = -_LIST_EVERY_S
         while not self._stop.wait(_HELD_LOOK_EVERY_S):
-            now_s = time.monotonic()
+            now_s = self._clock()
             due_s = looked_s + (_LOOK_EVERY_S if self._held_by is None else _HELD_LOOK_EVERY_S)
-            if not self._wanted(self._asked_s) or now_s < due_s:
+            if now_s - self._asked_s >= _WANTED_S or now_s < due_s:
                 continue
             looked_s = now_s
             try:

@@ -1,6 +1,9 @@
 """Background work goes as fast as the slowest living reader; the dead and the idle hold up nobody."""
 
-from streams.pace import FLOOR, LIVING_S, Readers
+from prometheus_client import REGISTRY
+
+from runtime.settings import KafkaSettings
+from streams.pace import FLOOR, LIVING_S, Pace, Readers
 
 
 class Clock:
@@ -102,3 +105,29 @@ def test_a_reader_that_is_asked_no_more_holds_up_nobody() -> None:
     assert readers.slowest({0: at + 50_000}) == "gone"
     clock.now_s += LIVING_S + 0.1
     assert not readers.slowest({0: at + 50_000})
+
+
+def test_one_look_comes_first_and_what_was_waited_for_is_told_by_reader() -> None:
+    clock = Clock()
+    pace = Pace(KafkaSettings(bootstrap="none:1"), "canonical", clock=clock)
+
+    def held_s() -> float | None:
+        return REGISTRY.get_sample_value(
+            "adamas_process_background_held_seconds_total", {"reader": "slow sink"}
+        )
+
+    assert not pace.may_write({0: 0})
+    pace._note({"slow sink": {0: 0}})
+    assert pace.may_write({0: 0})
+    pace._note({"slow sink": {0: 1}})
+    assert not pace.may_write({0: 2 + FLOOR})
+    assert held_s() is None
+    clock.now_s += 0.25
+    pace._note({"slow sink": {0: 2}})
+    assert pace.may_write({0: 2 + FLOOR})
+    clock.now_s += 0.5
+    assert pace.may_write({0: 2 + FLOOR})
+    assert held_s() == 0.25
+    # Nobody has asked for a while, so nobody has looked.
+    clock.now_s += 2
+    assert not pace.may_write({0: 2 + FLOOR})
