@@ -59,7 +59,7 @@ _FLOW_FILL_S: Final = 0.3
 _PACED_FILL_S: Final = 0.1
 """Less where there is work in it that owners pace by what is committed."""
 _BUSY_FILL_S: Final = 1.0
-"""While the writer has something to write anyhow, a batch is given this long: handed over it would only wait."""
+"""While another one waits for the writer, a batch is given this long: handed over it would only wait as well."""
 _LOOK_S: Final = 0.02
 """So long what was written waits at most to be committed; by that owners pace their background work."""
 _PAUSED_S: Final = 0.5
@@ -177,7 +177,7 @@ class Sink:
     def _fill(self, batch: list[Message], writer: Writer) -> None:
         begun = monotonic()
         while len(batch) < _BATCH:
-            if monotonic() - begun >= (self._fill_s if writer.idle else _BUSY_FILL_S):
+            if monotonic() - begun >= (_BUSY_FILL_S if writer.waited_for else self._fill_s):
                 return
             batch += self._reader.consume(_BATCH - len(batch), _LOOK_S)
             self._commit()

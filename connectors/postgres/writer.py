@@ -65,6 +65,11 @@ class Writer:
         """Whether all that was handed over is written."""
         return not self._queue.unfinished_tasks
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether a batch that was handed over has not been begun."""
+        return not self._queue.empty()
+
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
