@@ -92,7 +92,7 @@ def main() -> None:
             ),
             Figure("apply_10000_ms", applied_ms, "ms", "<= 10"),
             Figure("prepare_10000_ms", prepared_ms, "ms"),
-            Figure("arrays_mb", round(index.nbytes / 1e6, 1), "MB", f"<= {215 * growth:.3g}"),
+            Figure("arrays_mb", round(index.nbytes / 1e6, 1), "MB", f"<= {225 * growth:.3g}"),
             *(
                 Figure(f"matches_p{p}", value, "stones")
                 for p, value in zip((10, 50, 90, 100), shares, strict=True)
