@@ -34,7 +34,7 @@ _FOLLOWED_AT_ONCE: Final = 1 << 20
 _WAIT_S: Final = 0.25
 _FLOW: Final = 100
 """More records than this say that more are on their way: the next ones are then waited for, to be worth their overhead."""
-_GATHER_S: Final = 0.05
+_GATHER_S: Final = 0.1
 _RETRY_S: Final = 1.0
 
 
