@@ -4,7 +4,8 @@
 
 One `process` worker and one API replica are killed at random, in the second half `ingest` too; the others run through. Each
 member's memory in the last eighth, `ingest`'s in the last before its first kill, is held beside what it was after the first
-quarter; a median of each, for the collector and files that are rewritten make waves of it. Every answer
+quarter; a median of each, for the collector makes waves of it. What is mapped from files is shown beside it: the records of the
+API fill a file of 64 MiB before its stale ones are given up, and the kernel takes that memory where it is wanted. Every answer
 of a replica that says it is ready must be sorted, filtered, as large as the other one's, and carry the prices that its costs
 and the rule set give; at the end every stone must be the vendor's.
 """
@@ -113,6 +114,7 @@ class Memory:
     def __init__(self, stage: Stage, whole_s: float) -> None:
         self._stage = stage
         self._whole_s = whole_s
+        # Of each member: what is its own, and what is mapped from files.
         self._read: list[tuple[float, dict[str, tuple[int, int]]]] = []
 
     def look(self, gone_s: float) -> None:
@@ -129,9 +131,9 @@ class Memory:
             early, late = self._median(name, 0.25), self._median(name, end - 0.125)
             growths[name] = 100 * (late / early - 1)
             waves = " ".join(
-                f"{whole >> 20}({mapped >> 20})" for whole, mapped in (read[name] for _, read in self._read)
+                f"{own >> 20}+{mapped >> 20}" for own, mapped in (read[name] for _, read in self._read)
             )
-            print(f"memory of {name}: {growths[name]:+.1f} %, MiB (of files): {waves}")
+            print(f"memory of {name}: {growths[name]:+.1f} %, MiB, its own + of files: {waves}")
         return growths
 
     def _median(self, name: str, since: float) -> float:
@@ -140,9 +142,8 @@ class Memory:
         )
 
     def _resident(self, name: str) -> tuple[int, int]:
-        """Bytes of its memory, and how many of them are of files."""
         found = psutil.Process(self._stage.children[name].pid).memory_info()
-        return found.rss, found.shared
+        return found.rss - found.shared, found.shared
 
 
 def soak(runs: RunsStage, searches: Searches, hours: float, draw: random.Random) -> tuple[int, float]:
