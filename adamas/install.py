@@ -32,7 +32,16 @@ WHOLE_TIMEOUT_S = 600.0
 OWN = ("schemas", "connectors", "streams", "operating", "api", "monitor", "runtime", "migrations", "adamas")
 KEPT_UNUSED_S = 30 * 86_400
 STARTED = (
-    ("api.server", "connectors.simulator.server", "monitor.service", "operating.handlers", "pytest", "xdist"),
+    # FastAPI asks of each type in a route whether it is one of pydantic.v1.
+    (
+        "api.server",
+        "pydantic.v1",
+        "connectors.simulator.server",
+        "monitor.service",
+        "operating.handlers",
+        "pytest",
+        "xdist",
+    ),
     ("adamas.up", "streams.process", "connectors.postgres.sink", "connectors.ingest.service", "hypothesis"),
 )
 """What processes import when they start, dealt out to as many that make its byte code; not every lock has all of it."""
@@ -73,7 +82,7 @@ def install(lock: Path, folder: Path) -> None:
     """Make the environment when there is none, and install the lock file's packages into it."""
     if sys.version_info < MINIMUM:
         raise InstallFailed(f"Python {platform.python_version()} is too old: 3.11 or newer is needed.")
-    packages = cache_folder() / "packages" / _fingerprint(lock, IMPORT)
+    packages = cache_folder() / "packages" / _fingerprint(lock, f"{IMPORT}{STARTED}")
     packages.mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(packages / ".lock"):
         if not (packages / ".complete").exists():
