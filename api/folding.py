@@ -5,7 +5,7 @@ The last record of a key that can be read is the stone, so that the end is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,7 +71,7 @@ def _take_others(
     records: Records, places: Places, say_nothing_new: SayNothingNew | None, folded: Folded
 ) -> tuple[Places, list[int]]:
     """Take positions and nulls; which of the others say something new of a stone, and what cannot be read."""
-    failed = []
+    failed, removed = [], []
     null = records.values[0, places] == NULL
     position = _end_with_colon(records, places)
     for place in places[null | position].tolist():
@@ -79,13 +79,14 @@ def _take_others(
         try:
             if not is_position(key):
                 folded.batch.removed.append(key.decode())
-                _note_changes(records, [place], folded)
+                removed.append(place)
             elif value is not None:
                 told = decode_position(value)
                 folded.batch.positions[told.feed] = told.as_of
         except (msgspec.MsgspecError, ValueError) as error:
             _note_failure(records, place, error, folded)
             failed.append(place)
+    _note_changes(records, removed, folded)
     stones = places[~(null | position)]
     if say_nothing_new is not None and len(stones):
         stones = stones[~say_nothing_new(records, stones)]
@@ -118,7 +119,8 @@ def _take_stones(records: Records, places: Places, folded: Folded) -> list[int]:
     return failed
 
 
-def _note_changes(records: Records, places: Sequence[int] | Places, folded: Folded) -> None:
+def _note_changes(records: Records, places: list[int] | Places, folded: Folded) -> None:
+    places = np.asarray(places, dtype=np.intp)
     slots, offsets = records.slots[places], records.offsets[places]
     for slot in np.unique(slots).tolist():
         last = int(offsets[slots == slot].max())
