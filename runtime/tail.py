@@ -1,4 +1,6 @@
-"""Reading a topic without a group: every reader of canonical stones, rule sets and rates uses this one.
+"""Reading a topic without a group, message by message: rule sets, rates, receipts, and stones for the owner's memory.
+
+The API takes the stock by whole batches instead (`connectors.log.tail`).
 
 A tail owns a thread and a consumer that joins no group. It reads the whole topic from the beginning, hands messages
 over in batches, and is caught up once it has reached the end offsets that stood when it started.
