@@ -9,6 +9,7 @@ make_topic      makes such a topic, by default a small one with one partition
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import tempfile
@@ -22,12 +23,13 @@ from uuid import uuid4
 import asyncpg
 import hypothesis
 import pytest
+import structlog
 
 from adamas.embedded.kafka import EmbeddedKafka
 from adamas.embedded.postgres import EmbeddedPostgres
 from adamas.ports import free_ports
 from migrations import runner
-from runtime import tracing
+from runtime import logs, tracing
 from runtime.kafka import ensure_topics
 from runtime.settings import KafkaSettings
 from schemas.topics import Topic
@@ -64,6 +66,19 @@ class TopicMaker(Protocol):
     def __call__(
         self, like: Topic | None = None, *, partitions: int | None = None, **config: str
     ) -> Topic: ...
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A command that is tried in this process sets logs up for good; the next test expects to find nothing set up."""
+    root = logging.getLogger()
+    handlers, level, process = root.handlers, root.level, logs._process
+    yield
+    logs._process = process
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -12,18 +11,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from runtime import logs
 from runtime.logs import FrequentLines, configure_logs
 from runtime.settings import LogSettings
-
-
-@pytest.fixture(autouse=True)
-def _restore_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, process = root.handlers, root.level, logs._process
-    yield
-    logs._process = process
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
 
 
 class LineReader:
