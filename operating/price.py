@@ -16,10 +16,12 @@ from operating.archive import Storage, find
 from operating.groups import Groups
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
+from schemas.columns import epoch_s
 from schemas.errors import Invalid
 from schemas.feeds import FEEDS
 from schemas.topics import RAW
 from streams.pages import PageReader
+from streams.pricing import age_at
 from streams.ranges import Range
 
 _FIELDS: Final = (
@@ -145,8 +147,7 @@ async def explain(
 def _age_days(price: Price, rules: Any) -> int | None:
     if rules is None or price.first_seen is None:
         return None
-    valid_at: datetime = rules["valid_at"]
-    return max(0, (valid_at - price.first_seen).days)
+    return age_at(epoch_s(price.first_seen), epoch_s(rules["valid_at"]))
 
 
 async def _place(link: Link, now: Any, seq: int) -> tuple[int | None, str | None, int | None, Any]:

@@ -144,15 +144,18 @@ class RuleSet(Strict):
         _refuse_twins(self.ratings.rules, "ratings ")
         return self
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of both tables, margins and ratings."""
+        return (*self.rules, *self.ratings.rules)
+
     def asks(self, attribute: str) -> bool:
         """Whether a row of either table has a condition on an attribute."""
-        rows: tuple[Row, ...] = (*self.rules, *self.ratings.rules)
-        return any(name == attribute for row in rows for name, _ in conditions_in(row.when))
+        return any(name == attribute for row in self.rows for name, _ in conditions_in(row.when))
 
     def boundaries(self) -> list[int]:
         """The moments (ms since 1970, UTC) at which a row begins or ceases to count, in order."""
-        rows: tuple[Row, ...] = (*self.rules, *self.ratings.rules)
-        moments = {moment for row in rows for moment in (row.valid_from, row.valid_until) if moment}
+        moments = {moment for row in self.rows for moment in (row.valid_from, row.valid_until) if moment}
         return sorted(int(moment.timestamp() * 1000) for moment in moments)
 
 

@@ -90,7 +90,7 @@ class PriceBook:
 
     def age(self, first_seen_s: int) -> int | None:
         """Whole days in stock of a stone that was first seen then (seconds since 1970); null for `NULL_INT`."""
-        return None if first_seen_s == NULL_INT else max(0, (self._counted_at_s - first_seen_s) // DAY_S)
+        return None if first_seen_s == NULL_INT else age_at(first_seen_s, self._counted_at_s)
 
     def age_alike(self, first_seen_s: int) -> int | None:
         """The least age that is given what the stone's own is: one of few, for what is remembered by it."""
@@ -157,6 +157,11 @@ def compile_ratings(content: RuleSet, at_ms: int) -> Match[int | None]:
     )
 
 
+def age_at(first_seen_s: int, at_s: int) -> int:
+    """Whole days in stock at a moment, never less than 0; both moments in seconds since 1970 (decision 19)."""
+    return max(0, (at_s - first_seen_s) // DAY_S)
+
+
 def price_function(terms: Terms, ppm: int) -> Callable[[int], int]:
     """The terms as a function of the cost, at a rate in minor units per million US cents."""
     factor = WHOLE_BPS + terms.bps
@@ -184,7 +189,7 @@ def price_function(terms: Terms, ppm: int) -> Callable[[int], int]:
 def _reads(sides: Sequence[Side]) -> Iterator[str]:
     yield from fields_read("type")
     for side in sides:
-        for row in (*side.content.rules, *side.content.ratings.rules):
+        for row in side.content.rows:
             for name, _ in conditions_in(row.when):
                 yield from fields_read(name)
     if len(sides) > 1:
@@ -195,7 +200,7 @@ def _reads(sides: Sequence[Side]) -> Iterator[str]:
 def _age_bounds(sides: Sequence[Side]) -> Iterator[int]:
     """The ages from which on a condition holds or ceases to hold."""
     for side in sides:
-        for row in (*side.content.rules, *side.content.ratings.rules):
+        for row in side.content.rows:
             for name, span in conditions_in(row.when):
                 if name == AGE and isinstance(span, Range):
                     if span.max is not None:

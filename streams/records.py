@@ -28,23 +28,6 @@ _MOMENT: Final = b',"updated_at":'
 _CAUSE: Final = b'","cause":"'
 _RUN: Final = b',"run":'
 _UNSIGNED: Final = (1 << 64) - 1
-
-
-class _FirstSeen(dict[int, bytes]):
-    """Seconds since 1970, or `NULL_INT`, to what stands in a record behind `"first_seen":`, up to the next value."""
-
-    def __missing__(self, second: int) -> bytes:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        moment = None if second == NULL_INT else datetime.fromtimestamp(second, UTC)
-        self[second] = written = b'%b,"updated_at":' % msgspec.json.encode(moment)
-        return written
-
-
-_FIRST_SEEN: Final = _FirstSeen()
-_REMEMBERED: Final = 1 << 16
-"""Most of a stock came within so many seconds; all of them are some 14 MB. One that is not known costs a microsecond."""
-
 _decode_content: Final = msgspec.json.Decoder(Content).decode
 
 
@@ -92,7 +75,7 @@ class Frame:
                 margin.sale_json,
                 self._before_rating,
                 _RATINGS[rating],
-                _FIRST_SEEN[first_seen_s],
+                _first_seen_json(first_seen_s),
                 moment_json(updated_ms),
                 self._before_hash,
                 b"%016x" % (content_hash & _UNSIGNED),
@@ -144,7 +127,7 @@ class Repriced:
                 margin.sale_json,
                 self._before_rating,
                 _RATINGS[rating],
-                _FIRST_SEEN[first_seen_s],
+                _first_seen_json(first_seen_s),
                 moment_json(updated_ms),
                 record[behind_moment:cause_at],
                 _CAUSES[Cause.REPRICED],
@@ -153,6 +136,14 @@ class Repriced:
                 record[record.rindex(_RUN) :],
             )
         )
+
+
+# Most of a stock came within so many seconds; one that is not remembered costs a microsecond.
+@lru_cache(maxsize=1 << 16)
+def _first_seen_json(second: int) -> bytes:
+    """What stands in a record behind `"first_seen":`, up to the next value: seconds since 1970, or `NULL_INT`."""
+    moment = None if second == NULL_INT else datetime.fromtimestamp(second, UTC)
+    return b'%b,"updated_at":' % msgspec.json.encode(moment)
 
 
 @lru_cache(maxsize=4096)

@@ -86,7 +86,7 @@ def attributes_of(*rule_sets: PublishedRuleSet) -> frozenset[str]:
         name
         for published in rule_sets
         for side in sides(published)
-        for row in (*side.content.rules, *side.content.ratings.rules)
+        for row in side.content.rows
         for name, _ in conditions_in(row.when)
     }
     if AGE in asked:

@@ -17,7 +17,8 @@ from connectors.log.kernels import NULL
 from schemas.errors import Fatal
 
 _HEAD: Final = struct.Struct(">qiibIhiqqqhii")
-"""Base offset, length of what follows, leader's epoch, format, checksum, attributes, last offset's distance, two times, producer, its epoch, sequence, and the number of records."""
+"""Base offset, length of what follows, leader's epoch, format, checksum, attributes, last offset's distance, two times, producer,
+its epoch, sequence, and the number of records."""
 _FORMAT: Final = 2
 _BEHIND_LENGTH: Final = 12
 _COMPRESSION: Final = 7
