@@ -23,9 +23,10 @@ from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.tried import Tried
 from streams.worker import RawRecord, Worker
-from tests.unit.streams.items import page
+from tests.unit.streams.items import item, page
 
 FEED = "nivoda-natural"
+STONE = f"{FEED}:{item(1)['diamond']['id']}"
 
 
 def rules(number: int = 1, natural_bps: int = 4_000) -> PublishedRuleSet:
@@ -161,3 +162,10 @@ def outcomes_of(out: Outbox) -> list[list[Outcome]]:
 
 def receipts_of(out: Outbox) -> list[Receipt]:
     return [msgspec.json.decode(letter.value, type=Receipt) for letter in out.receipts]
+
+
+def stone(log: Log, stone_id: str = STONE) -> Stone:
+    """The last version of a stone that is in stock."""
+    found = log.last()[stone_id]
+    assert found is not None
+    return found
