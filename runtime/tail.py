@@ -1,6 +1,6 @@
 """Reading a topic without a group, message by message: rule sets, rates, receipts, and stones for the owner's memory.
 
-The API takes the stock by whole batches instead (`connectors.log.tail`).
+The API takes the stock by whole batches instead (`connectors.log.tail`); where a reader stands, both tell alike (`Following`).
 
 A tail owns a thread and a consumer that joins no group. It reads the whole topic from the beginning, hands messages
 over in batches, and is caught up once it has reached the end offsets that stood when it started.
@@ -8,7 +8,7 @@ over in batches, and is caught up once it has reached the end offsets that stood
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Event, Thread
 from time import monotonic
 from typing import Final
@@ -81,7 +81,86 @@ class SameTopic:
             return None
 
 
-class Tail:
+class Following:
+    """Where a reader of a whole topic stands that owns a thread and joins no group.
+
+    Args:
+        kafka: where Kafka is.
+        topic: the topic's name.
+        start: first offset to read by partition; the beginning where none is named.
+        run: the thread's work.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, topic: str, start: Mapping[int, int] | None, run: Callable[[], None]
+    ) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._start = start
+        self._begins: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
+        self._caught_up = Event()
+        self._stop = Event()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=run, name=f"tail-{topic}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading and wait for the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the end offsets taken at start were reached. Never goes back."""
+        return self._caught_up.is_set() and self._failure is None
+
+    @property
+    def progress(self) -> float:
+        """Share of the way to the end offsets taken at start, 0 to 1."""
+        if not self._ends:
+            return 0.0
+        todo = sum(end - self._begins[slot] for slot, end in self._ends.items())
+        done = sum(map(self._done, self._ends))
+        return 1.0 if todo == 0 else done / todo
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """The next offset to be applied, by partition."""
+        return dict(self._positions)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the tail, if something did."""
+        return self._failure
+
+    def _begin(self, lows: Mapping[int, int], ends: dict[int, int]) -> None:
+        """Begin with these partitions: their first offsets, and the ones behind their last."""
+        start = self._start or {}
+        # A start below what Kafka still has begins at the oldest kept record, one beyond the end at the end.
+        self._begins = {slot: min(max(lows[slot], start.get(slot, 0)), end) for slot, end in ends.items()}
+        self._positions = dict(self._begins)
+        # Last: by it another thread knows that the rest can be asked for.
+        self._ends = ends
+
+    def _done(self, slot: int) -> int:
+        """Offsets of a partition that are behind us, of those that stood at the start."""
+        return min(self._positions[slot], self._ends[slot]) - self._begins[slot]
+
+    def _note_progress(self) -> None:
+        if not self._caught_up.is_set() and all(
+            self._positions[slot] >= end for slot, end in self._ends.items()
+        ):
+            log.info("tail.caught_up", topic=self._topic, records=sum(self._ends.values()))
+            self._caught_up.set()
+
+
+class Tail(Following):
     """Follows every partition of a topic.
 
     Args:
@@ -102,57 +181,14 @@ class Tail:
         start: dict[int, int] | None = None,
         own: Stretches | None = None,
     ) -> None:
-        self._kafka = kafka
-        self._topic = topic
+        super().__init__(kafka, topic, start, self._run)
         self._apply = apply
-        self._start = start or {}
         self._own = own or Stretches()
         self._left: set[int] = set()
-        self._begins: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
-        self._positions: dict[int, int] = {}
-        self._caught_up = Event()
-        self._stop = Event()
-        self._failure: BaseException | None = None
-        self._thread = Thread(target=self._run, name=f"tail-{topic}", daemon=True)
-
-    def start(self) -> None:
-        """Begin to read; returns at once."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop reading and wait for the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def wait_caught_up(self, timeout_s: float) -> bool:
         """Block until the tail has caught up; false when time ran out or the tail has failed."""
         return self._caught_up.wait(timeout_s) and self._failure is None
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether the end offsets taken at start were reached. Never goes back."""
-        return self._caught_up.is_set() and self._failure is None
-
-    @property
-    def progress(self) -> float:
-        """Share of the way to the end offsets taken at start, 0 to 1."""
-        if not self._ends:
-            return 0.0
-        todo = sum(end - self._begins[slot] for slot, end in self._ends.items())
-        done = sum(min(self._positions[slot], end) - self._begins[slot] for slot, end in self._ends.items())
-        return 1.0 if todo == 0 else done / todo
-
-    @property
-    def positions(self) -> dict[int, int]:
-        """The next offset to be applied, by partition."""
-        return dict(self._positions)
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended the tail, if something did."""
-        return self._failure
 
     def _run(self) -> None:
         reader = consumer(self._kafka, enable_partition_eof=True)
@@ -177,11 +213,9 @@ class Tail:
                 log.warning("tail.kafka_away", topic=self._topic, error=str(error.args[0]))
                 self._stop.wait(_RETRY_S)
                 continue
+            start = self._start or {}
             reader.assign(
-                [
-                    TopicPartition(self._topic, slot, self._start.get(slot, OFFSET_BEGINNING))
-                    for slot in self._ends
-                ]
+                [TopicPartition(self._topic, slot, start.get(slot, OFFSET_BEGINNING)) for slot in self._ends]
             )
             self._note_progress()
             return True
@@ -191,18 +225,15 @@ class Tail:
         known = reader.list_topics(self._topic, timeout=_ASK_TIMEOUT_S).topics[self._topic]
         if known.error is not None:
             raise KafkaException(known.error)
-        ends: dict[int, int] = {}
+        lows, ends = dict[int, int](), dict[int, int]()
         for slot in known.partitions:
             answer = reader.get_watermark_offsets(
                 TopicPartition(self._topic, slot), timeout=_ASK_TIMEOUT_S, cached=False
             )
             if answer is None:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            low, ends[slot] = answer
-            # A start below what Kafka still has begins at the oldest kept record, one beyond the end at the end.
-            self._begins[slot] = min(max(low, self._start.get(slot, low)), ends[slot])
-        self._positions = dict(self._begins)
-        self._ends = ends
+            lows[slot], ends[slot] = answer
+        self._begin(lows, ends)
 
     def _follow(self, reader: Consumer) -> None:
         gather_s, same = 0.0, SameTopic(self._kafka, self._topic)
@@ -254,10 +285,3 @@ class Tail:
             log.warning("tail.kafka_away", topic=self._topic, error=error.str())
         else:
             raise Fatal(f"reading {self._topic}: {error.str()}")
-
-    def _note_progress(self) -> None:
-        if not self._caught_up.is_set() and all(
-            self._positions[slot] >= end for slot, end in self._ends.items()
-        ):
-            log.info("tail.caught_up", topic=self._topic, records=sum(self._ends.values()))
-            self._caught_up.set()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Thread
 from typing import Final, NamedTuple
 
 import structlog
@@ -18,7 +17,7 @@ import structlog
 from connectors.log.fetching import EARLIEST, LATEST, Log
 from connectors.log.records import NO_RECORDS, Batch, Records, read
 from runtime.settings import KafkaSettings
-from runtime.tail import SameTopic
+from runtime.tail import Following, SameTopic
 from schemas.errors import Retriable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -47,7 +46,7 @@ class _Stretch(NamedTuple):
     batches: list[Batch]
 
 
-class LogTail:
+class LogTail(Following):
     """Follows every partition of a topic.
 
     Args:
@@ -62,58 +61,16 @@ class LogTail:
     def __init__(
         self, kafka: KafkaSettings, topic: str, apply: Apply, *, start: Mapping[int, int] | None = None
     ) -> None:
-        self._kafka = kafka
-        self._topic = topic
+        super().__init__(kafka, topic, start, self._run)
         self._apply = apply
-        self._start = start
-        self._begins: dict[int, int] = {}
-        self._ends: dict[int, int] = {}
         self._left: dict[int, int] = {}
-        self._positions: dict[int, int] = {}
-        self._caught_up = Event()
-        self._stop = Event()
-        self._failure: BaseException | None = None
-        self._thread = Thread(target=self._run, name=f"tail-{topic}", daemon=True)
         self._worker = ThreadPoolExecutor(1, f"apply-{topic}")
         self._applying: asyncio.Future[None] | None = None
 
-    def start(self) -> None:
-        """Begin to read; returns at once."""
-        self._thread.start()
-
     def stop(self) -> None:
         """Stop reading and wait for what is being applied."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
         self._worker.shutdown()
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether the end offsets taken at start were reached. Never goes back."""
-        return self._caught_up.is_set() and self._failure is None
-
-    @property
-    def progress(self) -> float:
-        """Share of the way to the end offsets taken at start, 0 to 1."""
-        if not self._ends:
-            return 0.0
-        todo = sum(end - self._begins[slot] for slot, end in self._ends.items())
-        done = sum(
-            max(end - self._left[slot], min(self._positions[slot], end) - self._begins[slot])
-            for slot, end in self._ends.items()
-        )
-        return 1.0 if todo == 0 else done / todo
-
-    @property
-    def positions(self) -> dict[int, int]:
-        """The next offset to be applied, by partition."""
-        return dict(self._positions)
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended the tail, if something did."""
-        return self._failure
 
     def _run(self) -> None:
         try:
@@ -141,12 +98,8 @@ class LogTail:
     async def _take_offsets(self, source: Log) -> None:
         slots = await source.slots()
         lows, ends = await source.offsets(slots, EARLIEST), await source.offsets(slots, LATEST)
-        start = self._start or {}
-        # A start below what Kafka still has begins at the oldest kept record, one beyond the end at the end.
-        self._begins = {slot: min(max(lows[slot], start.get(slot, 0)), ends[slot]) for slot in slots}
-        self._positions = dict(self._begins)
         self._left = dict(ends)
-        self._ends = ends
+        self._begin(lows, ends)
         self._note_progress()
 
     async def _load(self, source: Log) -> None:
@@ -241,12 +194,8 @@ class LogTail:
         self._positions.update(reached)
         self._note_progress()
 
-    def _note_progress(self) -> None:
-        if not self._caught_up.is_set() and all(
-            self._positions[slot] >= end for slot, end in self._ends.items()
-        ):
-            log.info("tail.caught_up", topic=self._topic, records=sum(self._ends.values()))
-            self._caught_up.set()
+    def _done(self, slot: int) -> int:
+        return max(self._ends[slot] - self._left[slot], super()._done(slot))
 
 
 def _pieces(some: list[Batch]) -> Iterator[list[Batch]]:
