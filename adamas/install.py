@@ -32,10 +32,12 @@ WHOLE_TIMEOUT_S = 600.0
 OWN = ("schemas", "connectors", "streams", "operating", "api", "monitor", "runtime", "migrations", "adamas")
 KEPT_UNUSED_S = 30 * 86_400
 STARTED = (
-    # FastAPI asks of each type in a route whether it is one of pydantic.v1.
+    # Asked for while it runs: of each type in a route FastAPI looks whether it is one of pydantic.v1, and numba of an array that
+    # may not be written whether it is one of numpy.ma.
     (
         "api.server",
         "pydantic.v1",
+        "numpy.ma",
         "connectors.simulator.server",
         "monitor.service",
         "operating.handlers",
