@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from api.engine.kernels.marks import ones
 from api.engine.limits import GREATEST, LEAST
 from connectors.records.words import trailing_zeros
 from runtime.kernels import njit
@@ -151,8 +152,8 @@ def _put_in_order(keys, places, count, skip, most, room, row_at, feed_rank, id_f
 
 @njit(cache=True)
 def _bounds(floor, ceiling, descending, offset, last):
-    """The least and greatest 32-bit number whose part of a key lies in [floor, ceiling], or does not fit into a key."""
-    low, high = np.int64(LEAST), np.int64(GREATEST)
+    """The least and greatest number whose part of a key lies in [floor, ceiling], or does not fit into a key."""
+    low, high = np.int64(-(2**63)), np.int64(2**63 - 1)
     if floor > 0:
         if descending:
             high = last - 1 - floor + offset
@@ -163,15 +164,16 @@ def _bounds(floor, ceiling, descending, offset, last):
             low = last - 1 - ceiling + offset
         else:
             high = ceiling + offset
-    low, high = max(low, LEAST), min(high, GREATEST)
-    if low > high:
-        low, high = GREATEST, LEAST
-    return np.int32(low), np.int32(high)
+    return low, high
 
 
 @njit(cache=True)
 def _keep_within(mask, values, low, high, near):
     """Copy a mask of candidates whose value is in [low, high], filled up to whole words; whether there are any."""
+    if low > GREATEST or high < LEAST:
+        return False
+    # As narrow as the values, for as many at once.
+    low, high = np.int32(max(low, LEAST)), np.int32(min(high, GREATEST))
     size = len(mask)
     kept = near[:size]
     found = np.uint8(0)
@@ -179,13 +181,36 @@ def _keep_within(mask, values, low, high, near):
         one = np.uint8(mask[i] & (values[i] >= low) & (values[i] <= high))
         kept[i] = one
         found = np.uint8(found | one)
+    _fill_word(near, size)
+    return found != 0
+
+
+@njit(cache=True)
+def _keep_rows_within(mask, rows, column, low, high, near):
+    """The same of values by row."""
+    size = len(mask)
+    kept = near[:size]
+    found = np.uint8(0)
+    for i in range(size):
+        value = np.int64(column[np.uint32(rows[i])])
+        one = np.uint8(mask[i] & ((value >= low) & (value <= high)))
+        kept[i] = one
+        found = np.uint8(found | one)
+    _fill_word(near, size)
+    return found != 0
+
+
+@njit(cache=True)
+def _fill_word(near, size):
     for i in range(size, (size + 7) & ~7):
         near[i] = 0
-    return found != 0
 
 
 _BLOCK = 512
 """Candidates that are looked at in one go, before any of them is looked at alone."""
+
+_FEW = 3
+"""Where less than an eighth of a block is marked, rows are looked at alone: each is elsewhere."""
 
 
 @njit(cache=True)
@@ -234,6 +259,7 @@ def smallest(
     last = (np.int64(1) << bits) - 1
     floor = max(after, np.int64(0)) >> below
     low, high = _bounds(floor, last, descending, offset, last)
+    bounded = False
     near = np.empty(_BLOCK, dtype=np.uint8)
     near_words = near.view(np.uint64)
     for span in range(len(spans)):
@@ -245,11 +271,17 @@ def smallest(
             at = _BLOCK * (blocks - 1 - step if descending else step)
             size = min(_BLOCK, length - at)
             chosen = words[(begin + at) >> 3 : (begin + at + size + 7) >> 3]
+            marked = mask[begin + at : begin + at + size]
             if not by_row:
                 values = column[first + at : first + at + size]
                 if ordered and (values[size - 1] < low if descending else values[0] > high):
                     break
-                if not _keep_within(mask[begin + at : begin + at + size], values, low, high, near):
+                if not _keep_within(marked, values, low, high, near):
+                    continue
+                chosen = near_words[: (size + 7) >> 3]
+            elif bounded and ones(marked) > size >> _FEW:
+                rows = row_at[first + at : first + at + size]
+                if not _keep_rows_within(marked, rows, column, low, high, near):
                     continue
                 chosen = near_words[: (size + 7) >> 3]
             for i in range(len(chosen)):
@@ -302,6 +334,8 @@ def smallest(
                         if count == len(keys):
                             return -1, False, 0
                         low, high = _bounds(floor, limit >> below, descending, offset, last)
+                        # Unknown ones come last, and in no bounds.
+                        bounded = not coded and limit >> below < last
                         if key > limit:
                             continue
                     keys[count] = key
