@@ -22,6 +22,7 @@ from streams.memory import Memory, Version
 from streams.outbox import Letter, Outbox
 
 _POLL_S: Final = 0.002
+_FLUSH_S: Final = 0.02
 _CHUNK: Final = 200
 
 Report = Callable[[KafkaError | None, Message], None]
@@ -133,11 +134,12 @@ class Delivery:
 
     async def _delivered(self) -> None:
         while True:
-            self._producer.poll(0)
+            # What lingers to become a larger request is sent at once: from here on everybody waits for it.
+            self._producer.flush(_FLUSH_S)
             self._raise_failure()
             if self._reported == self._sent:
                 return
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(0)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -62,6 +62,8 @@ BATCH_WITHIN_S: Final = 0.05
 FEED_STONES: Final = 400
 """Stones decided before they are produced: few enough to stay in the caches, many enough to be worth a turn."""
 EXIT_UNDELIVERED: Final = 71
+_LINGER_MS: Final = 50
+"""A request costs the broker as much as a hundred records; the last ones of a batch do not linger (see `Delivery`)."""
 GRACE_S: Final = 12.0
 _STALLED_S: Final = 60.0
 _WAIT_S: Final = 0.02
@@ -129,7 +131,8 @@ class Process:
         self._look_again_at = 0.0
         self._busy_at = 0.0
         self._tidy_at = 0.0
-        self.delivery = Delivery(producer(kafka, **producer_overrides), self.topics, self.memory, self._own)
+        sender = producer(kafka, **{"linger_ms": _LINGER_MS} | producer_overrides)
+        self.delivery = Delivery(sender, self.topics, self.memory, self._own)
         self._database = database
         self._repricing = (
             Repricing(database, self._member.feeds, self._head, self._background.left)
