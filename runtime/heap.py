@@ -11,8 +11,13 @@ import gc
 import sys
 from typing import Final
 
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _ARENAS: Final = 2
+_KEPT_BYTES: Final = 64 * 1024 * 1024
+_MAPPED_BYTES: Final = 32 * 1024 * 1024
+"""The largest that glibc takes."""
 
 
 def limit_arenas() -> None:
@@ -20,6 +25,18 @@ def limit_arenas() -> None:
     libc = _libc()
     if libc is not None:
         libc.mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def keep_for_the_next_batch() -> None:
+    """Let what a batch frees stay with the process, up to 64 MiB an arena, until `give_back`.
+
+    Given back at once, the next batch has it cleared page by page: that was a third of the time of the sink's writer.
+    Not for the API, which promises how much memory it takes.
+    """
+    libc = _libc()
+    if libc is not None:
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def give_back() -> None:

@@ -22,7 +22,7 @@ import uvloop
 
 from runtime import tracing
 from runtime.health import Aspect, Check, Health, serve_health
-from runtime.heap import give_back, spare_the_collector
+from runtime.heap import give_back, keep_for_the_next_batch, spare_the_collector
 from runtime.job_runner import JobRunner
 from runtime.kafka import producer
 from runtime.postgres import Database
@@ -78,6 +78,7 @@ _LOOK_AGAIN_S: Final = 1.0
 
 def run(settings: Settings) -> None:
     """Own feeds until told to stop. Returns after a clean stop; raises `Fatal` where going on would break a promise."""
+    keep_for_the_next_batch()
     folder = settings[DataSettings].dir / "process"
     folder.mkdir(parents=True, exist_ok=True)
     health = Health()

@@ -467,7 +467,9 @@ def _attempt(stage: str, work: Callable[[Any], Any], inputs: Sequence[Any]) -> l
         try:
             results.extend(given if type(given) is Refusal else work(given) for given in waiting)
         except Invalid as error:
-            results.append(Refusal(stage, error))
+            # A copy: the one that was raised holds the frames it went through, and by them its page and the whole batch
+            # until the collector looks for cycles.
+            results.append(Refusal(stage, Invalid(error.field, error.rule, error.code)))
         except Exception as error:
             # A mistake of ours that one item brings out must not stop the feed; the item waits in the dead letters.
             log.exception("process.stage_failed", stage=stage)

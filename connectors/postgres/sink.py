@@ -36,7 +36,7 @@ from connectors.postgres.writer import Writer
 from connectors.runs.receipts import ReceiptKeeper
 from runtime import tracing
 from runtime.health import Aspect, Health, serve_health
-from runtime.heap import spare_the_collector
+from runtime.heap import keep_for_the_next_batch, spare_the_collector
 from runtime.kafka import admin, consumer, passing, producer, topic_id, watermarks
 from runtime.settings import KafkaSettings, Settings
 from runtime.shutdown import Shutdown
@@ -73,6 +73,7 @@ def run(settings: Settings) -> None:
     Raises:
         Fatal: the canonical topic was re-created while it was read, or Kafka refuses us for good.
     """
+    keep_for_the_next_batch()
     compile_ahead()
     spare_the_collector()
     instrument_clients(postgres=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -175,6 +176,20 @@ def test_a_dead_letter_carries_the_original_bytes_and_the_cause() -> None:
         "diamond.certificate.shape",
     )
     assert (cause.seq, cause.run, cause.took_ms, cause.size) == (make_seq(1, 5), "run-1", None, None)
+
+
+def test_a_refused_item_holds_nothing_that_only_the_collector_frees() -> None:
+    log = Log()
+    log.take(raw_page(item(1), seq=5))
+    gc.collect()
+    gc.disable()
+    try:
+        out = log.take(raw_page(item(1), item(2, diamond__certificate__shape="CIRCLE"), seq=6, run="run-2"))
+        assert outcomes_of(out) == [[U, X]]
+        del out
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_letter_too_large_is_cut_and_says_so() -> None:
