@@ -8,7 +8,6 @@ finished first.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 import time
@@ -361,10 +360,9 @@ class Process:
             await asyncio.sleep(0 if wrote or read else _WAIT_S if self._background.todo else _IDLE_S)
 
     async def _tidy(self) -> None:
-        """Now and then, while nothing else is to do: what clients leave in cycles holds whole fetches of pages."""
+        """Now and then, while nothing else is to do, give back what a flood of pages took."""
         if time.monotonic() > self._tidy_at:
             self._tidy_at = time.monotonic() + _TIDY_EVERY_S
-            gc.collect()
             await asyncio.to_thread(give_back)
 
     async def _slice(self) -> bool:
