@@ -73,7 +73,7 @@ def _take_others(
     """Take positions and nulls; which of the others say something new of a stone, and what cannot be read."""
     failed, removed = [], []
     null = records.values[0, places] == NULL
-    position = _end_with_colon(records, places)
+    position = records.key_ends_with(_COLON)[places]
     for place in places[null | position].tolist():
         key, value = records.key(place), records.value(place)
         try:
@@ -91,12 +91,6 @@ def _take_others(
     if say_nothing_new is not None and len(stones):
         stones = stones[~say_nothing_new(records, stones)]
     return stones, failed
-
-
-def _end_with_colon(records: Records, places: Places) -> NDArray[np.bool_]:
-    begins, ends = records.keys[:, places]
-    found: NDArray[np.bool_] = (ends > begins) & (records.data[np.maximum(ends - 1, 0)] == _COLON)
-    return found
 
 
 def _take_stones(records: Records, places: Places, folded: Folded) -> list[int]:

@@ -204,7 +204,7 @@ class Follower:
         size = _LOADING if loads else self._slice
         slices = self._index.prepare(folded.batch, size)
         # What was there at the start is old news, and its traces have long ended.
-        traces = tracing.traceparents(map(records.headers_of, range(len(records)))) if self._settled else ()
+        traces = tracing.traceparents(records.all_headers()) if self._settled else ()
         try:
             with tracing.batch_span("api.apply", traces, records=len(records)):
                 asyncio.run_coroutine_threadsafe(

@@ -58,6 +58,10 @@ class Log:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let the connections go."""
         await self._client.close()
 
     async def slots(self) -> frozenset[int]:
@@ -156,3 +160,47 @@ class Log:
             self._client.force_metadata_update()
             raise Retriable(f"Kafka does not answer: {error.__name__}")
         raise Fatal(f"reading {self._topic}: {error.__name__}")
+
+
+class Cursor:
+    """Goes forwards through partitions of a log.
+
+    Args:
+        log: where they are.
+        positions: by partition the first offset to read.
+
+    Attributes:
+        positions: by partition the next offset to read.
+        ends: by partition the offset behind its last record, as last heard.
+    """
+
+    def __init__(self, log: Log, positions: Mapping[int, int]) -> None:
+        self._log = log
+        self.positions = dict(positions)
+        self.ends: dict[int, int] = {}
+
+    async def read_on(self, *, most_bytes: int, least_bytes: int = 1, within_s: float) -> list[Batch]:
+        """The next batches, each partition's in order; a partition whose offset is not in the log goes on at its beginning.
+
+        Takes and raises what `Log.fetch` does; where it raises, no position has moved.
+        """
+        some, positions = list[Batch](), self.positions.copy()
+        fetched = await self._log.fetch(
+            positions, most_bytes=most_bytes, least_bytes=least_bytes, within_s=within_s
+        )
+        for slot, found in fetched.items():
+            if not found.batches and found.end is not None and found.end > positions[slot]:
+                # Others' batches left it no room in the answer; alone it has some, whatever their size.
+                found = (await self._log.fetch({slot: positions[slot]}, most_bytes=most_bytes))[slot]
+            if found.batches:
+                some += found.batches
+                positions[slot] = found.batches[-1].behind
+            elif found.end is None:
+                positions[slot] = (await self._log.offsets(frozenset([slot]), EARLIEST))[slot]
+            else:
+                # Compaction may have taken the last records before the end.
+                positions[slot] = max(found.end, positions[slot])
+            if found.end is not None:
+                self.ends[slot] = found.end
+        self.positions = positions
+        return some

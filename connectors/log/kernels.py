@@ -53,9 +53,12 @@ def split(
     end: int,
     count: int,
     base: int,
+    at_ms: int,
+    appended: bool,
     low: int,
     behind: int,
     offsets: Any,
+    times: Any,
     keys: Any,
     values: Any,
     headers: Any,
@@ -67,7 +70,8 @@ def split(
         data: decompressed batches; this one's records are in [begin, end).
         count: how many it has.
         base: its first offset.
-        offsets: and the next three are filled from `first` on; shapes (records,), (2, records), (2, records), (records,).
+        at_ms: when its records were written, if `appended`; else what each one's own time is counted from.
+        offsets: and the next four are filled from `first` on; of shape (records,), `keys` and `values` (2, records).
     """
     at, found = begin, first
     for _ in range(count):
@@ -75,8 +79,8 @@ def split(
         if at < 0 or length < 1 or length > end - at:
             return -1
         behind_record = at + length
-        # Behind the attributes, of which none is defined, and the time.
-        _time, at = _number(data, at + 1, behind_record)
+        # Behind the attributes, of which none is defined.
+        since_ms, at = _number(data, at + 1, behind_record)
         if at < 0:
             return -1
         delta, at = _number(data, at, behind_record)
@@ -86,10 +90,12 @@ def split(
         if at < 0:
             return -1
         value_begin, value_end, at = _stretch(data, at, behind_record)
-        if at < 0:
+        # At least the number of headers follows.
+        if not 0 <= at < behind_record:
             return -1
         if low <= base + delta < behind:
             offsets[found] = base + delta
+            times[found] = at_ms if appended else at_ms + since_ms
             keys[0, found], keys[1, found] = key_begin, key_end
             values[0, found], values[1, found] = value_begin, value_end
             headers[found] = at

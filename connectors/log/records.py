@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import cramjam
 import numpy as np
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -22,8 +23,12 @@ its epoch, sequence, and the number of records."""
 _FORMAT: Final = 2
 _BEHIND_LENGTH: Final = 12
 _COMPRESSION: Final = 7
+_APPENDED: Final = 8
 _CONTROL: Final = 32
 _DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+_INTO: Final = {3: cramjam.lz4.decompress_into, 4: cramjam.zstd.decompress_into}
+_RATIO: Final = 16
+"""So much larger than compressed a batch is thought to be at most; what it does not need of that costs nothing."""
 _FIRST_SLOTS: Final = 1024
 _ROOM: Final = 64
 
@@ -39,6 +44,8 @@ class Batch(NamedTuple):
         base: the first offset.
         behind: the offset behind the last one, whether compaction left that record or not.
         size: how many records it has.
+        at_ms: when the first of them was written, milliseconds since 1970; each says how long after that it was.
+        appended: whether the broker wrote them, all at `at_ms`.
         compression: its number, 0 for none.
         payload: the records.
     """
@@ -47,6 +54,8 @@ class Batch(NamedTuple):
     base: int
     behind: int
     size: int
+    at_ms: int
+    appended: bool
     compression: int
     payload: memoryview
 
@@ -59,6 +68,7 @@ class Records:
         data: where all that follows lies.
         slots: the partition of each.
         offsets: its place there.
+        times: when it was written, milliseconds since 1970.
         keys: where they are.
         values: the same.
         headers: where the number of each one's headers is.
@@ -67,6 +77,7 @@ class Records:
     data: NDArray[np.uint8]
     slots: NDArray[np.int16]
     offsets: NDArray[np.int64]
+    times: NDArray[np.int64]
     keys: Spans
     values: Spans
     headers: NDArray[np.int64]
@@ -82,6 +93,17 @@ class Records:
         """One value; None is a null."""
         begin, end = self.values[:, place].tolist()
         return None if begin == NULL else self.data[begin:end].tobytes()
+
+    def key_ends_with(self, sign: int) -> NDArray[np.bool_]:
+        """Of each record whether its key's last byte is this one."""
+        begins, ends = self.keys
+        found: NDArray[np.bool_] = ends > begins
+        found[found] = self.data[ends[found] - 1] == sign
+        return found
+
+    def all_headers(self) -> Iterator[list[tuple[str, bytes | None]]]:
+        """The headers of each record that has any."""
+        return map(self.headers_of, np.flatnonzero(self.data[self.headers]).tolist())
 
     def headers_of(self, place: int) -> list[tuple[str, bytes | None]]:
         """One record's headers."""
@@ -119,15 +141,21 @@ def batches(slot: int, fetched: bytes) -> list[Batch]:
     """
     found, data, at = list[Batch](), memoryview(fetched), 0
     while at + _HEAD.size <= len(data):
-        base, length, _, form, _, attributes, distance, *_, count = _HEAD.unpack_from(data, at)
+        base, length, _, form, _, attributes, distance, first_ms, last_ms, *_, count = _HEAD.unpack_from(
+            data, at
+        )
         end = at + _BEHIND_LENGTH + length
         if form != _FORMAT:
             raise Fatal(f"partition {slot} holds a batch of format {form} at offset {base}")
         if end > len(data):
             break
         shown = 0 if attributes & _CONTROL else count
+        appended = bool(attributes & _APPENDED)
+        times = last_ms if appended else first_ms, appended
         payload = data[at + _HEAD.size : end]
-        found.append(Batch(slot, base, base + distance + 1, shown, attributes & _COMPRESSION, payload))
+        found.append(
+            Batch(slot, base, base + distance + 1, shown, *times, attributes & _COMPRESSION, payload)
+        )
         at = end
     return found
 
@@ -138,40 +166,64 @@ def read(some: Sequence[Batch], low: dict[int, int], behind: dict[int, int] | No
     Raises:
         Fatal: a batch is damaged.
     """
-    pieces = [
-        _DECODERS[batch.compression](batch.payload) if batch.compression else batch.payload for batch in some
-    ]
-    data = np.frombuffer(b"".join(pieces), np.uint8)
+    data, ends = _decompressed(some)
     room = sum(batch.size for batch in some)
-    slots, offsets = np.empty(room, np.int16), np.empty(room, np.int64)
+    slots, offsets, times = np.empty(room, np.int16), np.empty(room, np.int64), np.empty(room, np.int64)
     keys, values = np.empty((2, room), np.int64), np.empty((2, room), np.int64)
     headers = np.empty(room, np.int64)
     begin = found = 0
-    for batch, piece in zip(some, pieces, strict=True):
-        end = begin + len(piece)
+    for batch, end in zip(some, ends, strict=True):
         limits = low[batch.slot], (behind or {}).get(batch.slot, batch.behind)
+        told = batch.size, batch.base, batch.at_ms, batch.appended
         more = kernels.split(
-            *(data, begin, end, batch.size, batch.base, *limits, offsets, keys, values, headers, found)
+            *(data, begin, end, *told, *limits, offsets, times, keys, values, headers, found)
         )
         if more < 0:
             raise Fatal(f"partition {batch.slot} holds a damaged batch at offset {batch.base}")
         slots[found : found + more] = batch.slot
         begin, found = end, found + more
     return Records(
-        *(data, slots[:found], offsets[:found]),
+        *(data, slots[:found], offsets[:found], times[:found]),
         *(np.ascontiguousarray(keys[:, :found]), np.ascontiguousarray(values[:, :found]), headers[:found]),
     )
 
 
-def of(records: Iterable[tuple[bytes | None, bytes | None]], slot: int = 0, first: int = 0) -> Records:
-    """Keys and values as records of a partition, from the offset `first` on."""
+def _decompressed(some: Sequence[Batch]) -> tuple[NDArray[np.uint8], list[int]]:
+    """The payloads, one behind the other, and where each ends."""
+    room = sum(len(batch.payload) * (_RATIO if batch.compression else 1) for batch in some)
+    data, at, ends = np.empty(room, np.uint8), 0, list[int]()
+    for batch in some:
+        try:
+            at += _INTO[batch.compression](batch.payload, data.data[at:])
+        except (KeyError, cramjam.DecompressionError):
+            payload = _DECODERS[batch.compression](batch.payload) if batch.compression else batch.payload
+            if at + len(payload) > len(data):
+                data = np.concatenate([data[:at], np.empty(len(payload) + room, np.uint8)])
+            data[at : at + len(payload)] = np.frombuffer(payload, np.uint8)
+            at += len(payload)
+        ends.append(at)
+    # Kernels are compiled once for all bytes, and those of a `bytes` may not be written either.
+    data = data[:at]
+    data.flags.writeable = False
+    return data, ends
+
+
+def batch_of(
+    records: Iterable[tuple[bytes | None, bytes | None]], slot: int = 0, first: int = 0, at_ms: int = 0
+) -> Batch:
+    """Keys and values as a batch of a partition, from the offset `first` on, all written at the same time."""
     pairs = list(records)
     room = sum(len(part or b"") + _ROOM for pair in pairs for part in pair)
     builder = DefaultRecordBatchBuilder(_FORMAT, 0, 0, -1, -1, -1, max(1, room))
     for offset, (key, value) in enumerate(pairs):
-        builder.append(offset, 0, key, value, [])
+        builder.append(offset, at_ms, key, value, [])
     (batch,) = batches(slot, bytes(builder.build()))
-    return read([batch._replace(base=first, behind=first + len(pairs))], {slot: first})
+    return batch._replace(base=first, behind=first + len(pairs))
+
+
+def of(records: Iterable[tuple[bytes | None, bytes | None]], slot: int = 0, first: int = 0) -> Records:
+    """Keys and values as records of a partition, from the offset `first` on."""
+    return read([batch_of(records, slot, first)], {slot: first})
 
 
 NO_RECORDS: Final = read([], {})
@@ -187,11 +239,12 @@ class Newest:
         self._table: NDArray[np.uint64] = np.zeros((_FIRST_SLOTS, 2), np.uint64)
         self._taken = 0
 
-    def of(self, records: Records) -> NDArray[np.bool_]:
-        """Which of these records are the last of their keys, and have keys that no call before this one met."""
-        self._reach(self._taken + len(records))
-        newest = np.empty(len(records), np.bool_)
-        self._taken += kernels.enter_newest(records.data, records.keys, self._table, newest)
+    def of(self, records: Records, places: NDArray[np.intp] | None = None) -> NDArray[np.bool_]:
+        """Which of these records, or of those at some places, are the last of their keys, and have keys that no call before met."""
+        keys = records.keys if places is None else records.keys.take(places, axis=1)
+        self._reach(self._taken + keys.shape[1])
+        newest = np.empty(keys.shape[1], np.bool_)
+        self._taken += kernels.enter_newest(records.data, keys, self._table, newest)
         return newest
 
     def forget(self, records: Records, place: int) -> None:

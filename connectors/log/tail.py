@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from connectors.log.fetching import EARLIEST, LATEST, Log
+from connectors.log.fetching import EARLIEST, LATEST, Cursor, Log
 from connectors.log.records import NO_RECORDS, Batch, Records, read
 from runtime.settings import KafkaSettings
 from runtime.tail import Following, SameTopic
@@ -153,34 +153,20 @@ class LogTail(Following):
     async def _follow(self, source: Log, same: SameTopic) -> None:
         if self._applying is not None:
             await self._applying
-        positions, flows = self._positions.copy(), False
+        cursor, flows = Cursor(source, self._positions), False
         while not self._stop.is_set():
             if same.is_due:
                 await asyncio.to_thread(same.refuse_another)
-            fetched = await source.fetch(
-                positions,
+            low = cursor.positions
+            some = await cursor.read_on(
                 most_bytes=_FOLLOWED_AT_ONCE,
                 least_bytes=_FOLLOWED_AT_ONCE if flows else 1,
                 within_s=_GATHER_S if flows else _WAIT_S,
             )
-            some: list[Batch] = []
-            low = positions.copy()
-            for slot, found in fetched.items():
-                if not found.batches and found.end is not None and found.end > positions[slot]:
-                    # Others' batches left it no room in the answer; alone it has some, whatever their size.
-                    found = (await source.fetch({slot: positions[slot]}, most_bytes=_FOLLOWED_AT_ONCE))[slot]
-                if found.batches:
-                    some += found.batches
-                    positions[slot] = found.batches[-1].behind
-                elif found.end is None:
-                    positions[slot] = (await source.offsets(frozenset([slot]), EARLIEST))[slot]
-                else:
-                    # Compaction may have taken the last records before the end.
-                    positions[slot] = max(found.end, positions[slot])
             records = read(some, low)
             flows = len(records) > _FLOW
-            if positions != low:
-                await self._hand_over(records, positions.copy())
+            if cursor.positions != low:
+                await self._hand_over(records, cursor.positions)
 
     async def _hand_over(self, records: Records, reached: dict[int, int]) -> None:
         """Have records applied while the next ones are fetched, once those before them are."""

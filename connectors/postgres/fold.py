@@ -1,4 +1,4 @@
-"""Messages of `diamonds.canonical` folded into what one transaction writes. Pure: no Kafka, no Postgres.
+"""Records of `diamonds.canonical` folded into what one transaction writes. Pure: no Kafka, no Postgres.
 
 Within a batch the log's order decides: the last record of a key is the stone, be it a version or a null. Price
 history is taken from every version before that folding.
@@ -6,46 +6,31 @@ history is taken from every version before that folding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Final, Protocol, cast
+from typing import Annotated, Final, cast
+from uuid import UUID
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
-from connectors.postgres.rows import CAUSES, Made, history_row, marks_of, rows_of, stone_row
+from connectors.log.kernels import NULL
+from connectors.log.records import Newest, Records
+from connectors.postgres.rows import CAUSES, Made, Rows, Versions, rows_of
+from connectors.records.transcode import NO_ROW
 from schemas.errors import Invalid
 from schemas.sql import STONE_COLUMNS
-from schemas.stone import Cause, Position, Stone, decode_position, is_position
+from schemas.stone import Cause, Position, Stone, decode_position
 
 MAX_KEY_BYTES: Final = 1000
 """A longer id does not fit an entry of the primary key's index."""
 
-_BACKGROUND: Final = {CAUSES[Cause.REPRICED], CAUSES[Cause.REMAPPED]}
+_BACKGROUND: Final = [CAUSES[Cause.REPRICED], CAUSES[Cause.REMAPPED]]
 _NUL_ESCAPED: Final = b"\\u0000"
+_COLON: Final = ord(":")
 
-
-class Message(Protocol):
-    """What is read of a `confluent_kafka.Message`."""
-
-    def topic(self) -> str | None:
-        """The topic it was read from."""
-
-    def key(self) -> bytes | None:
-        """The record's key."""
-
-    def value(self) -> bytes | None:
-        """The record's value; None is a null."""
-
-    def partition(self) -> int | None:
-        """The feed's slot."""
-
-    def offset(self) -> int | None:
-        """The record's place in the partition."""
-
-    def timestamp(self) -> tuple[int, int]:
-        """Kind of time and milliseconds since 1970."""
-
+Places = NDArray[np.intp]
 
 _Bigint = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -71,17 +56,6 @@ _StoneRow = cast(
 )
 
 
-class Version(msgspec.Struct, frozen=True, gc=False):
-    """The last version of a stone in a batch; `row` is what `rows.stone_row` makes of it, what follows its `rows.Marks`."""
-
-    stone_id: str
-    offset: int
-    row: bytes
-    price_at: int
-    hash_at: int
-    cause: int
-
-
 class Retired(msgspec.Struct, frozen=True, gc=False):
     """A stone whose last record in a batch is a null."""
 
@@ -92,21 +66,35 @@ class Retired(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that cannot become a row."""
+    """A record that cannot become a row, as it is in the log."""
 
-    message: Message
+    slot: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
     cause: Invalid
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction writes, the offsets (partition to next offset) it brings the sink to, and its sampled traces."""
+    """What one transaction writes.
 
-    versions: list[Version] = field(default_factory=list)
-    retired: list[Retired] = field(default_factory=list)
-    history: list[bytes] = field(default_factory=list)
-    positions: list[tuple[Position, int]] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
+    Attributes:
+        versions: the last versions of stones.
+        retired: the stones whose last record is a null.
+        history: price-history rows.
+        positions: of feeds, with their offsets.
+        refused: what cannot be written.
+        next_offsets: to where it brings the sink, by partition.
+        records: how many were folded.
+        traces: the sampled ones of these records.
+    """
+
+    versions: Versions
+    retired: list[Retired]
+    history: Rows
+    positions: list[tuple[Position, int]]
+    refused: list[Refused]
     next_offsets: dict[int, int] = field(default_factory=dict)
     records: int = 0
     traces: tuple[bytes, ...] = ()
@@ -114,85 +102,91 @@ class Batch:
     @property
     def background(self) -> bool:
         """Whether there is work in it that its owner paces by how far it is written."""
-        return any(version.cause in _BACKGROUND for version in self.versions)
+        return bool(np.isin(self.versions.causes, _BACKGROUND).any())
 
 
 _decode = msgspec.json.Decoder(_StoneRow).decode
 
 
-def fold(messages: Sequence[Message]) -> Batch:
-    """Read a batch in log order. Nothing raises: what cannot be used is in `refused`."""
-    batch = Batch(records=len(messages))
-    # Of each record its key, and its place among what has a value; the others' places are below zero.
-    order: list[bytes] = []
-    places: list[int] = []
-    sources: list[Message] = []
-    keys: list[bytes] = []
-    records: list[bytes] = []
-    offsets: list[int] = []
-    nulls: list[Retired] = []
-    positions: dict[bytes, tuple[Position, int]] = {}
-    for message in messages:
-        try:
-            key, offset = _key_and_offset(message)
-            value = message.value()
-            if is_position(key):
-                if value is not None:
-                    positions[key] = (_position(value), offset)
-                continue
-            if value is None:
-                nulls.append(Retired(_text(key), offset, message.timestamp()[1]))
-                places.append(-len(nulls))
-            else:
-                places.append(len(keys))
-                sources.append(message)
-                keys.append(key)
-                records.append(value)
-                offsets.append(offset)
-            order.append(key)
-        except Invalid as cause:
-            batch.refused.append(Refused(message, cause))
-    rows, marks, history = made = rows_of(records, keys, offsets)
-    unusable: set[int] = set()
-    if None in rows:
-        for place, why in _make_the_rest(records, keys, offsets, made):
-            batch.refused.append(Refused(sources[place], why))
-            unusable.add(place)
+def fold(records: Records, topic_id: UUID) -> Batch:
+    """Read records of this topic, in log order. Nothing raises: what cannot be used is in `refused`."""
+    refused = dict[int, Invalid]()
+    lengths = records.keys[1] - records.keys[0]
+    keyed = (lengths > 0) & (lengths <= MAX_KEY_BYTES)
+    for place in np.flatnonzero(~keyed).tolist():
+        refused[place] = _key_refused(int(lengths[place]))
+    position, null = records.key_ends_with(_COLON), records.values[0] == NULL
+    positions = _positions(records, np.flatnonzero(keyed & position & ~null), refused)
+    nulls = _nulls(records, np.flatnonzero(keyed & ~position & null), refused)
+    stone = keyed & ~position & ~null
+    made = rows_of(records, topic_id)
+    _make_the_rest(
+        records, np.flatnonzero(stone & (made.versions.rows.spans[0] == NO_ROW)), topic_id, made, refused
+    )
+    stone[list(refused)] = False
     # Of each stone the last counts, be it a version or a null; price history is of every version before that.
-    last = {key: place for key, place in zip(order, places, strict=True) if place not in unusable}
-    for key, place in last.items():
-        if place < 0:
-            batch.retired.append(nulls[-place - 1])
-        elif (row := rows[place]) is not None:
-            batch.versions.append(Version(key.decode(), offsets[place], row, *marks[place]))
-    batch.history = [row for row in history if row is not None]
-    batch.next_offsets = _next_offsets(messages)
-    batch.positions = list(positions.values())
-    return batch
+    counts = stone.copy()
+    counts[list(nulls)] = True
+    places = np.flatnonzero(counts)
+    last = places[Newest().of(records, places)]
+    return Batch(
+        versions=made.versions.part(last[stone[last]]),
+        retired=[nulls[place] for place in last[~stone[last]].tolist()],
+        history=made.history.part(np.flatnonzero(stone & (made.history.spans[0] != NO_ROW))),
+        positions=positions,
+        refused=[_refused(records, place, cause) for place, cause in refused.items()],
+        records=len(records),
+    )
+
+
+def _key_refused(length: int) -> Invalid:
+    if length <= 0:
+        return Invalid("key", "a canonical record has the stone's id as its key", code="no_key")
+    return Invalid("key", f"has {length} bytes; at most {MAX_KEY_BYTES} are stored", code="bad_key")
+
+
+def _positions(records: Records, places: Places, refused: dict[int, Invalid]) -> list[tuple[Position, int]]:
+    """The last position of each feed, with its offset."""
+    found: dict[bytes, tuple[Position, int]] = {}
+    for place in places.tolist():
+        try:
+            found[records.key(place)] = _position(records.value(place) or b""), int(records.offsets[place])
+        except Invalid as cause:
+            refused[place] = _bare(cause)
+    return list(found.values())
+
+
+def _nulls(records: Records, places: Places, refused: dict[int, Invalid]) -> dict[int, Retired]:
+    found = {}
+    for place in places.tolist():
+        try:
+            stone_id = _text(records.key(place))
+        except Invalid as cause:
+            refused[place] = _bare(cause)
+        else:
+            found[place] = Retired(stone_id, int(records.offsets[place]), int(records.times[place]))
+    return found
 
 
 def _make_the_rest(
-    records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int], made: Made
-) -> Iterator[tuple[int, Invalid]]:
-    """Make the rows of records that are not plain by decoding them; gives the places of those that are no stones."""
-    rows, marks, history = made
-    for place in [place for place, row in enumerate(rows) if row is None]:
+    records: Records, places: Places, topic_id: UUID, made: Made, refused: dict[int, Invalid]
+) -> None:
+    """Make the rows of records that are not plain by decoding them."""
+    for place in places.tolist():
         try:
-            stone = _stone(keys[place], records[place])
+            made.put(place, _stone(records.key(place), records.value(place) or b""), topic_id)
         except Invalid as cause:
-            yield place, cause
-            continue
-        row = stone_row(stone, offsets[place])
-        rows[place], marks[place], history[place] = row, marks_of(row, stone.cause), history_row(stone)
+            refused[place] = _bare(cause)
 
 
-def _key_and_offset(message: Message) -> tuple[bytes, int]:
-    key, offset = message.key(), message.offset()
-    if not key or offset is None:
-        raise Invalid("key", "a canonical record has the stone's id as its key", code="no_key")
-    if len(key) > MAX_KEY_BYTES:
-        raise Invalid("key", f"has {len(key)} bytes; at most {MAX_KEY_BYTES} are stored", code="bad_key")
-    return key, offset
+def _bare(cause: Invalid) -> Invalid:
+    """A copy: what was raised holds the frames it went through, and by them the whole batch until the collector looks."""
+    return Invalid(cause.field, cause.rule, cause.code)
+
+
+def _refused(records: Records, place: int, cause: Invalid) -> Refused:
+    key = None if records.keys[0, place] == NULL else records.key(place)
+    return Refused(int(records.slots[place]), int(records.offsets[place]), key, records.value(place), cause)
 
 
 def _stone(key: bytes, value: bytes) -> Stone:
@@ -221,9 +215,3 @@ def _text(key: bytes) -> str:
         return key.decode()
     except UnicodeDecodeError as error:
         raise Invalid("key", "must be UTF-8 text", code="bad_key") from error
-
-
-def _next_offsets(messages: Iterable[Message]) -> dict[int, int]:
-    # Within a partition offsets rise, so the last message seen of each is the furthest.
-    places = {message.partition(): message.offset() for message in messages}
-    return {slot: offset + 1 for slot, offset in places.items() if slot is not None and offset is not None}

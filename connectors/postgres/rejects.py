@@ -13,34 +13,33 @@ from schemas.dead_letter import MAX_PAYLOAD_BYTES, DeadLetter
 from schemas.errors import Retriable
 from schemas.feeds import FEEDS
 from schemas.headers import to_headers
-from schemas.topics import CANONICAL, DEAD
+from schemas.topics import DEAD
 
 _FLUSH_S: Final = 35.0
 _FEED_OF_SLOT: Final = {feed.slot: feed.name for feed in FEEDS.values()}
 
 
-def dead_letter(refused: Refused) -> DeadLetter:
-    """The headers that say where a record came from and why it was refused."""
-    message, cause = refused.message, refused.cause
-    key, value, slot = message.key() or b"", message.value() or b"", message.partition() or 0
+def dead_letter(topic: str, refused: Refused) -> DeadLetter:
+    """The headers that say where a record of a topic came from and why it was refused."""
+    cause, key, value = refused.cause, refused.key or b"", refused.value or b""
     cut = len(value) > MAX_PAYLOAD_BYTES
     return DeadLetter(
-        topic=message.topic() or CANONICAL.name,
-        partition=slot,
-        offset=message.offset() or 0,
+        topic=topic,
+        partition=refused.slot,
+        offset=refused.offset,
         stage="write",
         error=cause.code,
         field=cause.field,
         reason=cause.rule,
-        feed=_FEED_OF_SLOT.get(slot, "unknown"),
+        feed=_FEED_OF_SLOT.get(refused.slot, "unknown"),
         stone=key.decode(errors="replace") or None,
         size=len(value) if cut else None,
         sha256=sha256(value).hexdigest() if cut else None,
     )
 
 
-def send_refused(producer: Producer, refused: Sequence[Refused]) -> None:
-    """Deliver the dead letters of a batch before its offsets may move.
+def send_refused(producer: Producer, topic: str, refused: Sequence[Refused]) -> None:
+    """Deliver the dead letters of a topic's batch before its offsets may move.
 
     Raises:
         Retriable: one was not delivered; sending them again is harmless, a letter is known by its place.
@@ -52,13 +51,12 @@ def send_refused(producer: Producer, refused: Sequence[Refused]) -> None:
             failures.append(error)
 
     for one in refused:
-        message = one.message
         producer.produce(
             DEAD.name,
-            key=message.key(),
-            value=(message.value() or b"")[:MAX_PAYLOAD_BYTES],
-            partition=message.partition() or 0,
-            headers=[*to_headers(dead_letter(one))],
+            key=one.key,
+            value=(one.value or b"")[:MAX_PAYLOAD_BYTES],
+            partition=one.slot,
+            headers=[*to_headers(dead_letter(topic, one))],
             on_delivery=_on_delivery,
         )
     undelivered = producer.flush(_FLUSH_S)

@@ -1,34 +1,43 @@
 """Rows of Postgres' binary `COPY`, made of canonical records.
 
-`stone_row` and `history_row` make them of a decoded stone, value by value; `rows_of` makes those of a whole batch of
-records in one go (`connectors.records.transcode`), and leaves out the few records that are not plain. Format: "COPY",
-section "Binary Format", of Postgres' manual.
+`stone_row` and `history_row` make them of a decoded stone, value by value; `rows_of` makes those of many records in one go,
+in one buffer (`connectors.records.transcode`), and leaves out the few records that are not plain. Format: "COPY", section
+"Binary Format", of Postgres' manual.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
+from connectors.log.records import Records, Spans, of
 from connectors.records import plain
-from connectors.records.plain import joined
-from connectors.records.transcode import transcode
+from connectors.records.transcode import (
+    CAUSE,
+    HASH_BEGIN,
+    ID_BEGIN,
+    ID_END,
+    MARKS,
+    NO_ROW,
+    PRICE_BEGIN,
+    gather,
+    shorten,
+    transcode,
+)
 from schemas.sql import STONE_COLUMNS
 from schemas.stone import CONTENT_HASH_BYTES, Cause, Stone
 
 COPIED: Final = (*(column.name for column in STONE_COLUMNS), "canonical_offset", "topic_id")
-"""Columns of a stone's row. Rows lack the last value, the same for all of them; see `with_topic`."""
-
-_PRICE: Final = COPIED.index("price_cents")
-_HASH: Final = COPIED.index("content_hash")
-_HASH_SIZE: Final = struct.pack(">i", 2 * CONTENT_HASH_BYTES)
-_PRICED_BEGIN: Final = struct.pack(">h", 1 + len(COPIED) - _PRICE)
+"""Columns of a stone's row."""
+_ID, _PRICE, _HASH = map(COPIED.index, ("id", "price_cents", "content_hash"))
 PRICED: Final = ("id", *COPIED[_PRICE:])
 """Columns of a row that is to leave a stone's content as it is: a record names its content first."""
 
@@ -53,14 +62,17 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
 CAUSES: Final = {cause: plain.word_number("cause", cause) for cause in Cause}
-"""The number of each cause in marks."""
-Marks = tuple[int, int, int]
-"""Where in a stone's row the values of its price and of its content's hash begin, their lengths included, and its cause."""
+"""The number of each cause in `Versions`."""
 
-_AT_ONCE: Final = 250
-"""Records made at once: what is read and written of them stays in the processor's caches."""
+_PRICED_HEAD: Final = np.frombuffer(struct.pack(">h", len(PRICED)), np.uint8)
+_HASH_SIZE: Final = struct.pack(">i", 2 * CONTENT_HASH_BYTES)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_SIZE_BYTES: Final = 4
+_MOMENT_BYTES: Final = 8
+_HASH_BYTES: Final = _SIZE_BYTES + 2 * CONTENT_HASH_BYTES
 _NULL: Final = struct.pack(">i", -1)
+
+Places = NDArray[np.intp]
 
 
 def _sized(data: bytes) -> bytes:
@@ -82,20 +94,93 @@ _stone_values: Final = attrgetter(*_TYPES)
 _history_values: Final = attrgetter(*_SOURCES)
 
 
-def stone_row(stone: Stone, offset: int) -> bytes:
-    """The row of a version at an offset of the canonical topic."""
-    values = _values(_stone_values(stone), map(_TYPES.__getitem__, _TYPES))
-    return struct.pack(">h", len(COPIED)) + values + struct.pack(">iq", 8, offset)
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows in one buffer.
+
+    Attributes:
+        data: the buffer.
+        spans: shape (2, rows): where each is in it; `NO_ROW` where there is none.
+    """
+
+    data: NDArray[np.uint8]
+    spans: Spans
+
+    @classmethod
+    def none(cls, count: int, room: int) -> Rows:
+        """So many rows, of which none is there yet, and room for that many bytes."""
+        return cls(np.empty(room, np.uint8), np.full((2, count), NO_ROW))
+
+    def __len__(self) -> int:
+        return int(self.spans.shape[1])
+
+    def row(self, place: int) -> bytes:
+        """One row; nothing where there is none."""
+        begin, end = self.spans[:, place]
+        return self.data[max(0, begin) : max(0, end)].tobytes()
+
+    def put(self, place: int, row: bytes) -> None:
+        """Add a row behind all others."""
+        begin = int(self.spans[1].max(initial=0))
+        self.data[begin : begin + len(row)] = np.frombuffer(row, np.uint8)
+        self.spans[:, place] = begin, begin + len(row)
+
+    def part(self, places: Places) -> Rows:
+        """Some of them."""
+        return Rows(self.data, self.spans.take(places, axis=1))
+
+    def joined(self) -> memoryview:
+        """One behind the other, all being there."""
+        begins, ends = self.spans
+        if (begins[1:] == ends[:-1]).all():
+            return self.data[begins[0] : ends[-1]].data if len(self) else memoryview(b"")
+        out = np.empty(int((ends - begins).sum()), np.uint8)
+        gather(self.data, self.spans, out)
+        return out.data
 
 
-def marks_of(row: bytes, cause: Cause) -> Marks:
-    """The marks of a stone's row that was written for a cause."""
-    starts, at = [], 2
-    for _ in COPIED[:-1]:
-        starts.append(at)
-        (size,) = struct.unpack_from(">i", row, at)
-        at += 4 + max(0, size)
-    return starts[_PRICE], starts[_HASH], CAUSES[cause]
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Versions of stones.
+
+    Attributes:
+        rows: of each for the columns `COPIED`.
+        marks: shape (`MARKS`, versions).
+        offsets: of each in its partition.
+    """
+
+    rows: Rows
+    marks: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def causes(self) -> NDArray[np.int64]:
+        """Why each was written, a number of `CAUSES`."""
+        causes: NDArray[np.int64] = self.marks[CAUSE]
+        return causes
+
+    def part(self, places: Places) -> Versions:
+        """Some of them."""
+        return Versions(self.rows.part(places), self.marks.take(places, axis=1), self.offsets[places])
+
+    def ids(self) -> list[str]:
+        """Each one's stone."""
+        begins = self.rows.spans[0]
+        spans = begins + self.marks[ID_BEGIN] + _SIZE_BYTES, begins + self.marks[ID_END]
+        return [self.rows.data[begin:end].tobytes().decode() for begin, end in zip(*spans, strict=True)]
+
+    def hash_values(self) -> list[bytes]:
+        """The hash of each one's content as it stands in its row; compare with `hash_value`."""
+        begins = self.rows.spans[0] + self.marks[HASH_BEGIN]
+        return [self.rows.data[begin : begin + _HASH_BYTES].tobytes() for begin in begins]
+
+    def priced(self) -> memoryview:
+        """What does not tell their contents, as rows for the columns `PRICED`, one behind the other."""
+        out = np.empty(int((self.rows.spans[1] - self.rows.spans[0]).sum()), np.uint8)
+        return out[: shorten(self.rows.data, self.rows.spans, self.marks, _PRICED_HEAD, out)].data
 
 
 def hash_value(content_hash: str) -> bytes:
@@ -103,9 +188,27 @@ def hash_value(content_hash: str) -> bytes:
     return _HASH_SIZE + content_hash.encode()
 
 
-def priced_row(stone_id: str, row: bytes, price_at: int) -> bytes:
-    """Of a stone's row what does not tell its content, for the columns `PRICED`; see `Marks`."""
-    return _PRICED_BEGIN + _sized(stone_id.encode()) + row[price_at:]
+def stone_row(stone: Stone, offset: int, topic_id: UUID) -> bytes:
+    """The row of a version at an offset of a canonical topic."""
+    values = _values(_stone_values(stone), map(_TYPES.__getitem__, _TYPES))
+    return struct.pack(">h", len(COPIED)) + values + struct.pack(">iq", 8, offset) + _sized(topic_id.bytes)
+
+
+def marks_of(row: bytes, cause: Cause) -> list[int]:
+    """The marks of a stone's row that was written for a cause."""
+    starts, at = [], 2
+    for _ in COPIED:
+        starts.append(at)
+        (size,) = struct.unpack_from(">i", row, at)
+        at += _SIZE_BYTES + max(0, size)
+    marks = {
+        ID_BEGIN: starts[_ID],
+        ID_END: starts[_ID + 1],
+        PRICE_BEGIN: starts[_PRICE],
+        HASH_BEGIN: starts[_HASH],
+        CAUSE: CAUSES[cause],
+    }
+    return [marks[mark] for mark in range(MARKS)]
 
 
 def history_row(stone: Stone) -> bytes | None:
@@ -116,17 +219,12 @@ def history_row(stone: Stone) -> bytes | None:
     return struct.pack(">h", len(HISTORY_COLUMNS)) + values
 
 
-def months_of(history: Sequence[bytes]) -> set[date]:
+def months_of(history: Rows) -> set[date]:
     """The first days of the months (UTC) in which these price-history rows changed; that is their last value."""
-    moments = np.frombuffer(b"".join(row[-8:] for row in history), ">i8").astype("m8[us]")
+    last = history.spans[1][:, np.newaxis] + np.arange(-_MOMENT_BYTES, 0)
+    moments = history.data[last].view(">i8").astype("m8[us]")
     months = np.unique((np.datetime64(_EPOCH.date(), "us") + moments).astype("M8[M]"))
     return set(months.astype("M8[D]").tolist())
-
-
-def with_topic(rows: Sequence[bytes], topic_id: bytes) -> bytes:
-    """The rows with their last value, one behind the other."""
-    value = _sized(topic_id)
-    return value.join(rows) + value
 
 
 def _values(values: Any, types: Any) -> bytes:
@@ -135,69 +233,48 @@ def _values(values: Any, types: Any) -> bytes:
     )
 
 
-Made = tuple[list[bytes | None], list[Marks], list[bytes | None]]
-"""Rows of stones, the marks of each, and price-history rows."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made of records, by their places.
 
-
-def rows_of(records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]) -> Made:
-    """The rows of records with these keys at these offsets, and their price-history rows, both in order.
-
-    A record that is not plain has no row, and marks that mean nothing; one that gives no price history has none there.
+    Attributes:
+        versions: the rows of those that are versions of stones.
+        history: their price-history rows.
     """
-    made: Made = [], [], []
-    for begin in range(0, len(records), _AT_ONCE):
-        part = slice(begin, begin + _AT_ONCE)
-        rows, marks, history = _rows_of(records[part], keys[part], offsets[part])
-        made[0].extend(rows)
-        made[1].extend(marks)
-        made[2].extend(history)
-    return made
+
+    versions: Versions
+    history: Rows
+
+    def put(self, place: int, stone: Stone, topic_id: UUID) -> None:
+        """Add the rows of a record that was decoded."""
+        row = stone_row(stone, int(self.versions.offsets[place]), topic_id)
+        self.versions.rows.put(place, row)
+        self.versions.marks[:, place] = marks_of(row, stone.cause)
+        if (history := history_row(stone)) is not None:
+            self.history.put(place, history)
+
+
+def rows_of(records: Records, topic_id: UUID) -> Made:
+    """The rows of records of this topic; a record that is no plain version of a stone has none."""
+    count = len(records)
+    room = int((records.values[1] - records.values[0]).sum()) + count * _ROOM
+    rows, history = Rows.none(count, room), Rows.none(count, room)
+    marks = np.empty((MARKS, count), np.int64)
+    given: tuple[Any, ...] = (
+        *(records.data, records.values, records.keys, records.offsets),
+        *(*plain.LAYOUT, _SPECIAL, _HISTORY, np.frombuffer(_sized(topic_id.bytes), np.uint8)),
+        *(rows.data, rows.spans, marks, history.data, history.spans),
+    )
+    transcode(*given)
+    return Made(Versions(rows, marks, records.offsets), history)
 
 
 def compile_ahead() -> None:
     """Spend the seconds that compiling takes, where it was never done on this machine, before anybody waits."""
-    rows_of([b""], [b""], [0])
-
-
-def _rows_of(records: Sequence[bytes], keys: Sequence[bytes], offsets: Sequence[int]) -> Made:
-    data, ends = joined(records)
-    key_data, key_ends = joined(keys)
-    room, count = len(data) + len(records) * _ROOM, len(records)
-    rows, row_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
-    marks = np.zeros((count, 3), np.int64)
-    history, history_ends = np.empty(room, np.uint8), np.empty(count, np.int64)
-    places = np.array(offsets, np.int64)
-    given = (
-        data,
-        ends,
-        key_data,
-        key_ends,
-        places,
-        *plain.LAYOUT,
-        _SPECIAL,
-        _HISTORY,
-        rows,
-        row_ends,
-        marks,
-        history,
-        history_ends,
-    )
-    transcode(*given)
-    return _cut(rows, row_ends), list(zip(*marks.T.tolist(), strict=True)), _cut(history, history_ends)
-
-
-def _cut(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[bytes | None]:
-    """The pieces that end there; none where an end is -1 or no further than the one before."""
-    last = int(ends.max(initial=0))
-    whole, begin = data[:last].tobytes(), 0
-    pieces: list[bytes | None] = []
-    for end in ends.tolist():
-        if end > begin:
-            pieces.append(whole[begin:end])
-            begin = end
-        else:
-            pieces.append(None)
-    return pieces
+    made = rows_of(of([(b"", b"")]), UUID(int=0))
+    nothing = made.versions.part(np.empty(0, np.intp))
+    nothing.priced()
+    Rows(made.history.data, np.array([[0, 0], [1, 1]])).joined()
 
 
 _SPECIAL: Final = (

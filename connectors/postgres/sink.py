@@ -3,6 +3,9 @@
 Two threads: this one reads and folds, `Writer` writes. A partition starts where Postgres says it was written to, not
 where Kafka was told: a database restored from yesterday's backup thus catches up by itself. Offsets committed in
 Kafka follow each transaction and are there for the tools that show lag.
+
+Kafka's client is a member of the group and no more: it says which partitions are ours and commits. What is in them comes
+from `connectors.log`, by the batch and without an object a record.
 """
 
 from __future__ import annotations
@@ -18,14 +21,14 @@ from uuid import UUID
 
 import structlog
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
+from connectors.log.fetching import Cursor, Log
+from connectors.log.records import Batch, read
 from connectors.postgres.fold import fold
 from connectors.postgres.patience import Stopped, patiently
 from connectors.postgres.pauses import PauseThread
@@ -61,7 +64,10 @@ _PACED_FILL_S: Final = 0.1
 _BUSY_FILL_S: Final = 1.0
 """While another one waits for the writer, a batch is given this long: handed over it would only wait as well."""
 _LOOK_S: Final = 0.02
-"""So long what was written waits at most to be committed; by that owners pace their background work."""
+"""While it waits, so often it is looked whether the other one was begun."""
+_WAIT_S: Final = 0.25
+_AT_ONCE: Final = 512 << 10
+_AWAY_S: Final = 1.0
 _PAUSED_S: Final = 0.5
 _ASK_TIMEOUT_S: Final = 10.0
 _REPORT_EVERY_S: Final = 10.0
@@ -117,9 +123,10 @@ class Sink:
         self._progress = progress
         self._shutdown = shutdown
         self._topic_id = self._patiently(lambda: topic_uuid(self._kafka, topic))
-        self._reader = consumer(self._kafka, group, enable_partition_eof=True)
+        self._member = consumer(self._kafka, group)
+        self._runner = asyncio.Runner()
         self._fill_s = _FILL_S
-        self._heard: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         self._uncommitted: dict[int, int] = {}
         self._lock = Lock()
         self._next_look = monotonic() + _REPORT_EVERY_S
@@ -128,79 +135,101 @@ class Sink:
         """Read, fold and hand over until a stop is requested."""
         writer = Writer(
             Store(self._dsn, self._topic_id),
+            self._topic,
             producer(self._kafka),
             self._note_written,
             self._progress,
             self._shutdown,
         )
-        writer.start()
-        try:
-            with PauseThread(self._dsn, "adamas-sink") as pauses:
-                while not self._shutdown.requested:
-                    if reason := pauses.reason(self._group):
-                        self._progress.waits("pause", reason)
-                        self._shutdown.wait(_PAUSED_S)
-                    else:
-                        self._progress.waits("pause", None)
-                        self._be_a_member(writer, lambda: pauses.reason(self._group) is not None)
-        finally:
-            writer.finish()
-            self._commit(wait=True)
-            self._reader.close()
+        with self._runner:
+            source = self._runner.run(self._open())
+            writer.start()
+            try:
+                self._patiently(lambda: self._runner.run(source.slots()))
+                with PauseThread(self._dsn, "adamas-sink") as pauses:
+                    while not self._shutdown.requested:
+                        if reason := pauses.reason(self._group):
+                            self._progress.waits("pause", reason)
+                            self._shutdown.wait(_PAUSED_S)
+                        else:
+                            self._progress.waits("pause", None)
+                            self._be_a_member(source, writer, lambda: pauses.reason(self._group) is not None)
+            finally:
+                writer.finish()
+                self._commit(wait=True)
+                self._member.close()
+                self._runner.run(source.close())
 
-    def _be_a_member(self, writer: Writer, must_leave: Callable[[], bool]) -> None:
+    async def _open(self) -> Log:
+        return Log(self._kafka, self._topic)
+
+    def _be_a_member(self, source: Log, writer: Writer, must_leave: Callable[[], bool]) -> None:
         """Read until a stop is requested or an operator wants the group to be empty."""
-        self._reader.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
+        self._member.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
         while not (self._shutdown.requested or must_leave()):
-            self._read_once(writer)
+            self._hear_of_the_group()
+            if self._positions:
+                self._read_once(source, writer)
+            self._look_around()
         if not self._shutdown.requested:
             writer.drain()
             self._commit(wait=True)
-            self._reader.unsubscribe()
+            self._member.unsubscribe()
 
-    def _read_once(self, writer: Writer) -> None:
-        # The first message is waited for, then the batch has a moment to fill.
-        read = self._reader.consume(1, _FILL_S if writer.idle else _LOOK_S)
-        if read:
-            self._fill(read, writer)
-        messages = [message for message in read if message.error() is None]
-        batch = fold(messages)
-        self._fill_s = _FILL_S if len(read) <= _FLOW else _PACED_FILL_S if batch.background else _FLOW_FILL_S
-        batch.traces = tracing.traceparents(message.headers() for message in messages)
-        for message in read:
-            if message.error() is not None:
-                self._look_at_error(message, batch.next_offsets)
-        if any(offset > self._heard.get(slot, -1) for slot, offset in batch.next_offsets.items()):
-            self._heard.update(batch.next_offsets)
-            writer.put(batch)
-        self._look_around()
-
-    def _fill(self, batch: list[Message], writer: Writer) -> None:
-        begun = monotonic()
-        while len(batch) < _BATCH:
-            if monotonic() - begun >= (_BUSY_FILL_S if writer.waited_for else self._fill_s):
-                return
-            batch += self._reader.consume(_BATCH - len(batch), _LOOK_S)
-            self._commit()
-
-    def _look_at_error(self, message: Message, next_offsets: dict[int, int]) -> None:
-        error = message.error()
-        slot, offset = message.partition(), message.offset()
-        if error is None:
-            return
-        if error.code() == KafkaError._PARTITION_EOF and slot is not None and offset is not None:
-            # Compaction may have taken the last records before the end: this is what tells that it was reached.
-            next_offsets[slot] = max(offset, next_offsets.get(slot, 0))
-        elif passing(error) or error.code() == KafkaError._MAX_POLL_EXCEEDED:
+    def _hear_of_the_group(self) -> None:
+        """Be told of partitions that come and go; waits for them only where there are none."""
+        while (message := self._member.poll(0 if self._positions else _WAIT_S)) is not None:
+            error = message.error()
+            if error is None:
+                continue
+            if not passing(error) and error.code() != KafkaError._MAX_POLL_EXCEEDED:
+                raise Fatal(f"reading {self._topic}: {error.str()}")
             log.warning("sink.kafka_away", error=error.str())
-        else:
-            raise Fatal(f"reading {self._topic}: {error.str()}")
+
+    def _read_once(self, source: Log, writer: Writer) -> None:
+        cursor = Cursor(source, self._positions)
+        try:
+            some = self._runner.run(self._gather(cursor, writer))
+        except Retriable as error:
+            log.warning("sink.kafka_away", error=str(error))
+            self._shutdown.wait(_AWAY_S)
+            return
+        for slot, end in cursor.ends.items():
+            self._progress.heard_end(slot, end)
+        moved = {slot: place for slot, place in cursor.positions.items() if place != self._positions[slot]}
+        if any(place < self._positions[slot] for slot, place in moved.items()):
+            writer.drain()
+            self._begin(list(self._positions))
+            return
+        records = read(some, self._positions)
+        batch = fold(records, self._topic_id)
+        batch.next_offsets = moved
+        batch.traces = tracing.traceparents(records.all_headers())
+        self._fill_s = (
+            _FILL_S if len(records) <= _FLOW else _PACED_FILL_S if batch.background else _FLOW_FILL_S
+        )
+        self._positions = cursor.positions
+        if moved:
+            writer.put(batch)
+
+    async def _gather(self, cursor: Cursor, writer: Writer) -> list[Batch]:
+        """What comes next, as soon as there is anything, and what comes within a moment after that."""
+        some = await cursor.read_on(most_bytes=_AT_ONCE, within_s=_WAIT_S)
+        begun = monotonic()
+        while some and sum(batch.size for batch in some) < _BATCH:
+            waited_for = writer.waited_for
+            left_s = begun + (_BUSY_FILL_S if waited_for else self._fill_s) - monotonic()
+            if left_s <= 0:
+                break
+            some += await cursor.read_on(
+                most_bytes=_AT_ONCE,
+                least_bytes=_AT_ONCE,
+                within_s=min(left_s, _LOOK_S) if waited_for else left_s,
+            )
+        return some
 
     def _look_around(self) -> None:
         self._commit()
-        for slot in list(self._heard):
-            _, end = self._reader.get_watermark_offsets(TopicPartition(self._topic, slot), cached=True)
-            self._progress.heard_end(slot, end)
         LAG.set(self._progress.lag)
         if monotonic() >= self._next_look:
             self._next_look = monotonic() + _REPORT_EVERY_S
@@ -218,39 +247,43 @@ class Sink:
                 f"{CANONICAL.name} was created anew while it was read; start again to read the new one"
             )
 
-    def _on_assign(self, reader: Consumer, partitions: list[TopicPartition]) -> None:
-        ends = self._patiently(lambda: _ends(reader, partitions))
+    def _on_assign(self, member: Consumer, partitions: list[TopicPartition]) -> None:
+        self._begin([place.partition for place in partitions])
+        # The client need not fetch what it does not know of.
+        member.assign([])
+        log.info("sink.assigned", partitions=self._positions)
+
+    def _begin(self, slots: list[int]) -> None:
+        """Read these partitions, each from where Postgres says, or from its beginning."""
+        ends = self._patiently(lambda: _ends(self._member, self._topic, slots))
         known = self._patiently(lambda: asyncio.run(_standings(self._dsn, self._topic_id)))
         standings = {slot: standing for slot, standing in known.items() if slot in ends}
         for slot in [slot for slot, standing in standings.items() if standing.next_offset > ends[slot][1]]:
             log.error("sink.kafka_lost_records", partition=slot, written_to=standings[slot].next_offset)
             self._patiently(partial(_rewind, self._dsn, self._topic_id, slot))
             del standings[slot]
-        assigned = {}
-        for place in partitions:
-            standing = standings.get(place.partition)
-            begin, end = ends[place.partition]
-            place.offset = standing.next_offset if standing else OFFSET_BEGINNING
-            assigned[place.partition] = Partition(
+        begun = {}
+        for slot, (begin, end) in ends.items():
+            standing = standings.get(slot)
+            begun[slot] = Partition(
                 goal=end,
                 next_offset=max(begin, standing.next_offset if standing else 0),
                 settled=bool(standing and standing.settled),
                 end=end,
             )
-        self._heard = {slot: part.next_offset - 1 for slot, part in assigned.items()}
-        reader.assign(partitions)
-        self._progress.assign(assigned)
-        log.info("sink.assigned", partitions={slot: part.next_offset for slot, part in assigned.items()})
+        self._positions = {slot: part.next_offset for slot, part in begun.items()}
+        self._progress.assign(begun)
 
-    def _on_revoke(self, _reader: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, _member: Consumer, partitions: list[TopicPartition]) -> None:
         self._progress.assign({})
-        self._heard = {}
+        self._positions = {}
         log.info("sink.revoked", partitions=[place.partition for place in partitions])
 
     def _note_written(self, next_offsets: Mapping[int, int]) -> None:
-        """Called in the writer's thread; the client is left to the reader's, where a commit does not wait its turn."""
+        """Called in the writer's thread; the client is left to the reader's, which commits at once: by that owners pace their work."""
         with self._lock:
             self._uncommitted.update(next_offsets)
+        self._runner.get_loop().call_soon_threadsafe(self._commit)
 
     def _commit(self, *, wait: bool = False) -> None:
         with self._lock:
@@ -259,7 +292,7 @@ class Sink:
         if not places:
             return
         try:
-            self._reader.commit(offsets=places, asynchronous=not wait)  # type: ignore[call-overload]
+            self._member.commit(offsets=places, asynchronous=not wait)  # type: ignore[call-overload]
         except KafkaException as error:
             # Where to go on is kept in Postgres; only the lag that tools show is late until the next commit.
             log.warning("sink.commit_failed", error=str(error))
@@ -281,10 +314,10 @@ def topic_uuid(kafka: KafkaSettings, topic: str) -> UUID:
     return UUID(bytes=urlsafe_b64decode(text + "=="))
 
 
-def _ends(reader: Consumer, partitions: list[TopicPartition]) -> dict[int, tuple[int, int]]:
+def _ends(member: Consumer, topic: str, slots: list[int]) -> dict[int, tuple[int, int]]:
     """First and end offset of each partition."""
     try:
-        return {place.partition: watermarks(reader, place, _ASK_TIMEOUT_S) for place in partitions}
+        return {slot: watermarks(member, TopicPartition(topic, slot), _ASK_TIMEOUT_S) for slot in slots}
     except KafkaException as error:
         raise Retriable(f"Kafka: {error.args[0]}") from error
 

@@ -22,8 +22,9 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import numpy as np
 
-from connectors.postgres.fold import Batch, Retired, Version
+from connectors.postgres.fold import Batch, Retired
 from connectors.postgres.rows import (
     CAUSES,
     COPIED,
@@ -31,10 +32,11 @@ from connectors.postgres.rows import (
     HISTORY_COLUMNS,
     PRICED,
     TRAILER,
+    Places,
+    Rows,
+    Versions,
     hash_value,
     months_of,
-    priced_row,
-    with_topic,
 )
 from runtime.postgres import AWAY
 from schemas.errors import Retriable
@@ -44,7 +46,7 @@ CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_S: Final = 120
 _PIECE: Final = 256 * 1024
 _NEW: Final = CAUSES[Cause.NEW]
-_SAME_CONTENT: Final = {CAUSES[Cause.REPRICED], CAUSES[Cause.SEEN]}
+_SAME_CONTENT: Final = [CAUSES[Cause.REPRICED], CAUSES[Cause.SEEN]]
 
 _NEWER: Final = "excluded.canonical_offset > d.canonical_offset OR excluded.topic_id <> d.topic_id"
 
@@ -225,72 +227,62 @@ class Store:
         await self._write_sink_positions(link, batch.next_offsets)
         return written
 
-    async def _write_versions(self, link: asyncpg.Connection, versions: list[Version]) -> int:
+    async def _write_versions(self, link: asyncpg.Connection, versions: Versions) -> int:
         """First by what each version says of itself, which spares looking its stone up; what that did not fit, looked up."""
-        new, same, rest = [], [], []
-        for version in versions:
-            if version.cause == _NEW and self._expects_new:
-                new.append(version)
-            elif version.cause in _SAME_CONTENT:
-                same.append(version)
-            else:
-                rest.append(version)
+        is_new = (versions.causes == _NEW) & self._expects_new
+        is_same = np.isin(versions.causes, _SAME_CONTENT)
+        rest = ~(is_new | is_same)
         written = 0
-        if same:
-            written += await self._update_prices(link, same)
-            if written < len(same):
-                rest += same
-        if new:
+        if is_same.any():
+            updated = await self._update_prices(link, versions.part(np.flatnonzero(is_same)))
+            written += updated
+            if updated < np.count_nonzero(is_same):
+                rest |= is_same
+        if is_new.any():
+            new = versions.part(np.flatnonzero(is_new))
             try:
                 async with link.transaction():
                     await self._insert(link, new)
                 written += len(new)
             except asyncpg.UniqueViolationError:
-                rest += new
-        if rest:
-            written += await self._look_up_and_write(link, rest)
+                rest |= is_new
+        if rest.any():
+            written += await self._look_up_and_write(link, versions.part(np.flatnonzero(rest)))
         return written
 
-    async def _look_up_and_write(self, link: asyncpg.Connection, versions: list[Version]) -> int:
+    async def _look_up_and_write(self, link: asyncpg.Connection, versions: Versions) -> int:
+        ids = versions.ids()
         known = {
             stone_id: (offset if topic_id == self._topic_id else -1, hash_value(content_hash))
-            for stone_id, offset, topic_id, content_hash in await link.fetch(
-                _KNOWN, [version.stone_id for version in versions]
-            )
+            for stone_id, offset, topic_id, content_hash in await link.fetch(_KNOWN, ids)
         }
-        self._expects_new = not any(v.cause == _NEW and v.stone_id in known for v in versions)
-        new, changed, same = [], [], []
-        for version in versions:
-            if (stored := known.get(version.stone_id)) is None:
-                new.append(version)
-            elif version.offset > stored[0]:
+        self._expects_new = not any(
+            stone_id in known for stone_id, cause in zip(ids, versions.causes, strict=True) if cause == _NEW
+        )
+        new, changed, same = list[int](), list[int](), list[int]()
+        told = zip(ids, versions.offsets.tolist(), versions.hash_values(), strict=True)
+        for place, (stone_id, offset, content) in enumerate(told):
+            if (stored := known.get(stone_id)) is None:
+                new.append(place)
+            elif offset > stored[0]:
                 # What was rewound, or read from a former topic, is written whole: that is how a row is mended.
-                if stored[0] >= 0 and version.row.startswith(stored[1], version.hash_at):
-                    same.append(version)
-                else:
-                    changed.append(version)
+                (same if stored[0] >= 0 and content == stored[1] else changed).append(place)
         if new:
-            await self._insert(link, new)
+            await self._insert(link, versions.part(_places(new)))
         if changed:
-            await self._copy_rows(link, "staged", COPIED, [version.row for version in changed])
+            await _copy(link, "staged", COPIED, versions.part(_places(changed)).rows.joined())
             await link.execute(_UPSERT)
-        if same and await self._update_prices(link, same) < len(same):
+        if same and await self._update_prices(link, versions.part(_places(same))) < len(same):
             raise Retriable("another sink has written the same stones meanwhile")
         return len(new) + len(changed) + len(same)
 
-    async def _insert(self, link: asyncpg.Connection, versions: list[Version]) -> None:
-        await self._copy_rows(link, "diamonds", COPIED, [version.row for version in versions])
+    async def _insert(self, link: asyncpg.Connection, versions: Versions) -> None:
+        await _copy(link, "diamonds", COPIED, versions.rows.joined())
 
-    async def _update_prices(self, link: asyncpg.Connection, versions: list[Version]) -> int:
+    async def _update_prices(self, link: asyncpg.Connection, versions: Versions) -> int:
         """Leave their contents as they are; the number of rows that have these contents and were older."""
-        rows = [priced_row(version.stone_id, version.row, version.price_at) for version in versions]
-        await self._copy_rows(link, "staged_prices", PRICED, rows)
+        await _copy(link, "staged_prices", PRICED, versions.priced())
         return _affected(await link.execute(_PRICE))
-
-    async def _copy_rows(
-        self, link: asyncpg.Connection, table: str, columns: Sequence[str], rows: list[bytes]
-    ) -> None:
-        await _copy(link, table, columns, with_topic(rows, self._topic_id.bytes))
 
     async def _retire(self, link: asyncpg.Connection, retired: list[Retired]) -> int:
         if not retired:
@@ -304,14 +296,14 @@ class Store:
         )
         return _affected(status)
 
-    async def _write_history(self, link: asyncpg.Connection, history: list[bytes]) -> None:
+    async def _write_history(self, link: asyncpg.Connection, history: Rows) -> None:
         """Nearly always every row is new and goes straight in; only a batch written before needs the staging table."""
-        if not history:
+        if not len(history):
             return
         for month in months_of(history) - self._months:
             await link.execute(_MAKE_MONTH, month)
             self._months.add(month)
-        rows = b"".join(history)
+        rows = history.joined()
         try:
             async with link.transaction():
                 await _copy(link, "price_history", HISTORY_COLUMNS, rows)
@@ -350,10 +342,12 @@ class Store:
         await link.execute(_REWIND_POSITION, self._topic_id, slot)
 
 
-async def _copy(link: asyncpg.Connection, table: str, columns: Sequence[str], rows: bytes) -> None:
+async def _copy(
+    link: asyncpg.Connection, table: str, columns: Sequence[str], rows: bytes | memoryview
+) -> None:
     """`COPY` rows in their binary form."""
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncIterator[bytes | memoryview]:
         yield HEADER
         # Sent in one piece, they would lie in memory three times.
         for begin in range(0, len(rows), _PIECE):
@@ -378,6 +372,10 @@ async def _copy(link: asyncpg.Connection, table: str, columns: Sequence[str], ro
         raise ConnectionResetError(f"the connection was lost while {table} was copied") from None
     finally:
         link.remove_termination_listener(end)
+
+
+def _places(some: list[int]) -> Places:
+    return np.array(some, np.intp)
 
 
 def _moment(epoch_ms: int) -> datetime:

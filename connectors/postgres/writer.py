@@ -38,6 +38,7 @@ class Writer:
 
     Args:
         store: where to write; used in the writer's thread only.
+        topic: what is read.
         dead_letters: for what cannot become a row.
         note_written: told the next offset of each partition after its transaction.
         progress: told the same.
@@ -47,12 +48,14 @@ class Writer:
     def __init__(
         self,
         store: Store,
+        topic: str,
         dead_letters: Producer,
         note_written: NoteWritten,
         progress: Progress,
         shutdown: Shutdown,
     ) -> None:
         self._store = store
+        self._topic = topic
         self._dead_letters = dead_letters
         self._note_written = note_written
         self._progress = progress
@@ -141,14 +144,14 @@ class Writer:
         )
 
     def _refuse(self, batch: Batch) -> None:
-        self._patiently(lambda: send_refused(self._dead_letters, batch.refused))
+        self._patiently(lambda: send_refused(self._dead_letters, self._topic, batch.refused))
         REFUSED.inc(len(batch.refused))
         first = batch.refused[0]
         log.warning(
             "sink.records_refused",
             records=len(batch.refused),
-            partition=first.message.partition(),
-            offset=first.message.offset(),
+            partition=first.slot,
+            offset=first.offset,
             field=first.cause.field,
             rule=first.cause.rule,
         )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import msgspec
 import pytest
 
-from connectors.postgres.fold import fold
 from connectors.postgres.store import Store
 from operating.archive import Folder
 from operating.price import explain
@@ -19,7 +17,7 @@ from runtime.settings import KafkaSettings
 from schemas.errors import Invalid
 from schemas.stone import Cause
 from schemas.topics import RAW
-from tests.unit.connectors_postgres.messages import record
+from tests.unit.connectors_postgres.messages import TOPIC_ID, fold, record
 from tests.unit.schemas.stones import make_stone
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -40,7 +38,7 @@ async def test_an_explanation_tells_the_age_that_its_number_counted(
         previous_price_cents=first.price_cents,
     )
     days = {1: 0, 2: 30}
-    store = Store(database, uuid4())
+    store = Store(database, TOPIC_ID)
     await store.write(fold([record(one, offset) for offset, one in enumerate((first, later))]))
     await store.close()
     async with Database(database, "test") as db:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from threading import Thread
 from time import monotonic, sleep
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -15,7 +14,6 @@ import pytest
 from confluent_kafka import TopicPartition
 from pydantic import SecretStr
 
-from connectors.postgres.fold import fold
 from connectors.postgres.progress import Progress
 from connectors.postgres.rows import COPIED
 from connectors.postgres.sink import Sink, topic_uuid
@@ -28,7 +26,7 @@ from schemas.errors import Retriable
 from schemas.stone import Cause, Position, Stone, encode, position_key
 from schemas.topics import CANONICAL, DEAD, Topic
 from tests.conftest import TopicMaker
-from tests.unit.connectors_postgres.messages import record
+from tests.unit.connectors_postgres.messages import TOPIC_ID, fold, record
 from tests.unit.schemas.stones import make_stone
 
 Keyed = tuple[bytes, bytes | None]
@@ -45,13 +43,17 @@ def settings(kafka_settings: KafkaSettings, database: str) -> Settings:
     return Settings(kafka_settings, PostgresSettings(dsn=SecretStr(database)))
 
 
+def group_of(topic: Topic) -> str:
+    return f"sink-{topic.name}"
+
+
 @contextmanager
 def running_sink(settings: Settings, topic: Topic) -> Iterator[Progress]:
     progress, failures = Progress(), []
 
     def run(shutdown: Shutdown) -> None:
         try:
-            Sink(settings, progress, shutdown, topic.name, group=f"sink-{topic.name}").run()
+            Sink(settings, progress, shutdown, topic.name, group_of(topic)).run()
         except Exception as error:
             failures.append(error)
             raise
@@ -89,6 +91,21 @@ def send(settings: Settings, topic: Topic, records: Iterable[Keyed], slot: int =
     for key, value in records:
         client.produce(topic.name, key=key, value=value, partition=slot)
     assert client.flush(30) == 0
+
+
+def committed_of(settings: Settings, topic: Topic, slot: int = 0) -> int:
+    (place,) = consumer(settings.kafka, group_of(topic)).committed([TopicPartition(topic.name, slot)])
+    return place.offset
+
+
+def members_of(settings: Settings, topic: Topic) -> list[set[int]]:
+    """The partitions of each of the group's members."""
+    client = admin(settings.kafka)
+    (answer,) = client.describe_consumer_groups([group_of(topic)]).values()
+    return [
+        {place.partition for place in member.assignment.topic_partitions}
+        for member in answer.result().members
+    ]
 
 
 def of(stone: Stone) -> Keyed:
@@ -138,8 +155,8 @@ def test_rows_history_and_positions_come_from_the_log(
     assert [row["change_cents"] for row in query(database, "SELECT * FROM price_changes")] == [9 - 1001]
     (age,) = query(database, "SELECT * FROM feed_ages")
     assert age["as_of"].timestamp() * 1000 == position.as_of
-    committed = consumer(settings.kafka, f"sink-{topic.name}").committed([TopicPartition(topic.name, 0)])
-    assert committed[0].offset == 6
+    committed = committed_of(settings, topic)
+    assert committed == 6
 
 
 def test_the_history_of_each_month_is_a_table(settings: Settings, topic: Topic, database: str) -> None:
@@ -296,7 +313,7 @@ def test_a_topic_created_anew_under_the_reader_stops_it(
     monkeypatch.setattr("connectors.postgres.sink._REPORT_EVERY_S", 0.2)
     # Longer than a test may take: a drain that hangs is then shown with its stacks, not ended together with the run.
     with Shutdown(grace_s=600) as shutdown:
-        sink = Sink(settings, Progress(), shutdown, topic.name, group=f"sink-{topic.name}")
+        sink = Sink(settings, Progress(), shutdown, topic.name, group_of(topic))
         client = admin(settings.kafka)  # named: its futures die with it
         for deletion in client.delete_topics([topic.name]).values():
             deletion.result()
@@ -304,6 +321,55 @@ def test_a_topic_created_anew_under_the_reader_stops_it(
         ensure_topics(settings.kafka, [topic])
         with pytest.raises(Exception, match="created anew"):
             sink.run()
+
+
+def test_members_share_the_partitions_and_one_takes_over_what_another_leaves(
+    settings: Settings, topic: Topic, database: str
+) -> None:
+    slots = range(topic.partitions)
+
+    def written() -> int:
+        return int(query(database, "SELECT count(*) AS n FROM diamonds")[0]["n"])
+
+    def send_to_all(name: str) -> None:
+        for slot in slots:
+            send(settings, topic, [of(make_stone(id=f"nivoda-natural:{name}-{slot}"))], slot)
+
+    with running_sink(settings, topic) as first:
+        wait_for(lambda: members_of(settings, topic) == [set(slots)])
+        send_to_all("alone")
+        wait_for(lambda: written() == len(slots) and drained(first))
+        with running_sink(settings, topic) as second:
+            wait_for(lambda: sorted(map(len, members_of(settings, topic))) == [4, 4])
+            wait_for(lambda: drained(first) and drained(second))
+            send_to_all("shared")
+            wait_for(lambda: written() == 2 * len(slots))
+            wait_for(lambda: drained(first) and drained(second))
+        wait_for(lambda: members_of(settings, topic) == [set(slots)])
+        send_to_all("left")
+        wait_for(lambda: written() == 3 * len(slots) and drained(first))
+    assert members_of(settings, topic) == []
+    assert [committed_of(settings, topic, slot) for slot in slots] == [3] * len(slots)
+
+
+def test_a_pause_empties_the_group_and_what_came_meanwhile_is_written_after_it(
+    settings: Settings, topic: Topic, database: str
+) -> None:
+    pausing = "INSERT INTO pauses (what, subject, reason, actor) VALUES ('group', $1, 'a replay', 'ann')"
+    send(settings, topic, map(of, some_stones(3)))
+    with running_sink(settings, topic) as progress:
+        wait_for(lambda: drained(progress))
+        query(database, pausing, group_of(topic))
+        wait_for(lambda: members_of(settings, topic) == [])
+        assert committed_of(settings, topic) == 3
+        query(database, "UPDATE sink_positions SET next_offset = 1")
+        send(settings, topic, map(of, some_stones(7)[3:]))
+        sleep(1)
+        assert query(database, "SELECT count(*) AS n FROM diamonds") == [{"n": 3}]
+        query(database, "DELETE FROM pauses")
+        wait_for(lambda: query(database, "SELECT count(*) AS n FROM diamonds") == [{"n": 7}])
+        wait_for(lambda: drained(progress))
+    assert committed_of(settings, topic) == 7
 
 
 def test_a_lost_connection_loses_nothing(settings: Settings, topic: Topic, database: str) -> None:
@@ -350,7 +416,7 @@ async def test_what_a_version_says_of_itself_is_looked_up_where_it_does_not_fit(
         msgspec.structs.replace(known, price_cents=4, carat=4.0, content_hash="b" * 16),
         msgspec.structs.replace(new, price_cents=5),
     ]
-    store, link = Store(database, UUID(int=7)), await asyncpg.connect(database)
+    store, link = Store(database, TOPIC_ID), await asyncpg.connect(database)
     try:
         assert await store.write(fold([record(known, 0), record(other, 1)])) == 2
         for written in (4, 0):
@@ -369,7 +435,7 @@ async def test_a_content_that_another_sink_has_written_meanwhile_does_not_stay_u
 ) -> None:
     first = make_stone(carat=1.0, content_hash="a" * 16)
     back = msgspec.structs.replace(first, price_cents=3, cause=Cause.CHANGED)
-    store, other = Store(database, UUID(int=7)), await asyncpg.connect(database)
+    store, other = Store(database, TOPIC_ID), await asyncpg.connect(database)
     try:
         await store.write(fold([record(first, 0)]))
         async with other.transaction():

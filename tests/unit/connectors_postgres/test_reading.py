@@ -1,12 +1,15 @@
-"""How long the sink lets a batch fill, and that what was written is committed meanwhile."""
+"""How long the sink lets a batch fill, and where it reads on."""
 
 from __future__ import annotations
 
-from threading import Lock
+import asyncio
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from connectors.log.records import Batch, batch_of
 from connectors.postgres import sink
 from connectors.postgres.sink import Sink
 
@@ -18,21 +21,16 @@ class Clock:
         return self.now_s
 
 
-class Reader:
-    """A topic on which one record comes in each millisecond."""
+class Cursor:
+    """A log to which one record comes in each millisecond; whoever waits for many waits for as long as he can."""
 
     def __init__(self, clock: Clock) -> None:
-        self.commits: list[float] = []
         self._clock = clock
 
-    def consume(self, count: int, timeout_s: float) -> list[str]:
-        came = min(count, round(1_000 * timeout_s))
+    async def read_on(self, *, most_bytes: int, least_bytes: int = 1, within_s: float) -> list[Batch]:
+        came = 1 if least_bytes == 1 else round(1_000 * within_s)
         self._clock.now_s += came / 1_000
-        return ["record"] * came
-
-    def commit(self, *, offsets: Any, asynchronous: bool) -> None:
-        assert asynchronous
-        self.commits.append(self._clock.now_s)
+        return [batch_of([(b"key", b"value")] * came)] if came else []
 
 
 class Writer:
@@ -45,32 +43,65 @@ class Writer:
         return self._clock() < self._until_s
 
 
-def reading(monkeypatch: pytest.MonkeyPatch, clock: Clock, *, fill_s: float) -> tuple[Sink, Reader]:
-    monkeypatch.setattr(sink, "monotonic", clock)
-    made, reader = Sink.__new__(Sink), Reader(clock)
-    made.__dict__ |= {
-        "_reader": reader, "_fill_s": fill_s, "_uncommitted": {}, "_lock": Lock(), "_topic": "canonical",
-    }  # fmt: skip
-    return made, reader
-
-
 @pytest.mark.parametrize(
     ("fill_s", "waited_for_s", "records"),
-    [(0.05, 0, 61), (0.1, 0, 101), (0.1, 0.35, 361), (0.1, 60, 1_001)],
+    [(0.05, 0, 51), (0.1, 0, 101), (0.1, 0.35, 361), (0.1, 60, 1_001), (9.0, 0, 9_001)],
 )
 def test_a_batch_is_filled_until_the_writer_can_have_it(
     monkeypatch: pytest.MonkeyPatch, fill_s: float, waited_for_s: float, records: int
 ) -> None:
     clock = Clock()
-    made, _ = reading(monkeypatch, clock, fill_s=fill_s)
-    batch: list[Any] = ["record"]
-    made._fill(batch, Writer(clock, 50.0 + waited_for_s))  # type: ignore[arg-type]
-    assert len(batch) == records
+    monkeypatch.setattr(sink, "monotonic", clock)
+    made: Any = Sink.__new__(Sink)
+    made._fill_s = fill_s
+    some = asyncio.run(made._gather(Cursor(clock), Writer(clock, clock() + waited_for_s)))
+    assert sum(batch.size for batch in some) == records
 
 
-def test_what_was_written_is_committed_while_the_next_batch_fills(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    made, reader = reading(monkeypatch, clock, fill_s=0.1)
-    made._note_written({0: 7})
-    made._fill(["record"], Writer(clock, 51.0))  # type: ignore[list-item,arg-type]
-    assert reader.commits == [pytest.approx(50.02)]
+class _Runner:
+    run = staticmethod(asyncio.run)
+
+
+class _Progress:
+    def heard_end(self, slot: int, end: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("behind", "begun", "written"), [({0: 9, 1: 0}, [[0, 1]], []), ({0: 9, 1: 7}, [], [{0: 9}])]
+)
+def test_partitions_begin_anew_where_kafka_has_lost_what_was_read(
+    monkeypatch: pytest.MonkeyPatch,
+    behind: dict[int, int],
+    begun: list[list[int]],
+    written: list[dict[int, int]],
+) -> None:
+    told, put = list[list[int]](), list[dict[int, int]]()
+
+    class Moved:
+        ends: Mapping[int, int] = {0: 9}
+        positions = behind
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def read_on(self, **_: object) -> list[Batch]:
+            return []
+
+    class Taking:
+        waited_for = False
+
+        def drain(self) -> None:
+            pass
+
+        def put(self, batch: Any) -> None:
+            put.append(batch.next_offsets)
+
+    monkeypatch.setattr(sink, "Cursor", Moved)
+    made: Any = Sink.__new__(Sink)
+    made.__dict__ |= {
+        "_positions": {0: 5, 1: 7}, "_runner": _Runner(), "_progress": _Progress(), "_topic_id": UUID(int=7),
+        "_begin": told.append,
+    }  # fmt: skip
+    made._read_once(None, Taking())
+    assert (told, put) == (begun, written)
