@@ -127,10 +127,15 @@ class Stones:
             told = tracing.traceparents(record.headers for record in batch)
             with tracing.batch_span("process.batch", told, pages=len(batch)) as traces:
                 for record in batch:
+                    one = traces.get(tracing.traceparent(record.headers) or b"") if traces else None
+                    if one is not None:
+                        out.settle()
                     before = len(out.stones), len(out.dead)
                     worker.take(record, self._book, 1, out)
-                    if traces and (one := traces.get(tracing.traceparent(record.headers) or b"")):
+                    if one is not None:
+                        out.settle()
                         out.carry(one, *before)
+                out.settle()
 
     def _record(self, number: int, feed: str, body: bytes) -> RawRecord:
         headers = FactHeaders(

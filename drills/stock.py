@@ -88,7 +88,8 @@ def real_stones(stones: int, seed: int) -> Iterator[Stone]:
         )
         out = Outbox()
         worker.take(raw, book, 1_000 * _BEGIN_S + number, out)
-        yield from (decode_stone(version.body) for _, version in out.stones if version.body is not None)
+        out.settle()
+        yield from (decode_stone(version.body) for _, version in out.versions() if version.body is not None)
 
 
 def _relative(stone: Stone, number: int, chance: random.Random) -> Stone:

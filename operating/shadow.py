@@ -151,7 +151,8 @@ def _compare(
             out = Outbox()
             for message in messages:
                 worker.take(raw_record(message), book, int(time.time() * 1000), out)
-            for slot, version in out.stones:
+            out.settle()
+            for slot, version in out.versions():
                 differences.compare(version.id, memory.body(version.id), version.body)
                 _send(sender, topic.name, slot, version.id, version.body)
             differences.dead += len(out.dead)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
+import numpy as np
+
 from schemas.feeds import FEEDS
 from streams import figures
 from streams.memory import Memory
 from streams.outbox import Outbox
-from streams.records import Repriced
+from streams.records import repriced
 from streams.tried import Tried
-from streams.versions import repriced
 from streams.worker import Worker
 
 LOT: Final = 500
@@ -74,13 +75,22 @@ class Background:
         return bool(mine)
 
     def _reprice(self, feed: str, now_ms: int, out: Outbox) -> None:
-        waiting, under = self._tried.waiting, Repriced(self._tried.number)
+        waiting = self._tried.waiting
         places, waiting[feed] = waiting[feed][:LOT], waiting[feed][LOT:]
-        ids, rows, offsets, given = self._tried.given(places)
-        slot, written = FEEDS[feed].slot, 0
-        for version, terms in zip(self._memory.still(ids, rows, offsets), given, strict=True):
-            # What has moved on since it was tried was priced by whoever wrote it, or is tried again.
-            if version is not None and version.id not in out.overlay:
-                out.add(slot, repriced(version, terms, under, now_ms))
-                written += 1
-        figures.REPRICED.labels(feed).inc(written)
+        given = self._tried.given(places)
+        there, known = self._memory.still(given.ids, given.rows, given.offsets)
+        # What has moved on since it was tried was priced by whoever wrote it, or is tried again.
+        if not out.overlay.keys().isdisjoint(known.ids):
+            free = np.array(
+                [place for place, stone in enumerate(known.ids) if stone not in out.overlay], np.intp
+            )
+            there, known = there[free], known.only(free)
+        if len(there):
+            out.add(
+                FEEDS[feed].slot,
+                repriced(
+                    *(known, given.prices[there], given.terms[there], given.named_terms),
+                    *(self._tried.number, now_ms),
+                ),
+            )
+        figures.REPRICED.labels(feed).inc(len(there))

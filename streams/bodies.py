@@ -53,7 +53,11 @@ class BodyStore:
         return sum(segment.size for segment in self._segments.values())
 
     def append(self, bodies: list[bytes], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Keep bodies of these lengths; their places, in order. Raises `OSError` when the disk is full."""
+        """Keep bodies of these lengths, each by itself or several in one; their places, in order.
+
+        Raises:
+            OSError: the disk is full.
+        """
         if self._segments[self._head].size > self._segment_bytes:
             self._head = self._open()
         head, ends = self._segments[self._head], np.cumsum(lengths)

@@ -7,19 +7,22 @@ that was written. So each record has its report counted, and any failed one rais
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
 from runtime import tracing
 from runtime.stretches import Stretches
 from schemas.errors import Fatal
 from schemas.topics import CANONICAL, DEAD, RAW, RECEIPTS, RULESETS
-from streams.memory import Memory, Version
+from streams.memory import Memory
 from streams.outbox import Letter, Outbox
+from streams.transcription.decision import SEQ
+from streams.versions import Sheet
 
 _POLL_S: Final = 0.002
 _FLUSH_S: Final = 0.02
@@ -63,7 +66,7 @@ class Delivery:
         self._sent = 0
         self._reported = 0
         self._failure: KafkaError | None = None
-        self._offsets: defaultdict[int, deque[int]] = defaultdict(deque)
+        self._offsets: defaultdict[int, list[int]] = defaultdict(list)
         self._reports: dict[int, Report] = {}
         self._traces: dict[str, bytes] = {}
 
@@ -73,7 +76,8 @@ class Delivery:
         The client compresses and sends on threads of its own, so that the rest of a batch is decided while its
         beginning travels; and what has been remembered is let go, which keeps the work within the processor's caches.
         """
-        self._memory.expect(out.overlay)
+        out.settle()
+        self._memory.expect(out.held)
         self._traces = out.traces
         await self._produce_stones(out.stones[out.fed :])
         out.fed = len(out.stones)
@@ -92,23 +96,24 @@ class Delivery:
         await self._produce(self._topics.receipts, out.receipts)
         await self._delivered()
         self._remember(out)
-        self._memory.expect({})
+        self._memory.expect(None)
         # A position says that everything before it has been delivered: so it is sent only now.
         await self._produce(self._topics.canonical, out.positions)
         await self._delivered()
 
-    async def _produce_stones(self, stones: list[tuple[int, Version]]) -> None:
+    async def _produce_stones(self, stones: list[tuple[int, Sheet]]) -> None:
         produce, topic, traces = self._producer.produce, self._topics.canonical, self._traces
-        reports = self._reports
-        for begin in range(0, len(stones), _CHUNK):
-            self._producer.poll(0)
-            await asyncio.sleep(0)
-            for slot, version in stones[begin : begin + _CHUNK]:
-                key, body = version.id, version.body
-                headers = None if body is not None else _null_headers(version)
+        since = _CHUNK
+        for slot, sheet in stones:
+            if since >= _CHUNK:
+                self._producer.poll(0)
+                await asyncio.sleep(0)
+                since = 0
+            report = self._reports.get(slot) or self._report_of(slot)
+            for place, (key, body) in enumerate(zip(sheet.ids, sheet.bodies(), strict=True)):
+                headers = None if body is not None else _null_headers(sheet, place)
                 if traces and (told := traces.get(key)):
                     headers = [*(headers or ()), (tracing.HEADER, told)]
-                report = reports.get(slot) or self._report_of(slot)
                 while True:
                     try:
                         produce(topic, body, key, slot, report, headers=headers)
@@ -116,6 +121,7 @@ class Delivery:
                     except BufferError:
                         await self._make_room()
                 self._sent += 1
+            since += len(sheet.ids)
 
     async def _produce(self, topic: str, letters: list[Letter]) -> None:
         for slot, key, value, headers in letters:
@@ -171,22 +177,21 @@ class Delivery:
     def _remember(self, out: Outbox) -> None:
         """Hand the delivered beginning of an outbox to the memory."""
         # Reports of a partition come in the order of its records: an idempotent producer never swaps them.
-        last: dict[str, tuple[int, Version]] = {}
-        offsets: defaultdict[int, list[int]] = defaultdict(list)
-        delivered = 0
-        for slot, version in out.stones:
-            reported = self._offsets[slot]
-            if not reported:
+        sheets, offsets = list[Sheet](), list[int]()
+        written: defaultdict[int, list[int]] = defaultdict(list)
+        for slot, sheet in out.stones:
+            reported, count = self._offsets[slot], len(sheet.ids)
+            if len(reported) < count:
                 break
-            offset = reported.popleft()
-            offsets[slot].append(offset)
-            last[version.id] = (offset, version)
-            delivered += 1
-        if last:
-            self._memory.observe(list(last.values()))
-            out.let_go(delivered)
-            for slot, written in offsets.items():
-                self._own.wrote(slot, last_stretch(written), written[-1] + 1)
+            sheets.append(sheet)
+            offsets += reported[:count]
+            written[slot] += reported[:count]
+            del reported[:count]
+        if sheets:
+            self._memory.observe(np.array(offsets, np.int64), sheets)
+            out.let_go(len(sheets))
+            for slot, own in written.items():
+                self._own.wrote(slot, last_stretch(own), own[-1] + 1)
 
 
 def last_stretch(offsets: list[int]) -> int:
@@ -199,5 +204,5 @@ def last_stretch(offsets: list[int]) -> int:
     return offsets[place]
 
 
-def _null_headers(version: Version) -> list[tuple[str, str | bytes | None]]:
-    return [("seq", str(version.seq).encode())]
+def _null_headers(sheet: Sheet, place: int) -> list[tuple[str, str | bytes | None]]:
+    return [("seq", b"%d" % sheet.numbers[place, SEQ])]

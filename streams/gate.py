@@ -17,7 +17,6 @@ from runtime.health import Check
 from runtime.postgres import Database
 from schemas.errors import Retriable
 from schemas.feeds import feeds_of
-from schemas.receipt import Outcome
 from streams.limits import Limits
 
 log = structlog.stdlib.get_logger(__name__)
@@ -71,11 +70,11 @@ class Gate:
         """Whether this partition stands still because somebody, or too many refusals, stopped it."""
         return any(self._stopped(feed) is not None for feed in feeds_of(slot))
 
-    def count(self, feed: str, outcomes: Sequence[Outcome], offset: int) -> None:
-        """Learn the outcomes of a record's items; stops the feed behind it when there are too many refusals."""
+    def count(self, feed: str, refused: Sequence[bool], offset: int) -> None:
+        """Learn which of a record's items were refused; stops the feed behind it when there are too many refusals."""
         if self._watch is not None and offset < self._watch.now.waivers.get(feed, 0):
             return
-        reason = self._limits.count(feed, outcomes)
+        reason = self._limits.count(feed, refused)
         if reason is not None and feed not in self._own:
             log.error("process.feed_stopped", feed=feed, reason=reason, raw_offset=offset + 1)
             self._own[feed] = reason

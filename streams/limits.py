@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Final
 
-from schemas.receipt import Outcome
-
 IN_A_ROW: Final = 100
 SHARE: Final = 0.05
 WINDOW_ITEMS: Final = 10_000
@@ -29,18 +27,18 @@ class _Feed:
 
 
 class Limits:
-    """Counts the outcomes of each feed's items."""
+    """Counts what is refused of each feed's items."""
 
     def __init__(self) -> None:
         self._feeds: dict[str, _Feed] = {}
 
-    def count(self, feed: str, outcomes: Sequence[Outcome]) -> str | None:
-        """Count a page's outcomes; why the feed must stop, if it must."""
+    def count(self, feed: str, refused: Sequence[bool]) -> str | None:
+        """Count which of a page's items were refused; why the feed must stop, if it must."""
         seen = self._feeds.setdefault(feed, _Feed())
-        dead = outcomes.count(Outcome.DEAD)
-        longest = _count_row(seen, outcomes, dead)
-        seen.pages.append((len(outcomes), dead))
-        seen.items += len(outcomes)
+        dead = refused.count(True)
+        longest = _count_row(seen, refused, dead)
+        seen.pages.append((len(refused), dead))
+        seen.items += len(refused)
         seen.dead += dead
         while seen.items - seen.pages[0][0] >= WINDOW_ITEMS:
             items, gone = seen.pages.popleft()
@@ -58,13 +56,13 @@ class Limits:
             self._feeds.pop(feed, None)
 
 
-def _count_row(seen: _Feed, outcomes: Sequence[Outcome], dead: int) -> int:
+def _count_row(seen: _Feed, refused: Sequence[bool], dead: int) -> int:
     if not dead:
         seen.row = 0
         return 0
     longest = seen.row
-    for outcome in outcomes:
-        seen.row = seen.row + 1 if outcome is Outcome.DEAD else 0
+    for is_refused in refused:
+        seen.row = seen.row + 1 if is_refused else 0
         longest = max(longest, seen.row)
     return longest
 

@@ -7,13 +7,11 @@ replace what is known; the stone is noted in `repairs`, and its owner appends wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, islice
-from operator import attrgetter
 from pathlib import Path
 from threading import RLock
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -21,82 +19,24 @@ import structlog
 from confluent_kafka import Message
 from numpy.typing import NDArray
 
-from schemas.columns import NULL_CODE, NULL_INT, Columns, epoch_ms, epoch_s
+from schemas.columns import NULL_CODE, NULL_INT, Columns
 from schemas.errors import Invalid
 from schemas.headers import from_headers
 from schemas.stone import Position, decode_position
 from streams.bodies import SEGMENT_SHIFT, BodyStore
 from streams.pages import UNREADABLE
+from streams.transcription.decision import KNOWN, NUMBERS, RUN, SEQ
+from streams.versions import Sheet, Version, read_version, retired, sheet_of, version_of
 
-NO_NUMBER: Final = 2**31 - 1
-"""Stands for mapper and rule number of a null: no fact of the same seq is newer than the retirement."""
 _BELOW_ALL: Final = -1
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class Version(msgspec.Struct, gc=False):
-    """One version of one stone; times in milliseconds and seconds since 1970. `body` is null for a retired stone.
-
-    `first_seen_s` is `NULL_INT` where nobody knows it; see `schemas.stone.Stone.first_seen`.
-    """
-
-    id: str
-    seq: int
-    mapper: int
-    rules: int
-    content_hash: int
-    price_cents: int
-    updated_ms: int
-    raw_offset: int
-    first_seen_s: int
-    run: str | None
-    changed: bool
-    body: bytes | None
-
-
-class Known(NamedTuple):
-    """What is known of a stone, without its record."""
-
-    seq: int
-    mapper: int
-    rules: int
-    content_hash: int
-    price_cents: int
-    updated_ms: int
-    raw_offset: int
-    first_seen_s: int
-    changed: int
-    run: int
-    length: int
-
-    @property
-    def retired(self) -> bool:
-        """Whether the last thing known is that it is gone."""
-        return self.length < 0
-
-
-class _Record(msgspec.Struct, gc=False):
-    """The part of a canonical record that makes its version; source: `schemas.stone.Stone`."""
-
-    id: str
-    seq: int
-    mapper_version: int
-    rules_version: int
-    content_hash: str
-    price_cents: int
-    updated_at: datetime
-    raw_offset: int
-    cause: str
-    run: str | None = None
-    first_seen: datetime | None = None
 
 
 class _NullHeaders(msgspec.Struct):
     seq: int
 
 
-_decode: Final = msgspec.json.Decoder(_Record).decode
 _COLUMNS: Final = ("seq", "mapper_version", "rules_version", "price_cents", "raw_offset", "run", "feed")
 _MOVED_AT_ONCE: Final = 2_000
 _EXTRA: Final = ("hash", "updated_ms", "first_seen_s", "changed", "offset", "place", "length", "looked")
@@ -104,11 +44,7 @@ _TOLD: Final = (
     *("seq", "mapper_version", "rules_version", "hash", "price_cents", "updated_ms", "raw_offset"),
     *("first_seen_s", "changed"),
 )
-"""The columns that a version's numbers go into, and (`_told`) those numbers."""
-_told: Final = attrgetter(
-    *("seq", "mapper", "rules", "content_hash", "price_cents", "updated_ms", "raw_offset"),
-    *("first_seen_s", "changed"),
-)
+"""The columns that a version's `NUMBERS` go into, and (`_KNOWN`) those of `KNOWN`."""
 _KNOWN: Final = (*_TOLD, "run", "length")
 
 
@@ -126,7 +62,7 @@ class Memory:
         self._columns = Columns(_COLUMNS, _EXTRA)
         self._bodies = BodyStore(folder)
         self._leaving: tuple[int, NDArray[np.intp]] | None = None
-        self._in_flight: Mapping[str, Version] = {}
+        self._in_flight: Callable[[str], Version | None] = _nothing
         self._early: list[tuple[int, Version]] = []
         self._lock = RLock()
 
@@ -134,22 +70,26 @@ class Memory:
         return len(self._columns)
 
     def run_code(self, run: str | None) -> int:
-        """The number that stands for a run's name in `Known.run`."""
+        """The number that stands for a run's name in `known`."""
         with self._lock:
             return self._columns.codes["run"].add(run)
 
-    def lookup(self, ids: Sequence[str | None]) -> list[Known | None]:
-        """What is known of each stone, in order; nothing of null."""
+    def known(self, ids: Sequence[str | None]) -> NDArray[np.int64]:
+        """What is known of each stone, a row of `KNOWN` in order; one of nulls for one that is not known, and for null."""
         with self._lock:
             get = self._columns.rows.get
-            rows = [get(stone_id, -1) for stone_id in ids]  # type: ignore[arg-type]
-            found = [row for row in rows if row >= 0]
-            if not found:
-                return [None] * len(rows)
-            index = np.array(found)
-            arrays = self._columns.arrays
-            known = map(Known._make, zip(*(arrays[name][index].tolist() for name in _KNOWN), strict=True))
-            return [next(known) if row >= 0 else None for row in rows]
+            rows = np.array([get(stone_id, -1) for stone_id in ids], np.int64)  # type: ignore[arg-type]
+            known = np.full((len(rows), len(KNOWN)), NULL_INT, np.int64)
+            found = np.flatnonzero(rows >= 0)
+            if len(found):
+                arrays, index = self._columns.arrays, rows[found]
+                known[found] = np.stack([arrays[name][index] for name in _KNOWN], axis=1)
+            return known
+
+    def known_of(self, version: Version) -> list[int]:
+        """What would be known with this version: a row of `KNOWN`."""
+        length = -1 if version.body is None else len(version.body)
+        return [*(getattr(version, name) for name in NUMBERS), self.run_code(version.run), length]
 
     def body(self, stone_id: str) -> bytes | None:
         """The stone's whole record; null for one that is unknown or retired."""
@@ -160,13 +100,11 @@ class Memory:
     def latest(self, stone_id: str) -> Version | None:
         """The version that is known, whole."""
         with self._lock:
-            known = self.lookup([stone_id])[0]
-            if known is None:
+            known = self.known([stone_id])[0].tolist()
+            if known[SEQ] == NULL_INT:
                 return None
-            run = self._columns.codes["run"].texts[known.run]
-            return Version(
-                stone_id, *known[:8], run=run, changed=bool(known.changed), body=self.body(stone_id)
-            )
+            run = self._columns.codes["run"].texts[known[RUN]]
+            return version_of(stone_id, known[: len(NUMBERS)], run, self.body(stone_id))
 
     def pending_repairs(self, limit: int) -> list[str]:
         """At most `limit` of the stones whose last record in the log is lower than what is known."""
@@ -216,24 +154,20 @@ class Memory:
 
     def still(
         self, ids: Sequence[str], rows: NDArray[np.int64], offsets: NDArray[np.int64]
-    ) -> list[Version | None]:
-        """The versions of these stones, whole, in these rows; null for one that is not that of this offset any more."""
+    ) -> tuple[NDArray[np.intp], Sheet]:
+        """Of these stones, in these rows, the places of those whose version is still that of this offset, and those versions."""
         with self._lock:
             arrays, runs = self._columns.arrays, self._columns.codes["run"].texts
             there = np.flatnonzero((arrays["offset"][rows] == offsets) & (arrays["length"][rows] > 0))
             held = rows[there]
-            versions = map(
-                Version,
+            lengths = arrays["length"][held]
+            return there, Sheet(
                 [ids[place] for place in there.tolist()],
-                *(arrays[name][held].tolist() for name in _TOLD[:-1]),
+                np.stack([arrays[name][held] for name in _TOLD], axis=1),
                 [runs[code] for code in arrays["run"][held].tolist()],
-                (arrays["changed"][held] == 1).tolist(),
-                self._bodies.read_all(arrays["place"][held], arrays["length"][held]),
+                b"".join(self._bodies.read_all(arrays["place"][held], lengths)),
+                np.cumsum(lengths),
             )
-            found: list[Version | None] = [None] * len(ids)
-            for place, version in zip(there.tolist(), versions, strict=True):
-                found[place] = version
-            return found
 
     def leave_as_they_are(self, rows: NDArray[np.int64], offsets: NDArray[np.int64], number: int) -> int:
         """Note that these versions say the same under this rule set; how many are still the last known of their stone."""
@@ -262,21 +196,21 @@ class Memory:
             in_stock = (self._columns["feed"] == code) & (self._columns["length"] > 0)
             return np.flatnonzero(in_stock & (self._columns[column] < below))
 
-    def expect(self, in_flight: Mapping[str, Version]) -> None:
-        """Name what this process has sent and not yet seen delivered, so that the tail need not take it in.
+    def expect(self, in_flight: Callable[[str], Version | None] | None) -> None:
+        """Say how to ask for what this process has sent of a stone and not yet seen delivered: the tail need not take it in.
 
         Called with nothing once the delivery reports are in.
         """
         with self._lock:
-            self._in_flight = in_flight
+            self._in_flight = in_flight or _nothing
             # What is not in flight any more has been remembered.
-            self._early = [entry for entry in self._early if in_flight.get(entry[1].id) is entry[1]]
+            self._early = [entry for entry in self._early if self._in_flight(entry[1].id) == entry[1]]
 
     def apply(self, messages: list[Message]) -> None:
         """The tail's entrance."""
         with self._lock:
             fresh = self._fresh(messages)
-            if all(version is self._in_flight.get(version.id) for _, version in fresh):
+            if all(version == self._in_flight(version.id) for _, version in fresh):
                 # Our own records, seen before their delivery reports: those bring the same, and soon.
                 self._early += fresh
                 return
@@ -291,7 +225,8 @@ class Memory:
                 for entry in fresh:
                     (later if entry[1].id in seen else first).append(entry)
                     seen.add(entry[1].id)
-                self.observe(first)
+                offsets = np.array([offset for offset, _ in first], np.int64)
+                self.observe(offsets, [sheet_of([version for _, version in first])])
                 fresh = later
 
     def _fresh(self, messages: list[Message]) -> list[tuple[int, Version]]:
@@ -320,7 +255,7 @@ class Memory:
 
     def _read(self, key: str, message: Message) -> Version | None:
         value = message.value()
-        mine = self._in_flight.get(key)
+        mine = self._in_flight(key)
         if mine is not None and mine.body == value and value is not None:
             return mine
         try:
@@ -335,33 +270,34 @@ class Memory:
             # Nobody's version of a stone we know: lower than any, so that the owner appends what it knows again.
             return retired(key, _BELOW_ALL) if key in self._columns.rows else None
 
-    def observe(self, entries: Sequence[tuple[int, Version]]) -> None:
-        """Take in records with their offsets: the one function by which anything is remembered.
-
-        Entries are of different stones.
-        """
+    def observe(self, offsets: NDArray[np.int64], sheets: Sequence[Sheet]) -> None:
+        """Take in records, one sheet after the other, with their offsets: the one function by which anything is remembered."""
+        ids = [*chain.from_iterable(sheet.ids for sheet in sheets)]
+        if len(sheets) > 1 and len(set(ids)) < len(ids):
+            # A later record of a stone must meet the earlier one's effect.
+            for own, sheet in zip(np.split(offsets, _ends(sheets)[:-1]), sheets, strict=True):
+                self.observe(own, [sheet])
+            return
+        numbers = np.concatenate([sheet.numbers for sheet in sheets])
         with self._lock:
-            offsets, versions = zip(*entries, strict=True) if entries else ((), ())
-            ids = [version.id for version in versions]
             # A stone that was never seen gets a row of nulls, which any offset and any version is above.
-            index = np.array(self._columns.take_rows(ids), dtype=np.int64)
-            offset = np.array(offsets, dtype=np.int64)
-            numbers = chain.from_iterable(map(_told, versions))
-            told = np.fromiter(numbers, np.int64, len(ids) * len(_TOLD)).reshape(-1, len(_TOLD))
-            above = offset > self._columns.arrays["offset"][index]
-            lower = self._lower(index, told)
+            rows = np.array(self._columns.take_rows(ids), dtype=np.int64)
+            above = offsets > self._columns.arrays["offset"][rows]
+            lower = self._lower(rows, numbers)
             taken = above & ~lower
             if taken.all():
-                self._take(versions, told, index)
+                self._take(ids, numbers, sheets, rows)
             else:
-                self._take([versions[place] for place in np.flatnonzero(taken)], told[taken], index[taken])
-            self._columns.arrays["offset"][index[above]] = offset[above]
+                kept = [sheet.only(own) for own, sheet in _split(taken, sheets)]
+                left = [stone for stone, is_taken in zip(ids, taken.tolist(), strict=True) if is_taken]
+                self._take(left, numbers[taken], kept, rows[taken])
+            self._columns.arrays["offset"][rows[above]] = offsets[above]
             for place in np.flatnonzero(above).tolist() if self.repairs or lower.any() else ():
                 (self.repairs.add if lower[place] else self.repairs.discard)(ids[place])
 
-    def _lower(self, rows: NDArray[np.int64], told: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _lower(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which versions are lower than what their rows hold."""
-        seq, mapper, rules = told[:, :3].T
+        seq, mapper, rules = numbers[:, :3].T
         arrays = self._columns.arrays
         known_seq, known_mapper = arrays["seq"][rows], arrays["mapper_version"][rows]
         lower_rules = (mapper == known_mapper) & (rules < arrays["rules_version"][rows])
@@ -370,22 +306,28 @@ class Memory:
         )
         return lower
 
-    def _take(self, versions: Sequence[Version], told: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+    def _take(
+        self,
+        ids: Sequence[str],
+        numbers: NDArray[np.int64],
+        sheets: Sequence[Sheet],
+        rows: NDArray[np.int64],
+    ) -> None:
         if not len(rows):
             return
         arrays, codes = self._columns.arrays, self._columns.codes
         held = rows[arrays["length"][rows] > 0]
         self._bodies.drop(arrays["place"][held], arrays["length"][held])
-        bodies = [version.body or b"" for version in versions]
-        lengths = np.fromiter(map(len, bodies), np.int64, len(bodies))
-        arrays["place"][rows] = self._bodies.append(bodies, lengths)
+        lengths = np.concatenate([sheet.lengths() for sheet in sheets])
+        arrays["place"][rows] = self._bodies.append([sheet.records for sheet in sheets], lengths)
         arrays["length"][rows] = np.where(lengths == 0, -1, lengths)
-        for name, column in zip(_TOLD, told.T, strict=True):
+        for name, column in zip(_TOLD, numbers.T, strict=True):
             arrays[name][rows] = column
         arrays["looked"][rows] = NULL_INT
-        arrays["run"][rows] = codes["run"].add_all([version.run for version in versions])
+        runs = [*chain.from_iterable(sheet.runs for sheet in sheets)]
+        arrays["run"][rows] = codes["run"].add_all(runs)
         new = np.flatnonzero(arrays["feed"][rows] == NULL_CODE)
-        feeds = [versions[place].id.partition(":")[0] for place in new.tolist()]
+        feeds = [ids[place].partition(":")[0] for place in new.tolist()]
         arrays["feed"][rows[new]] = codes["feed"].add_all(feeds)
         self._reclaim()
 
@@ -424,47 +366,14 @@ class Memory:
         return self._bodies.read(int(self._columns.arrays["place"][row]), length) if length > 0 else None
 
 
-def retired(stone_id: str, seq: int) -> Version:
-    """The version that a null with this seq makes."""
-    return Version(
-        *(stone_id, seq, NO_NUMBER, NO_NUMBER),
-        content_hash=0,
-        price_cents=NULL_INT,
-        updated_ms=0,
-        raw_offset=NULL_INT,
-        first_seen_s=NULL_INT,
-        run=None,
-        changed=True,
-        body=None,
-    )
+def _nothing(_stone: str) -> None:
+    return None
 
 
-def read_version(body: bytes) -> Version:
-    """The version of a canonical record.
-
-    Raises:
-        Invalid: the record is not one of ours.
-    """
-    try:
-        record = _decode(body)
-    except UNREADABLE as error:
-        raise Invalid("record", f"is no canonical stone: {error}", "bad_record") from error
-    return Version(
-        id=record.id,
-        seq=record.seq,
-        mapper=record.mapper_version,
-        rules=record.rules_version,
-        content_hash=signed(record.content_hash),
-        price_cents=record.price_cents,
-        updated_ms=epoch_ms(record.updated_at),
-        raw_offset=record.raw_offset,
-        first_seen_s=epoch_s(record.first_seen),
-        run=record.run,
-        changed=record.cause != "seen",
-        body=body,
-    )
+def _ends(sheets: Sequence[Sheet]) -> NDArray[np.int64]:
+    return np.cumsum([len(sheet.ids) for sheet in sheets], dtype=np.int64)
 
 
-def signed(content_hash: str) -> int:
-    """A content hash as a signed 64-bit integer."""
-    return int.from_bytes(bytes.fromhex(content_hash), "big", signed=True)
+def _split(taken: NDArray[np.bool_], sheets: Sequence[Sheet]) -> Iterator[tuple[NDArray[np.intp], Sheet]]:
+    """Which places of each sheet are taken."""
+    return zip(map(np.flatnonzero, np.split(taken, _ends(sheets)[:-1])), sheets, strict=True)

@@ -18,73 +18,50 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.receipt import Outcome
-from schemas.stone import Cause
-from streams.memory import Known
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.transcription.decision import NUMBERS, decide_all
 
 
-class Fact(NamedTuple):
-    """A raw record about stones, and the numbers under which it is read now.
+class Decided(NamedTuple):
+    """What is done with stones; an entry a stone, but in all but the first only of those that are written.
 
     Attributes:
-        run: the run's code in the memory.
-        may_create: false for a fact granted so long ago that the null of a retired stone may be gone: it never
-            brings a stone into being.
+        outcomes: codes of outcomes, of all.
+        places: which of the stones.
+        causes: codes of causes.
+        numbers: a row of `NUMBERS`.
+        previous: the former price, or `NULL_INT`.
     """
 
-    seq: int
-    mapper: int
-    rules: int
-    raw_offset: int
-    run: int
-    may_create: bool = True
+    outcomes: NDArray[np.int64]
+    places: NDArray[np.int64]
+    causes: NDArray[np.int64]
+    numbers: NDArray[np.int64]
+    previous: NDArray[np.int64]
 
 
-class Decision(NamedTuple):
-    """What to do: the cause to write with, or null for nothing to write, and the item's outcome."""
+def weigh(
+    known: NDArray[np.int64],
+    facts: NDArray[np.int64],
+    hashes: NDArray[np.int64],
+    prices: NDArray[np.int64],
+    *,
+    understood: bool = True,
+) -> Decided:
+    """Weigh facts against what is known of their stones, which are all different.
 
-    cause: Cause | None
-    outcome: Outcome
-
-
-NEW = Decision(Cause.NEW, Outcome.CANONICAL)
-_NOT_CREATED = Decision(None, Outcome.SUPERSEDED)
-NO_RUN = 0
-"""Code of no run: facts outside a run are never duplicates of one another."""
-
-
-def decide(known: Known | None, fact: Fact, content_hash: int, *, understood: bool = True) -> Decision:
-    """Weigh a fact against what is known of its stone."""
-    if known is None:
-        return NEW if fact.may_create else _NOT_CREATED
-    version, held = (fact.seq, fact.mapper, fact.rules), known[:3]
-    if known.retired and version > held:
-        return NEW if fact.may_create else _NOT_CREATED
-    same = content_hash == known.content_hash
-    cause = _cause(known, fact, same, understood) if version > held else None
-    if not understood:
-        return Decision(cause, Outcome.DEAD)
-    return Decision(cause, _outcome(known, fact, cause, is_lower=version < held, same=same))
-
-
-def _cause(known: Known, fact: Fact, same: bool, understood: bool) -> Cause:
-    if not same:
-        if not understood:
-            return Cause.NOT_UNDERSTOOD
-        return Cause.REMAPPED if fact.seq == known.seq and fact.mapper > known.mapper else Cause.CHANGED
-    if fact.rules != known.rules:
-        return Cause.REPRICED
-    return Cause.REMAPPED if fact.mapper != known.mapper else Cause.SEEN
-
-
-def _outcome(known: Known, fact: Fact, cause: Cause | None, *, is_lower: bool, same: bool) -> Outcome:
-    this_record = known.seq == fact.seq and known.raw_offset == fact.raw_offset
-    if fact.run == known.run != NO_RUN and not this_record:
-        return Outcome.DUPLICATE
-    if cause is not None:
-        return Outcome.UNCHANGED if cause is Cause.SEEN else Outcome.CANONICAL
-    if is_lower:
-        return Outcome.SUPERSEDED
-    if not same:
-        return Outcome.DUPLICATE
-    return Outcome.CANONICAL if known.changed else Outcome.UNCHANGED
+    Args:
+        known: a row a stone; see `Memory.known`.
+        facts: a row of `Fact` a stone.
+        hashes: of the contents that they bring.
+        prices: their prices.
+        understood: false where the contents are what is left of a fact that cannot be read.
+    """
+    count = len(hashes)
+    outcomes, places, causes, previous = np.empty((4, count), np.int64)
+    numbers = np.empty((count, len(NUMBERS)), np.int64)
+    made = Decided(outcomes, places, causes, numbers, previous)
+    written = decide_all(known, facts, hashes, prices, understood, *made)
+    return Decided(outcomes, *(column[:written] for column in made[1:]))

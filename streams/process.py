@@ -36,6 +36,7 @@ from streams.background import Background
 from streams.beginning import settle_beginning
 from streams.delivery import Delivery, DeliveryFailed, TopicNames
 from streams.gate import Gate
+from streams.lots import warm_up
 from streams.membership import Membership
 from streams.memory import Memory
 from streams.motion import Motion
@@ -182,6 +183,7 @@ class Process:
 
     def _warm_up(self) -> None:
         """Have the kernels ready before the first page: compiling them anew takes seconds."""
+        warm_up()
         for normaliser in self._normalisers.values():
             if normaliser.transcriber is not None:
                 normaliser.transcriber.transcribe([], [])
@@ -295,17 +297,22 @@ class Process:
             if out.last is not None:
                 self.gate.count(*out.last, message.offset)
                 out.last = None
-            if len(out.stones) - out.fed >= FEED_STONES:
+            if out.unfed >= FEED_STONES:
                 await self.delivery.feed(out)
 
     def _take(
         self, record: RawRecord, book: PriceBook, now_ms: int, out: Outbox, traces: dict[bytes, bytes]
     ) -> None:
         """Process a record; what comes of it carries its trace on, where that is followed."""
+        told = traces.get(tracing.traceparent(record.headers) or b"") if traces else None
+        if told is None:
+            self.worker.take(record, book, now_ms, out)
+            return
+        out.settle()
         before = len(out.stones), len(out.dead)
         self.worker.take(record, book, now_ms, out)
-        if traces and (told := traces.get(tracing.traceparent(record.headers) or b"")):
-            out.carry(told, *before)
+        out.settle()
+        out.carry(told, *before)
 
     async def _reread(self, records: Sequence[RawRecord]) -> dict[str, int]:
         """Take records behind fresh facts, in one slice; their outcomes by name."""
@@ -321,7 +328,7 @@ class Process:
             with tracing.batch_span("process.reread", told, pages=len(records)) as traces:
                 for record in records:
                     self._take(record, self._book(), now_ms, out, traces)
-                    if len(out.stones) - out.fed >= FEED_STONES:
+                    if out.unfed >= FEED_STONES:
                         await self.delivery.feed(out)
                 await self.delivery.send(out)
         totals = Counter[str]()

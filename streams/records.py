@@ -6,151 +6,125 @@ everything else that is done with it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from schemas.columns import NULL_INT
-from schemas.stone import Cause, Content
+from schemas.stone import Content
+from streams.owner import Decided
 from streams.pricing import Margin
+from streams.transcription.decision import CAUSES, CHANGED, PRICE, REPRICED, RULES, UPDATED
+from streams.transcription.record import MOST_OF_NUMBERS, Texts, find_prices, put_together, texts
+from streams.transcription.words import SLACK
+from streams.versions import Sheet
 
-_BEFORE_RATING: Final = b',"rules_version":%d,"rating":'
-_BEFORE_HASH: Final = b',"seq":%d,"mapper_version":%d,"content_hash":"'
-_BEHIND_PRICE: Final = b',"run":%b,"raw_offset":%d}'
-_CAUSES: Final = {cause: b'","cause":"%b","margin_bps":' % cause.value.encode() for cause in Cause}
-_RATINGS: Final = {
-    rating: b'%b,"first_seen":' % msgspec.json.encode(rating) for rating in (None, *range(1, 11))
-}
-_PRICE: Final = b',"price_cents":'
-_MOMENT: Final = b',"updated_at":'
-_CAUSE: Final = b'","cause":"'
-_RUN: Final = b',"run":'
-_UNSIGNED: Final = (1 << 64) - 1
+Terms = tuple[Margin, int | None]
+"""Margin and rating."""
+
+_CAUSES: Final = texts([b'","cause":"%b","margin_bps":' % cause.value.encode() for cause in CAUSES])
 _decode_content: Final = msgspec.json.Decoder(Content).decode
 
 
-class Frame:
-    """What is the same in the records of all stones that one fact is about, ready as bytes.
+def terms_texts(terms: Iterable[Terms]) -> Texts:
+    """What terms say in a record: three texts each, between price, rule number, first moment and previous price."""
+    parts = []
+    for margin, rating in terms:
+        parts += [
+            b'%b,"rules_version":' % margin.sale_json,
+            b',"rating":%b,"first_seen":' % msgspec.json.encode(rating),
+            margin.terms_json,
+        ]
+    return texts(parts)
+
+
+def sheet(
+    ids: Sequence[str],
+    runs: Sequence[str | None],
+    contents: Sequence[bytes],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    decided: Decided,
+    terms: NDArray[np.int64],
+    named_terms: Texts,
+) -> Sheet:
+    """Versions of stones, with the records that are put together of all this.
 
     Args:
-        seq, mapper, rules, raw_offset, run: as they stand in `schemas.stone.Stone`.
+        ids: the stones'; likewise `runs`.
+        contents: hold, one behind the other, their encoded contents, each from its place in `begins` to that in `ends`.
+        decided: what is written of them.
+        terms: a place in `named_terms` for each.
     """
-
-    __slots__ = (
-        "_before_hash",
-        "_before_rating",
-        "_behind_price",
-        "mapper",
-        "raw_offset",
-        "rules",
-        "run",
-        "seq",
+    data = np.frombuffer(b"".join([*contents, bytes(SLACK)]), np.uint8)
+    return _put_together(
+        *(ids, runs, data, begins, ends - 1, decided.numbers, decided.previous, decided.causes),
+        *(terms, named_terms),
     )
 
-    def __init__(self, seq: int, mapper: int, rules: int, raw_offset: int, run: str | None) -> None:
-        self.seq, self.mapper, self.rules, self.raw_offset, self.run = seq, mapper, rules, raw_offset, run
-        self._before_rating = _BEFORE_RATING % rules
-        self._before_hash = _BEFORE_HASH % (seq, mapper)
-        self._behind_price = _BEHIND_PRICE % (msgspec.json.encode(run), raw_offset)
 
-    def record(
-        self,
-        content_json: bytes | memoryview,
-        price_cents: int,
-        content_hash: int,
-        margin: Margin,
-        rating: int | None,
-        first_seen_s: int,
-        updated_ms: int,
-        cause: Cause,
-        previous_price_cents: int | None,
-    ) -> bytes:
-        """The record's bytes. The hash is signed, 64 bits; times as in `streams.memory.Version`."""
-        return b"".join(
-            (
-                content_json[:-1],
-                b',"price_cents":%d' % price_cents,
-                margin.sale_json,
-                self._before_rating,
-                _RATINGS[rating],
-                _first_seen_json(first_seen_s),
-                moment_json(updated_ms),
-                self._before_hash,
-                b"%016x" % (content_hash & _UNSIGNED),
-                _CAUSES[cause],
-                margin.terms_json,
-                b"null" if previous_price_cents is None else b"%d" % previous_price_cents,
-                self._behind_price,
-            )
-        )
-
-
-class Repriced:
-    """Records that stand under a newer rule set, spliced from their own bytes: only price, rule and time are others.
+def repriced(
+    known: Sheet,
+    prices: NDArray[np.int64],
+    terms: NDArray[np.int64],
+    named_terms: Texts,
+    number: int,
+    now_ms: int,
+) -> Sheet:
+    """Versions in stock under a newer rule set: everything but rule and price stays as it is.
 
     Args:
+        known: the versions as they are.
+        prices: what the rule set gives; likewise `terms`, places in `named_terms`.
         number: the rule set's.
+        now_ms: milliseconds since 1970.
+
+    Raises:
+        ValueError: a record is no canonical one.
     """
-
-    __slots__ = ("_before_rating", "number")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self._before_rating = _BEFORE_RATING % number
-
-    def record(
-        self,
-        record: bytes,
-        price_cents: int,
-        margin: Margin,
-        rating: int | None,
-        first_seen_s: int,
-        updated_ms: int,
-        previous_price_cents: int,
-    ) -> bytes:
-        """The record's bytes. Times as in `streams.memory.Version`.
-
-        Raises:
-            ValueError: this is no canonical record.
-        """
-        # A quote within a JSON string is always escaped, so no name can be found within a value.
-        price_at = record.rindex(_PRICE)
-        moment_at = record.index(_MOMENT, price_at)
-        behind_moment = record.index(b",", moment_at + len(_MOMENT))
-        cause_at = record.index(_CAUSE, behind_moment)
-        return b"".join(
-            (
-                record[:price_at],
-                b',"price_cents":%d' % price_cents,
-                margin.sale_json,
-                self._before_rating,
-                _RATINGS[rating],
-                _first_seen_json(first_seen_s),
-                moment_json(updated_ms),
-                record[behind_moment:cause_at],
-                _CAUSES[Cause.REPRICED],
-                margin.terms_json,
-                b"%d" % previous_price_cents,
-                record[record.rindex(_RUN) :],
-            )
-        )
+    data = np.frombuffer(known.records + bytes(SLACK), np.uint8)
+    begins = np.concatenate([[0], known.ends[:-1]])
+    content_ends = np.empty_like(begins)
+    find_prices(data, begins, known.ends, content_ends)
+    if (content_ends <= begins).any():
+        raise ValueError("a record without a price")
+    numbers, previous = known.numbers.copy(), known.numbers[:, PRICE].copy()
+    numbers[prices != previous, UPDATED] = now_ms
+    numbers[:, PRICE], numbers[:, RULES], numbers[:, CHANGED] = prices, number, 1
+    causes = np.full(len(prices), REPRICED)
+    return _put_together(
+        *(known.ids, known.runs, data, begins, content_ends, numbers, previous, causes),
+        *(terms, named_terms),
+    )
 
 
-# Most of a stock came within so many seconds; one that is not remembered costs a microsecond.
-@lru_cache(maxsize=1 << 16)
-def _first_seen_json(second: int) -> bytes:
-    """What stands in a record behind `"first_seen":`, up to the next value: seconds since 1970, or `NULL_INT`."""
-    moment = None if second == NULL_INT else datetime.fromtimestamp(second, UTC)
-    return b'%b,"updated_at":' % msgspec.json.encode(moment)
-
-
-@lru_cache(maxsize=4096)
-def moment_json(epoch_ms: int) -> bytes:
-    """A moment (milliseconds since 1970, UTC) as it stands in a record, quotes included."""
-    seconds, ms = divmod(epoch_ms, 1000)
-    return msgspec.json.encode(datetime.fromtimestamp(seconds, UTC).replace(microsecond=ms * 1000))
+def _put_together(
+    ids: Sequence[str],
+    runs: Sequence[str | None],
+    data: NDArray[np.uint8],
+    begins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+    previous: NDArray[np.int64],
+    causes: NDArray[np.int64],
+    terms: NDArray[np.int64],
+    named_terms: Texts,
+) -> Sheet:
+    names = [*dict.fromkeys(runs)]
+    run_texts = texts([msgspec.json.encode(run) for run in names])
+    run_of = np.zeros(len(ids), np.int64)
+    if len(names) > 1:
+        run_of[:] = [names.index(run) for run in runs]
+    most = MOST_OF_NUMBERS + _CAUSES.longest + 3 * named_terms.longest + run_texts.longest
+    out = np.empty(int((ends - begins).sum()) + len(ids) * most + SLACK, np.uint8)
+    out_ends = np.empty(len(ids), np.int64)
+    put_together(
+        *(data, begins, ends, numbers, previous, causes, terms, run_of),
+        *(_CAUSES, named_terms, run_texts, out, out_ends),
+    )
+    return Sheet(ids, numbers, runs, out[: out_ends[-1]].tobytes(), out_ends)
 
 
 def content_of(record: bytes | memoryview) -> Content:

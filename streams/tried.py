@@ -20,15 +20,37 @@ from schemas.ruleset import PublishedRuleSet
 from streams.bulk import BulkBook
 from streams.memory import Memory
 from streams.pricing import Margin, bucket
+from streams.records import terms_texts
 from streams.shelf import BUCKET, FIRST_SEEN, Shelf, attributes_of
 from streams.stock import record_of
-from streams.versions import Given
+from streams.transcription.record import Texts
 
 _COMPARED: Final = frozenset({"price_cents", "currency", "rule", "rating", "feed"})
 _ROW: Final = "memory_row"
 _OFFSET: Final = "read_offset"
 _HASH: Final = "hash"
 _NOWHERE: Final = -1
+_RATINGS: Final = 16
+"""More than there are ratings."""
+
+
+class Given(NamedTuple):
+    """What a number gives some stones.
+
+    Attributes:
+        ids: the stones'.
+        rows: of the memory.
+        offsets: those they were read at.
+        prices: in minor units of the sale currency.
+        terms: places in `named_terms`.
+    """
+
+    ids: list[str]
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    prices: NDArray[np.int64]
+    terms: NDArray[np.int64]
+    named_terms: Texts
 
 
 class _Outcome(NamedTuple):
@@ -118,25 +140,20 @@ class Tried:
         }
         return left
 
-    def given(
-        self, places: NDArray[np.int64]
-    ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64], list[Given]]:
-        """The stones in these places: ids, rows of the memory, offsets they were read at, what the number gives them."""
+    def given(self, places: NDArray[np.int64]) -> Given:
+        """What the number gives the stones in these places."""
         outcome, arrays = self._outcome, self._columns.arrays
-        given = [
-            Given(price, outcome.margins[term], rating or None)
-            for price, term, rating in zip(
-                outcome.price_cents[places].tolist(),
-                outcome.terms[places].tolist(),
-                outcome.rating[places].tolist(),
-                strict=True,
-            )
-        ]
-        return (
+        pairs = outcome.terms[places] * _RATINGS + outcome.rating[places]
+        different, terms = np.unique(pairs, return_inverse=True)
+        return Given(
             [self._ids[place] for place in places.tolist()],
             arrays[_ROW][places],
             arrays[_OFFSET][places],
-            given,
+            outcome.price_cents[places],
+            terms,
+            terms_texts(
+                (outcome.margins[pair // _RATINGS], pair % _RATINGS or None) for pair in different.tolist()
+            ),
         )
 
     def _begin(self, names: frozenset[str]) -> None:

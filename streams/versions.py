@@ -1,105 +1,182 @@
-"""A version of a stone, made of content that is ready to be written. Pure."""
+"""Versions of stones: one as an object, and many in columns. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
-from xxhash import xxh3_64_digest
+from numpy.typing import NDArray
 
-from schemas.stone import Cause
-from streams.memory import Version
-from streams.pricing import Margin
-from streams.records import Frame, Repriced
+from schemas.columns import NULL_INT, epoch_ms, epoch_s
+from schemas.errors import Invalid
+from streams.pages import UNREADABLE
+from streams.transcription.decision import NUMBERS
+
+HASH_TYPE: Final = ">i8"
+"""A hash's bytes as a signed integer; in a record it stands as hex digits."""
+NO_NUMBER: Final = 2**31 - 1
+"""Stands for mapper and rule number of a null: no fact of the same seq is newer than the retirement."""
+_numbers_of: Final = attrgetter(*NUMBERS)
 
 
-class Ready(msgspec.Struct, gc=False):
-    """Content with what is needed to write it; its hash is signed, 64 bits. Its terms are margin and rating."""
+class Version(msgspec.Struct, gc=False):
+    """One version of one stone; times in milliseconds and seconds since 1970. `body` is null for a retired stone.
+
+    `first_seen_s` is `NULL_INT` where nobody knows it; see `schemas.stone.Stone.first_seen`.
+    """
 
     id: str
-    cost_cents: int
-    json: bytes | memoryview
+    seq: int
+    mapper: int
+    rules: int
     content_hash: int
-    terms: tuple[Margin, int | None]
+    price_cents: int
+    updated_ms: int
+    raw_offset: int
+    first_seen_s: int
+    run: str | None
+    changed: bool
+    body: bytes | None
 
 
-def hash_of(content_json: bytes | memoryview) -> int:
-    """The hash of an encoded content as a signed integer; in a record it stands as hex digits."""
-    return hashes_of((content_json,))[0]
+def version_of(stone: str, numbers: list[int], run: str | None, body: bytes | None) -> Version:
+    """A version of its `NUMBERS`, and the rest."""
+    named = dict[str, Any](zip(NUMBERS, numbers, strict=True))
+    named["changed"] = bool(named["changed"])
+    return Version(id=stone, **named, run=run, body=body)
 
 
-def hashes_of(contents: Iterable[bytes | memoryview]) -> list[int]:
-    """As `hash_of`, of many."""
-    hashes: list[int] = np.frombuffer(b"".join(map(xxh3_64_digest, contents)), ">i8").tolist()
-    return hashes
+class Sheet(NamedTuple):
+    """Versions of different stones, an entry a stone in each column.
+
+    Attributes:
+        ids: the stones'.
+        numbers: `NUMBERS` of each, a row a stone.
+        runs: as `Version.run`.
+        records: one behind the other; nothing for a retired stone.
+        ends: where each of them ends.
+    """
+
+    ids: Sequence[str]
+    numbers: NDArray[np.int64]
+    runs: Sequence[str | None]
+    records: bytes
+    ends: NDArray[np.int64]
+
+    def bodies(self) -> list[bytes | None]:
+        """The records, each by itself."""
+        records = self.records
+        return [records[begin:end] or None for begin, end in pairwise([0, *self.ends.tolist()])]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes of each record; 0 for a retired stone."""
+        return np.diff(self.ends, prepend=0)
+
+    def version(self, place: int) -> Version:
+        """One of them, whole."""
+        begin = int(self.ends[place - 1]) if place else 0
+        body = self.records[begin : int(self.ends[place])] or None
+        return version_of(self.ids[place], self.numbers[place].tolist(), self.runs[place], body)
+
+    def versions(self) -> Iterator[Version]:
+        """All of them, whole."""
+        return map(self.version, range(len(self.ids)))
+
+    def only(self, places: NDArray[np.intp]) -> Sheet:
+        """Some of them."""
+        bodies = self.bodies()
+        kept = [bodies[place] or b"" for place in places.tolist()]
+        return Sheet(
+            [self.ids[place] for place in places.tolist()],
+            self.numbers[places],
+            [self.runs[place] for place in places.tolist()],
+            b"".join(kept),
+            np.cumsum([len(body) for body in kept], dtype=np.int64),
+        )
 
 
-def version_of(
-    made: Ready,
-    frame: Frame,
-    cause: Cause,
-    previous_price_cents: int | None,
-    price: int,
-    updated_ms: int,
-    first_seen_s: int,
-) -> Version:
-    """The version that content under a fact's numbers becomes, its record included; times as in `Version`."""
-    margin, rating = made.terms
-    return Version(
-        made.id,
-        frame.seq,
-        frame.mapper,
-        frame.rules,
-        made.content_hash,
-        price,
-        updated_ms,
-        frame.raw_offset,
-        first_seen_s,
-        frame.run,
-        cause is not Cause.SEEN,
-        frame.record(
-            made.json,
-            price,
-            made.content_hash,
-            margin,
-            rating,
-            first_seen_s,
-            updated_ms,
-            cause,
-            previous_price_cents,
-        ),
+def numbers_of(versions: Sequence[Version]) -> NDArray[np.int64]:
+    """`NUMBERS` of versions, a row each."""
+    return np.array([*map(_numbers_of, versions)], np.int64).reshape(-1, len(NUMBERS))
+
+
+def sheet_of(versions: Sequence[Version]) -> Sheet:
+    """Versions of different stones in columns."""
+    bodies = [version.body or b"" for version in versions]
+    return Sheet(
+        [version.id for version in versions],
+        numbers_of(versions),
+        [version.run for version in versions],
+        b"".join(bodies),
+        np.cumsum([len(body) for body in bodies], dtype=np.int64),
     )
 
 
-class Given(NamedTuple):
-    """What a rule set gives a stone."""
-
-    price_cents: int
-    margin: Margin
-    rating: int | None
+def signed(content_hash: str) -> int:
+    """A content hash as it stands in a record as a signed 64-bit integer."""
+    return int.from_bytes(bytes.fromhex(content_hash), "big", signed=True)
 
 
-def repriced(version: Version, given: Given, under: Repriced, now_ms: int) -> Version:
-    """A version in stock under a newer rule set; everything but rule and price stays as it is. Time in ms since 1970."""
-    assert version.body is not None
-    price_cents, margin, rating = given
-    updated_ms = now_ms if price_cents != version.price_cents else version.updated_ms
+def retired(stone_id: str, seq: int) -> Version:
+    """The version that a null with this seq makes."""
     return Version(
-        version.id,
-        version.seq,
-        version.mapper,
-        under.number,
-        version.content_hash,
-        price_cents,
-        updated_ms,
-        version.raw_offset,
-        version.first_seen_s,
-        version.run,
-        True,
-        under.record(
-            *(version.body, price_cents, margin, rating),
-            *(version.first_seen_s, updated_ms, version.price_cents),
-        ),
+        *(stone_id, seq, NO_NUMBER, NO_NUMBER),
+        content_hash=0,
+        price_cents=NULL_INT,
+        updated_ms=0,
+        raw_offset=NULL_INT,
+        first_seen_s=NULL_INT,
+        run=None,
+        changed=True,
+        body=None,
+    )
+
+
+class _Record(msgspec.Struct, gc=False):
+    """The part of a canonical record that makes its version; source: `schemas.stone.Stone`."""
+
+    id: str
+    seq: int
+    mapper_version: int
+    rules_version: int
+    content_hash: str
+    price_cents: int
+    updated_at: datetime
+    raw_offset: int
+    cause: str
+    run: str | None = None
+    first_seen: datetime | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_Record).decode
+
+
+def read_version(body: bytes) -> Version:
+    """The version of a canonical record.
+
+    Raises:
+        Invalid: the record is not one of ours.
+    """
+    try:
+        record = _decode(body)
+    except UNREADABLE as error:
+        raise Invalid("record", f"is no canonical stone: {error}", "bad_record") from error
+    return Version(
+        id=record.id,
+        seq=record.seq,
+        mapper=record.mapper_version,
+        rules=record.rules_version,
+        content_hash=signed(record.content_hash),
+        price_cents=record.price_cents,
+        updated_ms=epoch_ms(record.updated_at),
+        raw_offset=record.raw_offset,
+        first_seen_s=epoch_s(record.first_seen),
+        run=record.run,
+        changed=record.cause != "seen",
+        body=body,
     )

@@ -10,39 +10,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from functools import partial
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from schemas.errors import Invalid
 from schemas.facts import Complete, FactHeaders, Kind, Restore, Retire, Withdraw
 from schemas.feeds import FEEDS, stone_id
 from schemas.headers import from_headers
 from schemas.receipt import Outcome, Receipt, receipt_key
-from schemas.stone import (
-    Availability,
-    Cause,
-    Content,
-    Position,
-    encode,
-    position_key,
-)
+from schemas.stone import Availability, Content, Position, encode, position_key
+from schemas.stone import content_hash as hash_of
 from streams.dead_letters import Refusal, Source, dead_letter
-from streams.memory import Known, Memory, Version, retired
+from streams.lots import Brought, Items, brought, decide
+from streams.memory import Memory
 from streams.normalise import Normaliser, is_plain
 from streams.outbox import Letter, Outbox
-from streams.owner import Fact, decide
-from streams.pages import UNREADABLE, PageReader
+from streams.owner import Decided
+from streams.pages import UNREADABLE
 from streams.pricing import PriceBook
-from streams.records import Frame, content_of
+from streams.records import content_of, sheet
+from streams.stages import Stages
 from streams.terms import TermsOf
-from streams.versions import Ready, hash_of, hashes_of, version_of
+from streams.transcription.decision import FIRST_SEEN, LENGTH, RESTORED, Fact
+from streams.transcription.transcriber import nothing_of
+from streams.versions import numbers_of, retired, signed
 
 log = structlog.stdlib.get_logger(__name__)
 
-STAGE_LIMIT_S: Final = 1.0
 CREATES_FOR_MS: Final = 30 * 24 * 3_600_000
 """A fact granted longer ago never brings a stone into being: the null of a retired one is kept for 35 days only."""
 
@@ -71,18 +71,7 @@ class _Page(NamedTuple):
     headers: FactHeaders
     slot: int
     fact: Fact
-    frame: Frame
     source: Source
-    now_ms: int
-    seen_s: int
-
-
-class _Encoded(NamedTuple):
-    """A content as it stands in a record; the object, where it was one, else its entries (see `Contents`)."""
-
-    json: bytes | memoryview
-    content: Content | None = None
-    entries: bytes | None = None
 
 
 class Worker:
@@ -105,7 +94,7 @@ class Worker:
     ) -> None:
         self._memory = memory
         self._normalisers = normalisers
-        self._clock = clock
+        self._stages = Stages(clock)
         self._receipted = receipted
         self._terms: dict[str, TermsOf] = {}
 
@@ -123,12 +112,15 @@ class Worker:
         """Append again what is known of a stone whose last record in the log is lower."""
         version = self._memory.latest(stone)
         if version is not None and stone not in out.overlay:
-            out.add(FEEDS[stone.partition(":")[0]].slot, version)
+            out.add_one(FEEDS[stone.partition(":")[0]].slot, version)
 
     def _fact(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int, out: Outbox) -> None:
         if headers.kind in (Kind.PAGE, Kind.ITEM):
             self._page(self._read_page(raw, headers, book, now_ms), book, out)
-        elif headers.kind is Kind.COMPLETE:
+            return
+        # Everything else is about what stands in the log by then.
+        out.settle()
+        if headers.kind is Kind.COMPLETE:
             self._complete(raw, headers, out)
         elif headers.kind is Kind.RETIRE:
             self._retire(raw, out)
@@ -140,35 +132,51 @@ class Worker:
     def _read_page(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int) -> _Page:
         mapper = self._normalisers[headers.feed].version
         run = self._memory.run_code(headers.run)
+        # Not our clock: whoever reads the fact again finds the same.
+        seen_s = raw.written_s if headers.granted_at is None else headers.granted_at // 1000
+        may_create = _may_create(headers, now_ms)
         return _Page(
             raw,
             headers,
             FEEDS[headers.feed].slot,
-            Fact(headers.seq, mapper, book.number, raw.offset, run, _may_create(headers, now_ms)),
-            Frame(headers.seq, mapper, book.number, raw.offset, headers.run),
+            Fact(headers.seq, mapper, book.number, raw.offset, run, may_create, now_ms, seen_s),
             Source(
                 *(headers.feed, raw.partition, raw.offset, raw.key, headers.seq, headers.run),
                 origin=headers.origin,
                 redriven=headers.redriven,
                 granted_at=headers.granted_at,
             ),
-            now_ms,
-            # Not our clock: whoever reads the fact again finds the same.
-            raw.written_s if headers.granted_at is None else headers.granted_at // 1000,
         )
 
     def _page(self, page: _Page, book: PriceBook, out: Outbox) -> None:
         feed = page.headers.feed
-        ready = self._ready(page, self._terms_of(feed, book), out)
-        ids = self._ids(page, ready)
-        outcomes = self._decide(page, ids, ready, book, out)
-        begin = len(stone_id(feed, ""))
-        stones = tuple([stone and stone[begin:] for stone in ids])
-        self._receipt(page, stones, tuple(outcomes), out)
-        out.count(feed, outcomes)
-        if page.headers.redriven is not None:
+        terms = self._terms_of(feed, book)
+        items, refused = self._read(page, terms, out)
+        ids, parts = self._ids(page, items, refused)
+        if page.headers.redriven is None:
             # What an operator sent again says nothing about the feed.
-            out.last = None
+            out.last = feed, [place in refused for place in range(len(ids))]
+        tell = partial(self._tell, page, ids, refused, out)
+        if len(set(ids)) < len(ids):
+            tell(self._one_by_one(page, ids, items, refused, parts, terms, out))
+            return
+        for place in sorted(refused):
+            self._dead(page, place, ids[place], refused[place], parts[place], terms, out)
+        good = items.only([place for place in range(len(ids)) if place not in refused]) if refused else items
+        if not out.waiting.isdisjoint(good.ids):
+            out.settle()
+        out.waiting.update(good.ids)
+        out.lots.setdefault(terms, []).append((_brought(page, good), tell))
+        out.settler = self._settle
+
+    def _settle(self, out: Outbox) -> None:
+        """Decide on all that waits in an outbox."""
+        lots, out.lots = out.lots, {}
+        out.waiting.clear()
+        for terms, lot in lots.items():
+            outcomes = self._write([each for each, _ in lot], terms, out)
+            for (_, tell), own in zip(lot, outcomes, strict=True):
+                tell(own)
 
     def _terms_of(self, feed: str, book: PriceBook) -> TermsOf:
         terms = self._terms.get(feed)
@@ -176,40 +184,45 @@ class Worker:
             terms = self._terms[feed] = TermsOf(book, self._normalisers[feed].transcriber)
         return terms
 
-    def _ready(self, page: _Page, terms: TermsOf, out: Outbox) -> list[Any]:
-        """A `Ready` for each item, or a `Refusal`."""
+    def _read(self, page: _Page, terms: TermsOf, out: Outbox) -> tuple[Items, dict[int, Refusal]]:
+        """What the items say, and those, by place, of which nothing can be told."""
         normaliser, value = self._normalisers[page.headers.feed], page.raw.value
         plain = is_plain(value)
-        read = normaliser.content_of_plain if plain else normaliser.content
-
-        def normalise(item: Any) -> _Encoded:
-            content = read(item)
-            return _Encoded(encode(content), content)
-
-        def price(encoded: _Encoded) -> Ready:
-            json, content = encoded.json, encoded.content or content_of(encoded.json)
-            (age,) = self._ages(page, [content.id], terms.book, out) or (None,)
-            given = terms.of(content, age, encoded.entries)
-            return Ready(content.id, content.cost_cents, json, hash_of(json), given)
-
-        if not plain or normaliser.transcriber is None:
+        if plain and normaliser.transcriber is not None:
+            raw = normaliser.pages.split(value)
+            made = normaliser.transcriber.transcribe(raw, terms.fields)
+            numbers = terms.known(made.entries, self._ages(page, made.ids, terms.book, out))
+            left = [place for place, stone in enumerate(made.ids) if not stone]
+            items = _refused(normaliser.pages.item(raw[place]) for place in left)
+        else:
             items = _refused(normaliser.pages.decode(value))
-            return self._stage("price", price, self._stage("normalise", normalise, items))
-        raw = normaliser.pages.split(value)
-        made = normaliser.transcriber.transcribe(raw, terms.fields)
-        known: list[Any] = terms.known(made.entries, self._ages(page, made.ids, terms.book, out))
-        hashes = hashes_of(made.jsons)
-        ready: list[Any] = [*map(Ready, made.ids, made.costs, made.jsons, hashes, known)]
-        left = [place for place, stone in enumerate(made.ids) if not stone]
-        items = _refused(normaliser.pages.item(raw[place]) for place in left)
-        anew = dict(zip(left, self._stage("normalise", normalise, items), strict=True))
-        if None in known:
-            for place, given in enumerate(known):
-                if given is None and place not in anew:
-                    anew[place] = _Encoded(made.jsons[place], entries=made.entries[place])
-        for place, found in zip(anew, self._stage("price", price, [*anew.values()]), strict=True):
-            ready[place] = found
-        return ready
+            made = nothing_of(len(items))
+            numbers, left = [None] * len(items), [*range(len(items))]
+        ids, costs, jsons, entries = made
+        contents: dict[int, Content] = {}
+        refused: dict[int, Refusal] = {}
+        normalise = normaliser.content_of_plain if plain else normaliser.content
+        for place, content in zip(left, self._stages.run("normalise", normalise, items), strict=True):
+            numbers[place] = None
+            if type(content) is Refusal:
+                refused[place] = content
+            else:
+                contents[place], jsons[place] = content, encode(content)
+                ids[place], costs[place] = content.id, content.cost_cents
+
+        def price(place: int) -> int:
+            content = contents.get(place) or content_of(jsons[place])
+            (age,) = self._ages(page, [content.id], terms.book, out) or (None,)
+            return terms.of(content, age, None if place in contents else entries[place])
+
+        if None in numbers:
+            new = [place for place, number in enumerate(numbers) if number is None and place not in refused]
+            for place, number in zip(new, self._stages.run("price", price, new), strict=True):
+                if type(number) is Refusal:
+                    refused[place] = number
+                else:
+                    numbers[place] = number
+        return Items(ids, costs, jsons, numbers), refused  # type: ignore[arg-type]
 
     def _ages(
         self, page: _Page, stones: Sequence[str], book: PriceBook, out: Outbox
@@ -217,86 +230,90 @@ class Worker:
         """Ages that count as those of the stones, which may come with this page; null where the rule set does not ask."""
         if not book.asks_age:
             return None
-        known = map(self._with_overlay, stones, self._memory.lookup(stones), repeat(out))
-        return [
-            book.age_alike(page.seen_s if before is None or before.retired else before.first_seen_s)
-            for before in known
-        ]
+        known = self._known(stones, out)
+        seen_s = np.where(known[:, LENGTH] < 0, page.fact.seen_s, known[:, FIRST_SEEN])
+        return [book.age_alike(moment) for moment in seen_s.tolist()]
 
-    def _with_overlay(self, stone: str, known: Known | None, out: Outbox) -> Known | None:
-        version = out.overlay.get(stone)
-        return known if version is None else self._known_from(version)
+    def _known(self, stones: Sequence[str], out: Outbox) -> NDArray[np.int64]:
+        """What is known of stones, also by what is not delivered yet; see `Memory.known`."""
+        if not out.waiting.isdisjoint(stones):
+            out.settle()
+        known = self._memory.known(stones)
+        if not out.overlay.keys().isdisjoint(stones):
+            for place, stone in enumerate(stones):
+                version = out.held(stone)
+                if version is not None:
+                    known[place] = self._memory.known_of(version)
+        return known
 
-    def _stage(self, stage: str, work: Callable[[Any], Any], inputs: Sequence[Any]) -> list[Any]:
-        """Results in order, a `Refusal` in the place of each that failed here or earlier."""
-        if not inputs:
-            return []
-        started = self._clock()
-        results = _attempt(stage, work, inputs)
-        if self._clock() - started > STAGE_LIMIT_S:
-            # Which one was it? Only a stone that is slow again on its own is at fault.
-            results = [
-                self._timed(stage, work, given, result) for given, result in zip(inputs, results, strict=True)
-            ]
-        return results
-
-    def _timed(self, stage: str, work: Callable[[Any], Any], given: Any, result: Any) -> Any:
-        started = self._clock()
-        _attempt(stage, work, [given])
-        took_s = self._clock() - started
-        if took_s <= STAGE_LIMIT_S:
-            return result
-        took_ms = round(took_s * 1000)
-        rule = f"took {took_ms} ms in {stage}; a stone is given {STAGE_LIMIT_S * 1000:g}"
-        return Refusal(stage, Invalid("item", rule, "too_slow"), took_ms)
-
-    def _ids(self, page: _Page, ready: list[Any]) -> list[str | None]:
-        if Refusal not in set(map(type, ready)):
-            return [made.id for made in ready]
-        reader = self._reader(page)
+    def _ids(
+        self, page: _Page, items: Items, refused: Mapping[int, Refusal]
+    ) -> tuple[list[str | None], Sequence[bytes | msgspec.Raw]]:
+        """All stones, null where not even that can be told; and, where some items were refused, the bytes of all."""
+        if not refused:
+            return [*items.ids], ()
+        ids: list[str | None] = [*items.ids]
+        reader = self._normalisers[page.headers.feed].pages
         parts = reader.split(page.raw.value)
-        ids: list[str | None] = []
-        for made, part in zip(ready, parts, strict=True):
-            if type(made) is not Refusal:
-                ids.append(made.id)
-                continue
-            vendor_id = reader.stone(part)
-            ids.append(stone_id(page.headers.feed, vendor_id) if vendor_id and vendor_id.strip() else None)
-        return ids
+        for place in refused:
+            vendor_id = reader.stone(parts[place])
+            named = vendor_id and vendor_id.strip()
+            ids[place] = stone_id(page.headers.feed, vendor_id) if vendor_id and named else None
+        return ids, parts
 
-    def _reader(self, page: _Page) -> PageReader:
-        return self._normalisers[page.headers.feed].pages
-
-    def _decide(
-        self, page: _Page, ids: list[str | None], ready: list[Any], book: PriceBook, out: Outbox
+    def _one_by_one(
+        self,
+        page: _Page,
+        ids: Sequence[str | None],
+        items: Items,
+        refused: Mapping[int, Refusal],
+        parts: Sequence[bytes | msgspec.Raw],
+        terms: TermsOf,
+        out: Outbox,
     ) -> list[Outcome]:
+        """Decide on a page that brings a stone twice under one seq; the outcomes of what was not refused.
+
+        The first stands (see `owner`).
+        """
+        out.settle()
         outcomes = []
         seen: set[str | None] = set()
-        known = self._memory.lookup(ids)
-        for index, (stone, made, before) in enumerate(zip(ids, ready, known, strict=True)):
-            if stone in out.overlay:
-                before = self._known_from(out.overlay[stone])
-            if type(made) is Refusal:
-                self._dead(page, index, stone, made, before, book, out)
-                outcomes.append(Outcome.DEAD)
+        for place, stone in enumerate(ids):
+            if place in refused:
+                self._dead(page, place, stone, refused[place], parts[place], terms, out)
             elif stone in seen:
-                # The page brings the stone twice under one seq: the first stands (see `owner`).
                 outcomes.append(Outcome.DUPLICATE)
             else:
                 seen.add(stone)
-                outcomes.append(_write(page, made, before, out, understood=True))
+                ((outcome,),) = self._write([_brought(page, items.only([place]))], terms, out)
+                outcomes.append(outcome)
         return outcomes
 
-    def _known_from(self, version: Version) -> Known:
-        return Known(
-            *(version.seq, version.mapper, version.rules, version.content_hash, version.price_cents),
-            version.updated_ms,
-            version.raw_offset,
-            version.first_seen_s,
-            version.changed,
-            self._memory.run_code(version.run),
-            -1 if version.body is None else len(version.body),
-        )
+    def _write(
+        self, lot: Sequence[Brought], terms: TermsOf, out: Outbox, *, understood: bool = True
+    ) -> list[list[Outcome]]:
+        """Decide on what facts of one feed bring, all of it different stones, and add what is to be written."""
+        known = self._known([*chain.from_iterable(each.ids for each in lot)], out)
+        written, outcomes = decide(lot, known, terms, understood=understood)
+        if written is not None:
+            out.add(lot[0].slot, written)
+        return outcomes
+
+    def _tell(
+        self,
+        page: _Page,
+        ids: list[str | None],
+        refused: Mapping[int, Refusal],
+        out: Outbox,
+        outcomes: list[Outcome],
+    ) -> None:
+        """Tell the outcomes of a page, of which some items were refused."""
+        if refused:
+            others = iter(outcomes)
+            outcomes = [Outcome.DEAD if place in refused else next(others) for place in range(len(ids))]
+        begin = len(stone_id(page.headers.feed, ""))
+        self._receipt(page, tuple([stone and stone[begin:] for stone in ids]), tuple(outcomes), out)
+        out.count(page.headers.feed, outcomes)
 
     def _dead(
         self,
@@ -304,31 +321,28 @@ class Worker:
         index: int,
         stone: str | None,
         refusal: Refusal,
-        before: Known | None,
-        book: PriceBook,
+        part: bytes | msgspec.Raw,
+        terms: TermsOf,
         out: Outbox,
     ) -> None:
         if not page.headers.too_large:
-            payload = bytes(self._reader(page).split(page.raw.value)[index])
-            out.dead.append(dead_letter(page.source, refusal, payload, index=index, stone=stone))
+            out.dead.append(dead_letter(page.source, refusal, bytes(part), index=index, stone=stone))
         if stone is not None:
-            self._make_unavailable(page, stone, before, book, out, understood=False)
+            self._make_unavailable(page, stone, terms, out, understood=False)
 
     def _make_unavailable(
-        self, page: _Page, stone: str, before: Known | None, book: PriceBook, out: Outbox, *, understood: bool
+        self, page: _Page, stone: str, terms: TermsOf, out: Outbox, *, understood: bool
     ) -> None:
         """Whatever else was known of a stone stays; nothing happens to one that is not in stock."""
-        if before is None or before.retired:
+        if stone in out.waiting:
+            out.settle()
+        held = out.held(stone) or self._memory.latest(stone)
+        if held is None or held.body is None:
             return
-        held = out.overlay.get(stone)
-        body = held.body if held is not None else self._memory.body(stone)
-        if body is None:
-            return
-        content = msgspec.structs.replace(content_of(body), availability=Availability.UNAVAILABLE)
-        json, age = encode(content), book.age(before.first_seen_s)
-        terms = book.margin(content, age), book.rating(content, age)
-        ready = Ready(content.id, content.cost_cents, json, hash_of(json), terms)
-        _write(page, ready, before, out, understood=understood)
+        content = msgspec.structs.replace(content_of(held.body), availability=Availability.UNAVAILABLE)
+        number = terms.of(content, terms.book.age(held.first_seen_s))
+        items = Items([content.id], [content.cost_cents], [encode(content)], [number])
+        self._write([_brought(page, items)], terms, out, understood=understood)
 
     def _refuse_record(self, raw: RawRecord, error: Invalid, out: Outbox) -> None:
         """A whole record goes to the dead letters; a page's receipt counts the rows that its writer saw in it."""
@@ -347,11 +361,10 @@ class Worker:
             )
         out.dead.append(dead_letter(source, Refusal(stage, error), raw.value))
         rows = (headers.rows or 0) if headers else 0
+        out.last = feed, [True] * max(1, rows)
         out.count(feed, [Outcome.DEAD] * max(1, rows))
         if headers and headers.kind in (Kind.PAGE, Kind.ITEM):
-            fact = Fact(headers.seq, 0, 0, raw.offset, 0)
-            frame = Frame(headers.seq, 0, 0, raw.offset, headers.run)
-            page = _Page(raw, headers, raw.partition, fact, frame, source, 0, 0)
+            page = _Page(raw, headers, raw.partition, Fact(headers.seq, 0, 0, raw.offset, 0), source)
             self._receipt(page, (None,) * rows, (Outcome.DEAD,) * rows, out)
 
     def _receipt(
@@ -374,12 +387,11 @@ class Worker:
         out.receipts.append(Letter(page.slot, receipt_key(receipt), encode(receipt)))
 
     def _withdraw(self, page: _Page, book: PriceBook, out: Outbox) -> None:
-        withdraw = _read(_decode_withdraw, page.raw.value)
+        withdraw = _decoded(_decode_withdraw, page.raw.value)
         if withdraw.feed != page.headers.feed:
             raise Invalid("feed", "must be the feed of the headers", "wrong_feed_in_fact")
-        stone = stone_id(withdraw.feed, withdraw.stone)
-        before = self._with_overlay(stone, self._memory.lookup([stone])[0], out)
-        self._make_unavailable(page, stone, before, book, out, understood=True)
+        stone, terms = stone_id(withdraw.feed, withdraw.stone), self._terms_of(withdraw.feed, book)
+        self._make_unavailable(page, stone, terms, out, understood=True)
 
     def _restore(
         self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int, out: Outbox
@@ -389,40 +401,42 @@ class Worker:
         The version stays the replay's: another reading of the same facts by the same mapper is then silent, and any
         later fact or mapper is higher.
         """
-        for stone in _read(_decode_restore, raw.value).stones:
-            known = out.overlay.get(stone.id) or self._memory.latest(stone.id)
+        terms = self._terms_of(headers.feed, book)
+        for stone in _decoded(_decode_restore, raw.value).stones:
+            known = out.held(stone.id) or self._memory.latest(stone.id)
             if known is None or known.body is None or (known.seq, known.mapper) != (stone.seq, stone.mapper):
                 continue
             if stone.content is None:
-                out.add(raw.partition, retired(stone.id, stone.seq))
+                out.add_one(raw.partition, retired(stone.id, stone.seq))
                 continue
             if stone.content.id != stone.id or stone.content.feed != headers.feed:
                 raise Invalid("stones[].content.id", "must be the stone's", "wrong_stone_in_fact")
             json = encode(stone.content)
-            content_hash = hash_of(json)
+            content_hash = signed(hash_of(json))
             if content_hash == known.content_hash:
                 continue
-            age = book.age(known.first_seen_s)
-            margin = book.margin(stone.content, age)
-            version = version_of(
-                Ready(
-                    stone.id,
-                    stone.content.cost_cents,
-                    json,
-                    content_hash,
-                    (margin, book.rating(stone.content, age)),
-                ),
-                Frame(known.seq, known.mapper, max(known.rules, book.number), known.raw_offset, known.run),
-                Cause.RESTORED,
-                known.price_cents,
-                margin.price(stone.content.cost_cents),
-                now_ms,
-                known.first_seen_s,
+            number = terms.of(stone.content, book.age(known.first_seen_s))
+            version = msgspec.structs.replace(
+                known,
+                rules=max(known.rules, book.number),
+                content_hash=content_hash,
+                price_cents=terms.prices([number], [stone.content.cost_cents])[0],
+                updated_ms=now_ms,
+                changed=True,
             )
-            out.add(raw.partition, version)
+            (first, cause, former), numbers = (
+                np.array([[0], [RESTORED], [known.price_cents]]),
+                numbers_of([version]),
+            )
+            decided = Decided(first, first, cause, numbers, former)
+            written = sheet(
+                *([stone.id], [known.run], [json], first, np.array([len(json)]), decided),
+                *(np.array([number]), terms.texts),
+            )
+            out.add(raw.partition, written)
 
     def _complete(self, raw: RawRecord, headers: FactHeaders, out: Outbox) -> None:
-        complete = _read(_decode_complete, raw.value)
+        complete = _decoded(_decode_complete, raw.value)
         known = self._memory.positions.get(headers.feed)
         if complete.forced or (known and (known.seq, known.raw_offset) >= (headers.seq, raw.offset)):
             return
@@ -439,15 +453,19 @@ class Worker:
         )
 
     def _retire(self, raw: RawRecord, out: Outbox) -> None:
-        retire = _read(_decode_retire, raw.value)
+        retire = _decoded(_decode_retire, raw.value)
         if retire.feed not in FEEDS or FEEDS[retire.feed].slot != raw.partition:
             raise Invalid("feed", "must be a feed of this partition", "wrong_feed_in_fact")
-        fresh = {version.id for _, version in out.stones if version.id.startswith(f"{retire.feed}:")}
+        fresh = {stone for stone in out.overlay if stone.startswith(f"{retire.feed}:")}
         stones = fresh.union(self._memory.ids_below_seq(retire.feed, retire.below))
         for stone in sorted(stones):
-            held = out.overlay.get(stone)
+            held = out.held(stone)
             if held is None or (held.body is not None and held.seq < retire.below):
-                out.add(raw.partition, retired(stone, retire.below))
+                out.add_one(raw.partition, retired(stone, retire.below))
+
+
+def _brought(page: _Page, items: Items) -> Brought:
+    return brought(page.slot, page.fact, page.headers.run, items)
 
 
 def _may_create(headers: FactHeaders, now_ms: int) -> bool:
@@ -459,41 +477,7 @@ def _refused(items: Iterable[Any]) -> list[Any]:
     return [Refusal("decode", item) if isinstance(item, Invalid) else item for item in items]
 
 
-def _attempt(stage: str, work: Callable[[Any], Any], inputs: Sequence[Any]) -> list[Any]:
-    results: list[Any] = []
-    waiting = iter(inputs)
-    while len(results) < len(inputs):
-        # One `try` for as many as succeed: entering it for each is a tenth of what a stone costs here.
-        try:
-            results.extend(given if type(given) is Refusal else work(given) for given in waiting)
-        except Invalid as error:
-            # A copy: the one that was raised holds the frames it went through, and by them its page and the whole batch
-            # until the collector looks for cycles.
-            results.append(Refusal(stage, Invalid(error.field, error.rule, error.code)))
-        except Exception as error:
-            # A mistake of ours that one item brings out must not stop the feed; the item waits in the dead letters.
-            log.exception("process.stage_failed", stage=stage)
-            results.append(Refusal(stage, Invalid("item", f"raised {type(error).__name__}", "unexpected")))
-    return results
-
-
-def _write(page: _Page, made: Ready, before: Known | None, out: Outbox, *, understood: bool) -> Outcome:
-    """Decide on an item and add what is to be written."""
-    content_hash = made.content_hash
-    cause, outcome = decide(before, page.fact, content_hash, understood=understood)
-    if cause is None:
-        return outcome
-    price = made.terms[0].price(made.cost_cents)
-    previous, updated_ms, first_seen_s = None, page.now_ms, page.seen_s
-    if before is not None and not before.retired:
-        previous, first_seen_s = before.price_cents, before.first_seen_s
-        if price == previous and content_hash == before.content_hash:
-            updated_ms = before.updated_ms
-    out.add(page.slot, version_of(made, page.frame, cause, previous, price, updated_ms, first_seen_s))
-    return outcome
-
-
-def _read(decode: Callable[[bytes], Any], value: bytes) -> Any:
+def _decoded(decode: Callable[[bytes], Any], value: bytes) -> Any:
     try:
         return decode(value)
     except UNREADABLE as error:

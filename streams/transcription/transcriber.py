@@ -50,8 +50,13 @@ class Contents(NamedTuple):
 
     ids: list[str]
     costs: list[int]
-    jsons: list[memoryview]
+    jsons: list[bytes | memoryview]
     entries: list[bytes]
+
+
+def nothing_of(count: int) -> Contents:
+    """Contents of so many items that must all go the plain way."""
+    return Contents([""] * count, [0] * count, [b""] * count, [b""] * count)
 
 
 class _NotExpressible(Exception):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from connectors.feeds.nivoda.mapping import MAPPING
@@ -17,11 +18,12 @@ from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.seq import make_seq
 from schemas.stone import Stone, decode_stone, encode
 from streams.background import Background
-from streams.memory import Memory, Version
+from streams.memory import Memory
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.tried import Tried
+from streams.versions import Version, sheet_of
 from streams.worker import RawRecord, Worker
 from tests.unit.streams.items import item, page
 
@@ -84,6 +86,12 @@ def raw_withdraw(seq: int, vendor_id: str) -> RawRecord:
     return RawRecord(0, seq, fact_key(FEED, None, None), encode(body), list(to_headers(facts)), 60 * seq)
 
 
+def observe(memory: Memory, *entries: tuple[int, Version]) -> None:
+    """Let a memory take in versions of different stones with their offsets."""
+    offsets = np.array([offset for offset, _ in entries], np.int64)
+    memory.observe(offsets, [sheet_of([version for _, version in entries])])
+
+
 class Log:
     """A worker with a canonical log in memory: what it writes is delivered at once.
 
@@ -117,6 +125,7 @@ class Log:
         out = Outbox()
         for record in records:
             self.worker.take(record, self.book, self.now_ms, out)
+        out.settle()
         self.deliver(out)
         return out
 
@@ -135,16 +144,15 @@ class Log:
         return [stone for stone in stock if stone not in changed]
 
     def deliver(self, out: Outbox) -> None:
-        last: dict[str, tuple[int, Version]] = {}
-        for _, version in out.stones:
-            last[version.id] = (len(self.entries), version)
-            self.entries.append(version)
-        if last:
-            self.memory.observe(list(last.values()))
+        begin = len(self.entries)
+        self.entries += [version for _, version in out.versions()]
+        if out.stones:
+            offsets = np.arange(begin, len(self.entries))
+            self.memory.observe(offsets, [sheet for _, sheet in out.stones])
 
     def append(self, version: Version) -> None:
         """Somebody else's record, as the tail brings it."""
-        self.memory.observe([(len(self.entries), version)])
+        observe(self.memory, (len(self.entries), version))
         self.entries.append(version)
 
     def last(self) -> dict[str, Stone | None]:

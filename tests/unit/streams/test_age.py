@@ -8,8 +8,8 @@ import msgspec
 
 from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.stone import Cause, decode_stone, encode
-from streams.memory import read_version
 from streams.pricing import DAY_S, PriceBook
+from streams.versions import read_version
 from tests.unit.streams.items import item
 from tests.unit.streams.records import FEED, STONE, Log, raw_page, raw_retire, raw_withdraw, rules, stone
 

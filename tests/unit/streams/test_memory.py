@@ -12,14 +12,17 @@ from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.columns import NULL_INT
 from schemas.seq import make_seq
 from streams import bodies
 from streams import memory as memory_module
 from streams.bodies import BodyStore
-from streams.memory import Memory, Version, read_version, retired
+from streams.memory import Memory
 from streams.outbox import Outbox
+from streams.transcription.decision import LENGTH
+from streams.versions import Version, read_version, retired
 from tests.unit.streams.items import item
-from tests.unit.streams.records import FEED, Log, raw_page, rules
+from tests.unit.streams.records import FEED, Log, observe, raw_page, rules
 
 IDS = [f"{FEED}:{item(number)['diamond']['id']}" for number in range(1, 6)]
 
@@ -44,10 +47,12 @@ def message(offset: int, version: Version) -> Message:
 
 def test_what_was_observed_is_known_whole() -> None:
     memory = Memory()
-    memory.observe([(0, VERSIONS[0])])
+    observe(memory, (0, VERSIONS[0]))
     assert memory.latest(IDS[0]) == VERSIONS[0]
     assert memory.body(IDS[0]) == VERSIONS[0].body
-    assert memory.lookup([None, "nobody", IDS[0]])[:2] == [None, None]
+    known = memory.known([None, "nobody", IDS[0]])
+    assert (known[:2] == NULL_INT).all()
+    assert known[2].tolist() == memory.known_of(VERSIONS[0])
     assert memory.latest("nobody") is None
 
 
@@ -57,40 +62,38 @@ def test_a_record_reads_back_as_the_version_that_wrote_it() -> None:
 
 def test_an_offset_not_above_the_stones_is_ignored() -> None:
     memory = Memory()
-    memory.observe([(5, VERSIONS[0])])
+    observe(memory, (5, VERSIONS[0]))
     for offset in (5, 4):
-        memory.observe([(offset, VERSIONS[1])])
+        observe(memory, (offset, VERSIONS[1]))
     assert memory.latest(IDS[0]) == VERSIONS[0]
-    memory.observe([(6, VERSIONS[1])])
+    observe(memory, (6, VERSIONS[1]))
     assert memory.latest(IDS[0]) == VERSIONS[1]
 
 
 def test_a_later_offset_with_a_lower_version_is_repaired_until_the_log_is_right() -> None:
     memory = Memory()
-    memory.observe([(0, VERSIONS[3])])
-    memory.observe([(1, VERSIONS[1])])
+    observe(memory, (0, VERSIONS[3]))
+    observe(memory, (1, VERSIONS[1]))
     assert memory.latest(IDS[0]) == VERSIONS[3]
     assert memory.repairs == {IDS[0]}
-    memory.observe([(2, VERSIONS[2])])
+    observe(memory, (2, VERSIONS[2]))
     assert memory.repairs == {IDS[0]}
-    memory.observe([(3, VERSIONS[3])])
+    observe(memory, (3, VERSIONS[3]))
     assert memory.repairs == set()
-    memory.observe([(4, VERSIONS[3])])
+    observe(memory, (4, VERSIONS[3]))
     assert memory.repairs == set()
 
 
 def test_a_null_keeps_lower_facts_away_and_lets_higher_ones_in() -> None:
     memory = Memory()
-    memory.observe([(0, VERSIONS[2])])
-    memory.observe([(1, retired(IDS[0], make_seq(1, 4)))])
-    known = memory.lookup([IDS[0]])[0]
-    assert known is not None
-    assert known.retired
+    observe(memory, (0, VERSIONS[2]))
+    observe(memory, (1, retired(IDS[0], make_seq(1, 4))))
+    assert memory.known([IDS[0]])[0, LENGTH] < 0
     assert memory.body(IDS[0]) is None
-    memory.observe([(2, VERSIONS[2])])
+    observe(memory, (2, VERSIONS[2]))
     assert memory.body(IDS[0]) is None
     assert memory.repairs == {IDS[0]}
-    memory.observe([(3, VERSIONS[4])])
+    observe(memory, (3, VERSIONS[4]))
     assert memory.body(IDS[0]) == VERSIONS[4].body
     assert memory.repairs == set()
 
@@ -108,12 +111,12 @@ def test_tail_and_reports_in_any_interleaving_give_the_same(
     entries = [(offset, VERSIONS[number]) for offset, number in enumerate(log)]
     plain = Memory()
     for entry in entries:
-        plain.observe([entry])
+        observe(plain, entry)
     mixed, place = Memory(), 0
     for cut in cuts:
         # A report never overtakes the record before it: it is of the next record at most.
         reported = data.draw(st.integers(0, min(place, len(entries) - 1)))
-        mixed.observe([entries[reported]])
+        observe(mixed, entries[reported])
         batch = entries[place : place + cut]
         if batch:
             mixed.apply([message(*entry) for entry in batch])
@@ -125,29 +128,29 @@ def test_tail_and_reports_in_any_interleaving_give_the_same(
 
 def test_own_records_in_flight_are_taken_in_by_their_reports() -> None:
     memory = Memory()
-    memory.observe([(0, VERSIONS[0])])
-    memory.expect({IDS[0]: VERSIONS[3]})
+    observe(memory, (0, VERSIONS[0]))
+    memory.expect({IDS[0]: VERSIONS[3]}.get)
     memory.apply([message(1, VERSIONS[3])])
     assert memory.latest(IDS[0]) == VERSIONS[0]
-    memory.observe([(1, VERSIONS[3])])
-    memory.expect({})
+    observe(memory, (1, VERSIONS[3]))
+    memory.expect(None)
     assert memory.latest(IDS[0]) == VERSIONS[3]
 
 
 def test_an_older_record_behind_our_own_in_flight_is_repaired() -> None:
     memory = Memory()
-    memory.expect({IDS[0]: VERSIONS[3]})
+    memory.expect({IDS[0]: VERSIONS[3]}.get)
     memory.apply([message(1, VERSIONS[3])])
     memory.apply([message(2, VERSIONS[1])])
-    memory.observe([(1, VERSIONS[3])])
-    memory.expect({})
+    observe(memory, (1, VERSIONS[3]))
+    memory.expect(None)
     assert memory.latest(IDS[0]) == VERSIONS[3]
     assert memory.repairs == {IDS[0]}
 
 
 def test_garbage_in_the_log_is_overwritten_where_the_stone_is_known() -> None:
     memory = Memory()
-    memory.observe([(0, VERSIONS[0])])
+    observe(memory, (0, VERSIONS[0]))
     name = IDS[0].encode()
     for offset, value in enumerate((b"garbage", b'{"id": "another"}', VERSIONS[0].body), start=1):
         key = name if offset < 3 else IDS[1].encode()
@@ -179,7 +182,7 @@ def test_background_repairs_first_and_prices_in_lots(monkeypatch: pytest.MonkeyP
             break
         left.append(log.background.left(FEED, 2))
         log.deliver(out)
-        sizes.append(len(out.stones))
+        sizes.append(len([*out.versions()]))
     assert log.memory.repairs == set()
     # Of those in the last lot it is told until they are delivered; the repaired stone is not among the columns any more.
     assert left == [3, 1, 2]
@@ -199,11 +202,11 @@ def test_bodies_are_reclaimed_segment_by_segment(
     memory._bodies = BodyStore(tmp_path, segment_bytes=4_000)
     log = Log()
     log.take(raw_page(item(1), item(2), seq=1))
-    memory.observe(list(enumerate(log.entries)))
+    observe(memory, *enumerate(log.entries))
     for round_ in range(2, 200):
         # Nearly always the first: the second is in the way, moves on, and has at times just come anew.
         entry = log.entries[round_ % 17 == 0]
-        memory.observe([(round_, msgspec.structs.replace(entry, seq=make_seq(1, round_)))])
+        observe(memory, (round_, msgspec.structs.replace(entry, seq=make_seq(1, round_))))
     assert memory._bodies.size < 20_000
     assert memory.body(IDS[0]) == log.entries[0].body
     assert memory.body(IDS[1]) == log.entries[1].body

@@ -365,9 +365,9 @@ def test_retirement_takes_what_no_run_has_seen_and_any_later_grant_revives_it() 
     log = Log()
     log.take(raw_page(item(1), item(2), item(3), seq=5))
     out = log.take(raw_page(item(2), seq=8, run="run-2"), raw_retire(9, below=8))
-    gone = {version.id for _, version in out.stones if version.body is None}
+    gone = {version.id for _, version in out.versions() if version.body is None}
     assert gone == {f"{FEED}:{item(number)['diamond']['id']}" for number in (1, 3)}
-    assert all(version.seq == make_seq(1, 8) for _, version in out.stones if version.body is None)
+    assert all(version.seq == make_seq(1, 8) for _, version in out.versions() if version.body is None)
     assert outcomes_of(log.take(raw_page(item(1), seq=7, run="run-0"))) == [[S]]
     assert log.last()[STONE] is None
     assert outcomes_of(log.take(raw_page(item(1), seq=9, run="run-3"))) == [[C]]
