@@ -25,7 +25,7 @@ from connectors.log.records import Newest, of
 
 log = structlog.stdlib.get_logger(__name__)
 
-_MANY: Final = 4_200
+_MANY: Final = 40
 _SLOW_S: Final = 2.0
 _RECORD: Final = b'{"id":"","seq":1}'
 
@@ -37,6 +37,7 @@ def warm() -> None:
     index = FastIndex(run=_at_once)
     _read_a_log(index)
     index.apply(_batch(range(_MANY)))
+    index.settle()
     for cents in (1, 900):
         index.apply(_batch(range(2), cents))
     index.apply(_batch(range(_MANY, _MANY + 2)))

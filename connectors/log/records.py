@@ -29,7 +29,7 @@ _DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_dec
 _INTO: Final = {3: cramjam.lz4.decompress_into, 4: cramjam.zstd.decompress_into}
 _RATIO: Final = 16
 """So much larger than compressed a batch is thought to be at most; what it does not need of that costs nothing."""
-_FIRST_SLOTS: Final = 1024
+_FIRST_SLOTS: Final = 32
 _ROOM: Final = 64
 
 Spans = NDArray[np.int64]
