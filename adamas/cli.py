@@ -2,11 +2,12 @@
 
 import gc
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -41,6 +42,9 @@ app = typer.Typer(
 )
 
 COMMON: tuple[type[Group], ...] = (LogSettings, TelemetrySettings, DataSettings)
+
+_NOT_WANTED: Final = ("rich", "pydantic.v1")
+"""What libraries load where it is there, a tenth of a second, and no process needs: colors in tracebacks, old models."""
 
 
 @dataclass(frozen=True)
@@ -246,14 +250,27 @@ def _serve(name: str, entry: Entry) -> None:
     limit_arenas()
     # Modules are no garbage: to look for some while they are made, and ever again, takes time and finds nothing.
     gc.disable()
-    module = import_module(entry.module)
-    gc.freeze()
-    gc.enable()
-    settings = _prepared(name, (*entry.groups, *getattr(module, "SETTINGS", ())))
-    from runtime import faults
+    with without(*_NOT_WANTED):
+        module = import_module(entry.module)
+        gc.freeze()
+        gc.enable()
+        settings = _prepared(name, (*entry.groups, *getattr(module, "SETTINGS", ())))
+        from runtime import faults
 
-    with faults.kept(settings.postgres.dsn.get_secret_value()):
-        _to_exit_code(lambda: module.run(settings))
+        with faults.kept(settings.postgres.dsn.get_secret_value()):
+            _to_exit_code(lambda: module.run(settings))
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Have these packages count as not installed, unless they are loaded."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _prepared(name: str, groups: Sequence[type[Group]], level: str = "INFO") -> Settings:

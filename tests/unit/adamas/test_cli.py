@@ -1,9 +1,13 @@
 """The command: bad settings exit with 2 and are all named, secrets are masked, help needs nothing."""
 
+import json
+import sys
+from importlib import import_module
+
 import pytest
 from typer.testing import CliRunner
 
-from adamas.cli import app
+from adamas.cli import app, without
 from runtime.settings import EXIT_BAD_SETTINGS, Settings
 
 
@@ -77,3 +81,12 @@ def test_a_sub_command_says_what_is_wrong_in_one_sentence(monkeypatch: pytest.Mo
     assert result.exit_code == 1
     assert result.output.splitlines()[-1].startswith("Postgres does not answer: ")
     assert "Traceback" not in result.output
+
+
+def test_what_is_not_wanted_counts_as_not_installed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with without("colorsys", "json"):
+        with pytest.raises(ImportError):
+            import_module("colorsys")
+        assert import_module("json") is json
+    assert import_module("colorsys").rgb_to_hsv(0, 0, 0) == (0, 0, 0)
