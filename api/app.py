@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
-from api.access import Access
+from api.access import Access, AtOnce, Told
 from api.items import ITEM_SCHEMA, PAGE_SCHEMA, SLIM_ITEM_SCHEMA
 from api.problems import (
     SCHEMA,
@@ -43,9 +43,19 @@ _TITLE: Final = "Adamas"
 _SUMMARY: Final = "Diamonds, priced and searchable within seconds of the vendor's change."
 
 
-def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
+class App(FastAPI):
+    """FastAPI's, and what answers before it.
+
+    Attributes:
+        at_once: for the server; without it `Access` asks it all the same.
+    """
+
+    at_once: AtOnce
+
+
+def create_app(service: Service, lifespan: Lifespan | None = None) -> App:
     """An application that answers from `service`; it starts and stops nothing but what `lifespan` does."""
-    app = FastAPI(
+    app = App(
         title=_TITLE,
         summary=_SUMMARY,
         version=service.health.version,
@@ -71,7 +81,9 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> FastAPI:
     app.add_exception_handler(Retriable, on_retriable)
     app.add_exception_handler(RequestValidationError, on_bad_request)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_middleware(Access, freshness=service.freshness, direct={PATH: search.answer})
+    told = Told(service.freshness)
+    app.at_once = AtOnce(told, {PATH: search.at_once})
+    app.add_middleware(Access, told=told, at_once=app.at_once)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -38,6 +38,9 @@ class Keys(Protocol):
     def loaded(self) -> bool:
         """Whether the keys are known at all."""
 
+    def known(self, key: str) -> Caller | None:
+        """The key's owner, or None if there is no such key in memory."""
+
     async def find(self, key: str) -> Caller | None:
         """The key's owner, or None if there is no such key."""
 
@@ -59,15 +62,20 @@ class KeyRing:
         """Whether Postgres was reached at least once."""
         return self._loaded
 
-    async def find(self, key: str) -> Caller | None:
-        """The key's owner, or None if there is no such key. A key made a moment ago is looked up."""
+    def known(self, key: str) -> Caller | None:
+        """The key's owner, or None if there is no such key in memory."""
         if not KEY_PATTERN.fullmatch(key):
             return None
-        digest = hash_key(key)
-        if digest not in self._callers:
-            await self._refresh_soon()
         # What is looked up is a digest of what the caller sent: the time it takes tells nothing about the key.
-        return self._callers.get(digest)
+        return self._callers.get(hash_key(key))
+
+    async def find(self, key: str) -> Caller | None:
+        """The key's owner, or None if there is no such key. A key made a moment ago is looked up."""
+        caller = self.known(key)
+        if caller is None and KEY_PATTERN.fullmatch(key):
+            await self._refresh_soon()
+            caller = self.known(key)
+        return caller
 
     async def keep_fresh(self) -> None:
         """Read the keys again and again, until cancelled."""

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI
 
-from api.app import create_app
+from api.app import App, create_app
 from api.awaited import Awaited
 from api.engine.fast_index import FastIndex
 from api.engine.warming import warm
@@ -50,10 +50,11 @@ def run(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     instrument_clients(http=True)
     with Shutdown() as shutdown, bound(settings.api.host, settings.api.port) as listener:
-        serve(_app(settings, shutdown, listener.getsockname()[1]), listener, shutdown)
+        app = _app(settings, shutdown, listener.getsockname()[1])
+        serve(app, listener, shutdown, app.at_once)
 
 
-def _app(settings: Settings, shutdown: Shutdown, port: int) -> FastAPI:
+def _app(settings: Settings, shutdown: Shutdown, port: int) -> App:
     folder = settings.data.dir / f"api-{port}"
     mine = own_folder(folder)
     if not mine:

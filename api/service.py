@@ -92,14 +92,27 @@ class Service:
             NotAllowed: the key lacks the scope.
             NotReady: the keys are not known yet.
         """
-        if key is None:
-            raise NotAuthenticated(f"send your key in the header {KEY_HEADER}")
-        caller = await self.keys.find(key.decode("latin-1"))
+        caller = await self.keys.find(_text_of(key))
         if caller is None:
             if not self.keys.loaded:
                 raise NotReady("the keys are not read yet: Postgres does not answer")
             raise NotAuthenticated("there is no such key, or it was revoked")
-        access["key"] = caller.name
-        if scope not in caller.scopes:
-            raise NotAllowed(f"the key {caller.name} lacks the scope {scope}", scope=scope)
-        return caller
+        return _allowed(caller, access, scope)
+
+    def known(self, key: bytes | None, access: dict[str, Any], scope: Scope) -> Caller | None:
+        """The same at once; None if the key must be looked up."""
+        caller = self.keys.known(_text_of(key))
+        return None if caller is None else _allowed(caller, access, scope)
+
+
+def _text_of(key: bytes | None) -> str:
+    if key is None:
+        raise NotAuthenticated(f"send your key in the header {KEY_HEADER}")
+    return key.decode("latin-1")
+
+
+def _allowed(caller: Caller, access: dict[str, Any], scope: Scope) -> Caller:
+    access["key"] = caller.name
+    if scope not in caller.scopes:
+        raise NotAllowed(f"the key {caller.name} lacks the scope {scope}", scope=scope)
+    return caller

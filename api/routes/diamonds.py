@@ -133,7 +133,7 @@ def diamonds_router(service: Service, search: Search) -> APIRouter:
         openapi_extra={"parameters": parameter_docs(), **SECURED},
     )
     async def find(request: Request) -> Response:
-        # Documented here, answered before the router (`api.access`); a path in other letters comes this way.
+        # Documented here, answered before the router (`api.access`) but for keys that must be looked up.
         answer = await search.answer(request.scope)
         headers = {name.decode(): value.decode() for name, value in answer.headers}
         return Response(answer.body, answer.status, headers)

@@ -10,7 +10,7 @@ from api.app import create_app
 from api.fragments import NOTHING
 from api.freshness import Freshness
 from api.index import Batch
-from api.keyring import Caller
+from api.keyring import Caller, Keys
 from api.keys import ALL_SCOPES, Scope
 from api.plain_index import PlainIndex
 from api.service import Service
@@ -33,14 +33,17 @@ class FixedKeys:
         POWERLESS: Caller("powerless", frozenset({Scope.ADMIN})),
     }
 
-    async def find(self, key: str) -> Caller | None:
+    def known(self, key: str) -> Caller | None:
         return self._callers.get(key)
+
+    async def find(self, key: str) -> Caller | None:
+        return self.known(key)
 
 
 class StockApp:
     """The application and what stands behind it, of which all is in memory."""
 
-    def __init__(self, stones: Iterable[Stone], **positions: int) -> None:
+    def __init__(self, stones: Iterable[Stone], keys: Keys | None = None, /, **positions: int) -> None:
         self.index = PlainIndex()
         self.index.apply(batch_of(*stones))
         self.index.apply(
@@ -48,7 +51,7 @@ class StockApp:
         )
         self.freshness = Freshness(("a", "b"))
         self.freshness.note("first", self.index.positions)
-        self.app = create_app(Service(self.index, FixedKeys(), freshness=self.freshness))
+        self.app = create_app(Service(self.index, keys or FixedKeys(), freshness=self.freshness))
 
     def client(self, key: str = READER) -> httpx.AsyncClient:
         """A client with a key."""

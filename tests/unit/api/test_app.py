@@ -10,10 +10,11 @@ from structlog.testing import capture_logs
 
 from api.cursors import to_cursor
 from api.items import SLIM_FIELDS
+from api.keyring import Caller
 from api.plain_index import PlainIndex
 from api.query import DEFAULT_SORT, After
 from schemas.stone import PUBLIC_FIELDS, Availability
-from tests.unit.api.clients import BUYER, POWERLESS, READER, StockApp, app_of
+from tests.unit.api.clients import BUYER, POWERLESS, READER, FixedKeys, StockApp, app_of
 from tests.unit.api.stock import as_public, batch_of
 from tests.unit.schemas.stones import make_stone
 
@@ -288,6 +289,36 @@ async def test_the_callers_trace_goes_on(client: httpx.AsyncClient) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     answer = await client.get("/v1/diamonds", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
     assert answer.headers["x-trace-id"] == trace
+
+
+class SlowKeys(FixedKeys):
+    """As `FixedKeys`, but none is in memory."""
+
+    def known(self, key: str) -> Caller | None:
+        return None
+
+    async def find(self, key: str) -> Caller | None:
+        return super().known(key)
+
+
+async def test_a_key_that_is_looked_up_first_gets_the_same_answers_and_one_line_each() -> None:
+    shops = StockApp(STOCK), StockApp(STOCK, SlowKeys())
+    for url in (
+        "/v1/diamonds?limit=3&sort=-price_cents",
+        "/v1/diamonds?limit=none",
+        "/v1/diamonds?max_age=1",
+    ):
+        for key in (READER, POWERLESS, "adm_" + "n" * 43):
+            told = []
+            for shop in shops:
+                with capture_logs() as lines:
+                    async with shop.client(key) as client:
+                        answer = await client.get(url)
+                members = {name: value for name, value in answer.json().items() if name != "trace_id"}
+                (line,) = [line for line in lines if line["event"] == "api.answered"]
+                assert line["trace_id"] == answer.headers["x-trace-id"]
+                told.append((answer.status_code, members, line["status"], line["route"], line["key"]))
+            assert told[0] == told[1]
 
 
 async def test_a_request_is_one_log_line_that_names_the_key(client: httpx.AsyncClient) -> None:
