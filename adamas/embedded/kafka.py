@@ -27,6 +27,8 @@ STOP_TIMEOUT_S: Final = 10.0
 HEAP: Final = "-Xmx512m"
 
 _MIB: Final = 1024 * 1024
+_RECORDING: Final = b"2"
+"""Another one for another recording, which the former's files do not stand for."""
 _PROPERTIES: Final[Mapping[str, str]] = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -165,6 +167,8 @@ class EmbeddedKafka:
             HEAP,
             # The second compiler takes longer to make the broker fast than most of our brokers live.
             "-XX:TieredStopAtLevel=1",
+            # The first one's work is cheap, and what a young broker spends its time on is interpreting.
+            "-XX:CompileThresholdScaling=0.1",
             # Half a gigabyte is collected in milliseconds by one thread; the other collectors keep several.
             "-XX:+UseSerialGC",
             f"{simple_logger}.defaultLogLevel=warn",
@@ -201,7 +205,7 @@ def recorded_start(java: Path) -> Path:
     """Where the record of a start is kept, for this Java and these jars; it need not exist. See `kafka_start`."""
     release = (java.resolve().parent.parent / "release").read_bytes()
     names = ":".join(jar.file_name for jar in kafka_jars.pinned())
-    key = hashlib.sha256(release + names.encode()).hexdigest()[:16]
+    key = hashlib.sha256(release + names.encode() + _RECORDING).hexdigest()[:16]
     return kafka_jars.default_folder() / f"start-{key}.aot"
 
 
