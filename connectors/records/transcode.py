@@ -44,8 +44,9 @@ NO_ROW: Final = -1
 
 @compiled
 def _put(out: Any, at: int, value: int, size: int) -> int:
-    for place in range(size):
-        out[at + place] = (value >> (8 * (size - 1 - place))) & 0xFF
+    there = np.uintp(at)
+    for place in range(np.uintp(size)):
+        out[there + place] = (value >> (8 * (size - 1 - np.int64(place)))) & 0xFF
     return at + size
 
 

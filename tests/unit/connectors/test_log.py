@@ -34,15 +34,33 @@ def test_records_are_what_the_client_reads(
     expected = []
     batch = MemoryRecords(fetched)
     while (more := batch.next_batch()) is not None:
-        expected += [(r.offset, r.key or b"", r.value, list(r.headers)) for r in more]
+        expected += [(r.offset, r.timestamp, r.key or b"", r.value, list(r.headers)) for r in more]
     # A fetch's last batch is often cut off.
     found = batches(5, fetched + fetched[:65])
     assert [(one.slot, one.base, one.behind) for one in found] == [(5, 0, len(records)), (5, 0, 1)]
     got = read(found, {5: 0})
     assert [
-        (int(got.offsets[n]), got.key(n), got.value(n), got.headers_of(n)) for n in range(len(got))
+        (int(got.offsets[n]), int(got.times[n]), got.key(n), got.value(n), got.headers_of(n))
+        for n in range(len(got))
     ] == expected
+    assert list(got.all_headers()) == [headers for *_, headers in expected if headers]
+    assert got.key_ends_with(0).tolist() == [key.endswith(b"\0") for _, _, key, *_ in expected]
     assert set(got.slots.tolist()) == {5}
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+def test_a_batch_that_compresses_very_well_is_read_between_others(codec: int) -> None:
+    values = [b"few", bytes(300_000), b"more"]
+    found = [one for value in values for one in batches(0, built([(b"key", value, [])], codec))]
+    got = read(found, {0: 0})
+    assert [got.value(place) for place in range(3)] == values
+    assert got.times.tolist() == [1_700_000_000_000] * 3
+
+
+def test_records_that_the_broker_dates_are_all_of_the_last_time() -> None:
+    torn = bytearray(built([(b"%d" % n, b"", []) for n in range(3)], 0))
+    torn[22] |= 8
+    assert read(batches(0, bytes(torn)), {0: 0}).times.tolist() == [1_700_000_000_014] * 3
 
 
 def test_only_the_offsets_asked_for_are_read() -> None:
