@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 import structlog
+import uvloop
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 
@@ -31,6 +32,8 @@ CODES: Final[dict[Outcome, int]] = {outcome: code for code, outcome in enumerate
 
 _RETRY_S: Final = 1.0
 _LOOK_S: Final = 0.5
+_GATHER_S: Final = 0.2
+"""What comes within this time of a transaction shares the next one: it costs more than the few receipts in it."""
 _decode: Final = msgspec.json.Decoder(Receipt).decode
 
 _KEEP: Final = """
@@ -73,7 +76,7 @@ class ReceiptKeeper:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner() as runner:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 self._follow(runner)
                 runner.run(self._database.close())
         except Exception as error:
@@ -98,6 +101,7 @@ class ReceiptKeeper:
 
     def _apply(self, runner: asyncio.Runner, messages: list[Message]) -> None:
         self._patiently(lambda: runner.run(self._keep(messages)))
+        self._shutdown.wait(_GATHER_S)
 
     def _patiently(self, work: Callable[[], object]) -> bool:
         """Do it, or try again until it is done; false when the process stops before."""
