@@ -101,14 +101,15 @@ class Given(NamedTuple):
     """What came of the items of a page, for one call to fill.
 
     Attributes:
-        states: of each item; those that are left are not looked at.
+        states: of each item; only those that wait are looked at.
         contents: the contents of the items that are done; `spans` is where each begins and ends.
-        ids: the stones' ids, a line an item, empty where it is not done: a plain page has no line break within a value.
+        ids: the stones' ids, a line for each item that waited, empty where it is not done: a plain page has no line break
+            within a value.
         prices: the number in the price's field.
         columns: the column of `entries` for each field, or `ABSENT` where nobody asks.
         entries: which entry gave a learned field; a row an item.
         asked: source, first and last place of values that are to be learned.
-        counts: how many those are, and how much of `ids` is used.
+        counts: how many those are, how much of `ids` is used, and how much of `contents`: what is there stays.
     """
 
     states: Places
@@ -149,6 +150,22 @@ def _find(
             ):
                 return int(entry)
         slot = (slot + np.uint64(1)) & mask
+
+
+@compiled
+def enter(table: Any, first: int, behind: int) -> None:
+    """Let entries of a `Table` that were written be found."""
+    slots, hashes, sources, values, value_ends = table[0], table[1], table[2], table[4], table[5]
+    mask = np.uint64(len(slots) - 1)
+    for entry in range(first, behind):
+        if table.nulls[sources[entry]] == entry:
+            continue
+        found = hash_of(sources[entry], values, value_ends[entry - 1] if entry else 0, value_ends[entry])
+        hashes[entry] = found
+        slot = found & mask
+        while slots[slot] != ABSENT:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = entry
 
 
 @compiled
@@ -287,7 +304,7 @@ def _fits(data: Any, begin: int, end: int, kind: int, low: int, high: int) -> bo
 
 @compiled
 def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> None:
-    """Fill `given`, from its beginning, for the items that are not left.
+    """Fill `given` for the items that wait.
 
     Args:
         data: the items, one behind the other, with `item_ends`.
@@ -310,12 +327,12 @@ def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> 
     )
     prefix, prefix_length = plan.prefix, plan.prefix_length
     columns, entries, spans = given.columns, given.entries, given.spans
-    out, ids, to, to_id, asked = given.contents, given.ids, 0, 0, 0
+    out, ids, to, to_id, asked = given.contents, given.ids, given.counts[2], 0, 0
     for item in range(len(item_ends)):
+        if given.states[item] != WAITING:
+            continue
         begin_out, begin_id, state = to, to_id, DONE
-        if given.states[item] == LEFT or not _read(
-            data, item_ends[item - 1] if item else 0, plan, begins, ends, structs, last
-        ):
+        if not _read(data, item_ends[item - 1] if item else 0, plan, begins, ends, structs, last):
             state = LEFT
         for field in range(fields):
             if state == LEFT:
@@ -385,4 +402,4 @@ def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> 
         to_id += 1
         spans[item, 0], spans[item, 1] = begin_out, to
         given.states[item] = state
-    given.counts[0], given.counts[1] = asked, to_id
+    given.counts[0], given.counts[1], given.counts[2] = asked, to_id, to

@@ -20,7 +20,7 @@ from schemas.feeds import FeedInfo, stone_id
 from schemas.stone import Content
 from streams.transcription import kernel
 from streams.transcription.kernel import ABSENT, LEFT, WAITING, Given, Plan, Table
-from streams.transcription.words import SLACK, hash_of
+from streams.transcription.words import SLACK
 
 MOST_LEARNED: Final = 200_000
 """Values of all fields together: a vendor's free texts cannot fill the memory."""
@@ -106,52 +106,60 @@ class Transcriber:
         whole = b"".join([*items, bytes(SLACK)])
         data = np.frombuffer(whole, np.uint8)
         item_ends = np.cumsum(np.array([len(item) for item in items], np.int64))
-        given = self._given = self._enough(count, len(whole), fields)
-        given.states[:count] = WAITING
-        kernel.transcribe(data, item_ends, self.plan, self._known.table, given)
-        while given.counts[0] and self._learn(whole, given):
+        given, waiting, ids = self._given, [*range(count)], [""] * count
+        while True:
+            room = given.contents
             given = self._given = self._enough(count, len(whole), fields)
+            if len(waiting) == count or given.contents is not room:
+                # From the beginning: what lay in a smaller room is lost.
+                waiting, given.counts[2] = [*range(count)], 0
+                given.states[:count] = WAITING
             kernel.transcribe(data, item_ends, self.plan, self._known.table, given)
+            lines = given.ids[: given.counts[1]].tobytes().decode().split("\n")
+            for place, stone in zip(waiting, lines, strict=False):
+                ids[place] = stone
+            if not given.counts[0]:
+                break
+            self._learn(whole, given)
+            # Only those that asked, and behind what is there.
+            waiting = np.flatnonzero(given.states[:count] == WAITING).tolist()
         contents = given.contents.data
         return Contents(
-            given.ids[: given.counts[1]].tobytes().decode().split("\n")[:-1],
+            ids,
             given.prices[:count].tolist(),
             [contents[begin:end] for begin, end in given.spans[:count].tolist()],
             given.entries[:count].view(f"V{4 * len(fields)}")[:, 0].tolist() if fields else [b""] * count,
         )
 
-    def _learn(self, whole: bytes, given: Given) -> bool:
-        """Learn what the kernel asked for; whether it is worth asking it again."""
-        asked = given.asked[: given.counts[0]].tolist()
-        learned = False
-        answers: dict[tuple[int, bytes | None], bool] = {}
-        for source, begin, end, item in asked:
-            value = None if begin == ABSENT else whole[begin:end]
-            known = answers.get((source, value))
-            if known is None:
-                known = answers[source, value] = self._learn_one(source, value)
-            if known:
-                learned = True
-            else:
+    def _learn(self, whole: bytes, given: Given) -> None:
+        """Learn what the kernel asked for; an item with a value that cannot be learned is left."""
+        asked = [
+            (item, (source, None if begin == ABSENT else whole[begin:end]))
+            for source, begin, end, item in given.asked[: given.counts[0]].tolist()
+        ]
+        new = [
+            entry for value in dict.fromkeys(value for _, value in asked) if (entry := self._entry(*value))
+        ]
+        known = {(entry.source, entry.value) for entry in self._known.add(new)}
+        for item, value in asked:
+            if value not in known:
                 given.states[item] = LEFT
-        return learned
 
-    def _learn_one(self, source: int, value: bytes | None) -> bool:
+    def _entry(self, source: int, value: bytes | None) -> _Entry | None:
+        """What a value of a source becomes; null for one that the plain way must meet again, and say so where it belongs."""
         field = self._sources[source][0]
         row = self._rows[field]
         longest = _LONGEST_VALUE if self.plan.kinds[field] == kernel.LEARNED else _LONGEST_OF_TEXT
         if row.parser is None or (value is not None and len(value) > longest):
-            return False
+            return None
         try:
             given = None if value is None else self._decoders[source].decode(value)
             parsed = row.parser.parse(given)
         except (msgspec.DecodeError, Unknown, Refused, ArithmeticError, ValueError):
-            # The plain way meets it again, and says so where it belongs.
-            return False
+            return None
         if parsed is None and row.required:
-            return False
-        text = _head(field) + msgspec.json.encode(parsed)
-        return self._known.add(source, field, value, text, is_null=parsed is None)
+            return None
+        return _Entry(source, field, value, _head(field) + msgspec.json.encode(parsed), parsed is None)
 
     def _enough(self, count: int, size: int, fields: Sequence[str]) -> Given:
         """Room for so many items of so many bytes together, and for the entries of these fields."""
@@ -179,7 +187,7 @@ class Transcriber:
             columns=np.full(len(_FIELDS), ABSENT, np.int64),
             entries=np.empty((count, 0), np.int32),
             asked=np.zeros((_ASKED_AT_ONCE, 4), np.int64),
-            counts=np.zeros(2, np.int64),
+            counts=np.zeros(3, np.int64),
         )
 
     def _plan(self, keys: _Keys, feed: FeedInfo) -> Plan:
@@ -229,6 +237,16 @@ def transcriber(table: Sequence[Row], feed: FeedInfo, item: type[msgspec.Struct]
         return None
 
 
+class _Entry(NamedTuple):
+    """A value of a source, as the vendor writes it, and what a content says for it, its head included."""
+
+    source: int
+    field: int
+    value: bytes | None
+    text: bytes
+    is_null: bool
+
+
 class _Learned:
     """The table of what was learned, as it grows.
 
@@ -252,45 +270,42 @@ class _Learned:
             nulls=np.full(sources, ABSENT, np.int64),
         )
 
-    def add(self, source: int, field: int, value: bytes | None, text: bytes, *, is_null: bool) -> bool:
-        """Learn one value; false where there is no more room."""
-        entry = self._count
-        if entry >= MOST_LEARNED:
-            return False
-        table = self._with_room(len(value or b""), len(text))
-        hashed = int(hash_of(source, _bytes([value or b""]), 0, len(value or b"")))
-        table.hashes[entry], table.sources[entry], table.is_null[entry] = hashed, source, is_null
-        table.value_ends[entry] = _append(table.values, _end(table.value_ends, entry), value or b"")
-        table.text_ends[entry] = _append(table.texts, _end(table.text_ends, entry), text)
-        self._count += 1
-        self._longest[field] = max(self._longest[field], len(text))
+    def add(self, entries: Sequence[_Entry]) -> Sequence[_Entry]:
+        """Learn values that were not known; those that there was room for."""
+        entries = entries[: max(0, MOST_LEARNED - self._count)]
+        first, behind = self._count, self._count + len(entries)
+        values, texts = [entry.value or b"" for entry in entries], [entry.text for entry in entries]
+        table = self._with_room(len(entries), sum(map(len, values)), sum(map(len, texts)))
+        _append(table.values, table.value_ends, first, values)
+        _append(table.texts, table.text_ends, first, texts)
+        table.sources[first:behind] = [entry.source for entry in entries]
+        table.is_null[first:behind] = [entry.is_null for entry in entries]
+        for place, entry in enumerate(entries, start=first):
+            self._longest[entry.field] = max(self._longest[entry.field], len(entry.text))
+            if entry.value is None:
+                table.nulls[entry.source] = place
         self.longest = sum(self._longest)
-        if value is None:
-            table.nulls[source] = entry
-        else:
-            _place(table.slots, hashed, entry)
-        return True
+        self._count = behind
+        kernel.enter(table, first, behind)
+        return entries
 
-    def _with_room(self, value: int, text: int) -> Table:
-        table, entry = self.table, self._count
-        if entry == len(table.hashes):
-            slots = np.full(2 * len(table.slots), ABSENT, np.int64)
-            nulls = set(table.nulls.tolist())
-            for known, hashed in enumerate(table.hashes.tolist()):
-                if known not in nulls:
-                    _place(slots, hashed, known)
+    def _with_room(self, entries: int, values: int, texts: int) -> Table:
+        table, count = self.table, self._count
+        while count + entries > len(table.hashes):
             table = table._replace(
-                slots=slots,
+                slots=np.full(2 * len(table.slots), ABSENT, np.int64),
                 hashes=_doubled(table.hashes),
                 sources=_doubled(table.sources),
                 is_null=_doubled(table.is_null),
                 value_ends=_doubled(table.value_ends),
                 text_ends=_doubled(table.text_ends),
             )
-        if _end(table.value_ends, entry) + value + SLACK > len(table.values):
+        while _end(table.value_ends, count) + values + SLACK > len(table.values):
             table = table._replace(values=_doubled(table.values))
-        if _end(table.text_ends, entry) + text + SLACK > len(table.texts):
+        while _end(table.text_ends, count) + texts + SLACK > len(table.texts):
             table = table._replace(texts=_doubled(table.texts))
+        if table.slots is not self.table.slots:
+            kernel.enter(table, 0, count)
         self.table = table
         return table
 
@@ -392,16 +407,13 @@ def _end(ends: NDArray[np.int64], entry: int) -> int:
     return int(ends[entry - 1]) if entry else 0
 
 
-def _append(to: NDArray[np.uint8], at: int, value: bytes) -> int:
-    to[at : at + len(value)] = np.frombuffer(value, np.uint8)
-    return at + len(value)
-
-
-def _place(slots: NDArray[np.int64], hashed: int, entry: int) -> None:
-    at = hashed & (len(slots) - 1)
-    while slots[at] != ABSENT:
-        at = (at + 1) & (len(slots) - 1)
-    slots[at] = entry
+def _append(to: NDArray[np.uint8], ends: NDArray[np.int64], first: int, parts: Sequence[bytes]) -> None:
+    """Write parts behind the first entries, and where each of them ends."""
+    begin = _end(ends, first)
+    own = begin + _ends(parts)
+    ends[first : first + len(parts)] = own
+    joined = b"".join(parts)
+    to[begin : begin + len(joined)] = np.frombuffer(joined, np.uint8)
 
 
 def _doubled(array: NDArray[Any]) -> NDArray[Any]:
