@@ -32,12 +32,14 @@ WHOLE_TIMEOUT_S = 600.0
 OWN = ("schemas", "connectors", "streams", "operating", "api", "monitor", "runtime", "migrations", "adamas")
 KEPT_UNUSED_S = 30 * 86_400
 STARTED = (
-    # Asked for while it runs: of each type in a route FastAPI looks whether it is one of pydantic.v1, and numba of an array that
-    # may not be written whether it is one of numpy.ma.
+    # Asked for while it runs: of each type in a route FastAPI looks whether it is one of pydantic.v1, numba of an array that may
+    # not be written whether it is one of numpy.ma, and httpx loads the rest of itself with the first client.
     (
         "api.server",
         "pydantic.v1",
         "numpy.ma",
+        "httpcore",
+        "certifi",
         "connectors.simulator.server",
         "monitor.service",
         "operating.handlers",
