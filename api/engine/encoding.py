@@ -62,7 +62,9 @@ class News:
         """Of some of the stones, that are put after `number` other parts."""
         places = {}
         for name, of_all in self.places.items():
-            low, high = np.searchsorted(of_all, (begin, end)).tolist()
+            low, high = begin, end
+            if len(of_all) < len(self.rows):
+                low, high = np.searchsorted(of_all, (begin, end)).tolist()
             if low < high:
                 places[name] = of_all[low:high] - begin
         return News(self.state + number, self.rows[begin:end], places)

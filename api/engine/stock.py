@@ -21,6 +21,7 @@ Rows = NDArray[np.int32]
 
 _FIRST_ROWS: Final = 1024
 _ROOM_SHARE: Final = 16
+_NOWHERE: Final = np.zeros(0, dtype=np.int64)
 
 
 class Stock:
@@ -107,12 +108,14 @@ class Stock:
         In the thread that prepares, while nothing is applied: it reads what the owner writes.
         """
         rows = self.find(encoded.ids)
-        new = rows < 0
+        new, everywhere = rows < 0, np.arange(len(rows))
+        all_new = bool(new.all())
         places = {}
         for name, held, values in self._beside(encoded):
+            there = everywhere
             # Numbers in other units cannot be compared.
-            same_units = encoded.levels.get(name) == self.levels.get(name)
-            there = np.flatnonzero(new | (held[rows] != values)) if same_units else np.arange(len(rows))
+            if not all_new and encoded.levels.get(name) == self.levels.get(name):
+                there = np.flatnonzero(new | (held[rows] != values))
             if len(there):
                 places[name] = there
         return News(self.state, rows, places)
@@ -128,9 +131,10 @@ class Stock:
             self._enter(rows, new, encoded.ids)
         self._widen(encoded)
         for name, held, values in self._beside(encoded):
-            if news is None:
+            places = None if news is None else news.places.get(name, _NOWHERE)
+            if places is None or len(places) == len(rows):
                 held[rows] = values
-            elif (places := news.places.get(name)) is not None:
+            elif len(places):
                 held[rows[places]] = values[places]
         for name in self.packed:
             if encoded.odd[name] or self.odd[name].by_row:
