@@ -129,10 +129,11 @@ def fold(records: Records, topic_id: UUID) -> Batch:
     counts[list(nulls)] = True
     places = np.flatnonzero(counts)
     last = places[Newest().of(records, places)]
+    # Copied, for what they were made in is much larger, and while it is held the next batch is made in cold memory.
     return Batch(
-        versions=made.versions.part(last[stone[last]]),
+        versions=made.versions.copied(last[stone[last]]),
         retired=[nulls[place] for place in last[~stone[last]].tolist()],
-        history=made.history.part(np.flatnonzero(stone & (made.history.spans[0] != NO_ROW))),
+        history=made.history.copied(np.flatnonzero(stone & (made.history.spans[0] != NO_ROW))),
         positions=positions,
         refused=[_refused(records, place, cause) for place, cause in refused.items()],
         records=len(records),

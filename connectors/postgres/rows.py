@@ -129,14 +129,20 @@ class Rows:
         """Some of them."""
         return Rows(self.data, self.spans.take(places, axis=1))
 
+    def copied(self, places: Places) -> Rows:
+        """Some of them, one behind the other in a buffer that holds no more."""
+        begins, ends = spans = self.spans.take(places, axis=1)
+        behind = np.cumsum(ends - begins)
+        data = np.empty(int(behind[-1]) if len(places) else 0, np.uint8)
+        gather(self.data, spans, data)
+        return Rows(data, np.stack([behind - (ends - begins), behind]))
+
     def joined(self) -> memoryview:
         """One behind the other, all being there."""
         begins, ends = self.spans
-        if (begins[1:] == ends[:-1]).all():
-            return self.data[begins[0] : ends[-1]].data if len(self) else memoryview(b"")
-        out = np.empty(int((ends - begins).sum()), np.uint8)
-        gather(self.data, self.spans, out)
-        return out.data
+        if len(self) and (begins[1:] == ends[:-1]).all():
+            return self.data[begins[0] : ends[-1]].data
+        return self.copied(np.arange(len(self))).data.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,10 @@ class Versions:
     def part(self, places: Places) -> Versions:
         """Some of them."""
         return Versions(self.rows.part(places), self.marks.take(places, axis=1), self.offsets[places])
+
+    def copied(self, places: Places) -> Versions:
+        """Some of them, their rows in a buffer that holds no more."""
+        return Versions(self.rows.copied(places), self.marks.take(places, axis=1), self.offsets[places])
 
     def ids(self) -> list[str]:
         """Each one's stone."""
