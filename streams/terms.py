@@ -7,6 +7,7 @@ to be priced. Where a rule set looks at anything else (the price, the weight by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from schemas.stone import Content
 from streams.pricing import PriceBook
 from streams.records import Terms, terms_texts
+from streams.transcription.record import Texts
 from streams.transcription.transcriber import Transcriber
 
 _REMEMBERED: Final = 100_000
@@ -30,7 +32,7 @@ class TermsOf:
     Attributes:
         book: the rule set.
         fields: the learned fields that decide; those that `Contents.entries` must tell apart.
-        given: the terms given so far, by their numbers; `texts` is what they say in a record.
+        given: the terms given so far, by their numbers.
     """
 
     def __init__(self, book: PriceBook, transcriber: Transcriber | None) -> None:
@@ -42,7 +44,11 @@ class TermsOf:
         self._known: dict[Any, int] = {}
         self._numbers: dict[Terms, int] = {}
         self.given: list[Terms] = []
-        self.texts = terms_texts(())
+
+    @cached_property
+    def texts(self) -> Texts:
+        """What the terms given so far say in a record."""
+        return terms_texts(self.given)
 
     def known(self, entries: Sequence[bytes], ages: Sequence[int | None] | None) -> list[int | None]:
         """The numbers of the terms that hold for stones by their entries, and their ages where the rule set asks.
@@ -59,7 +65,8 @@ class TermsOf:
         if number is None:
             number = self._numbers[terms] = len(self._numbers)
             self.given.append(terms)
-            self.texts = terms_texts(self.given)
+            # Made again when asked for: one page may bring many.
+            self.__dict__.pop("texts", None)
         if self._remembers and entries is not None and len(self._known) < _REMEMBERED:
             self._known[(entries, age) if self.book.asks_age else entries] = number
         return number

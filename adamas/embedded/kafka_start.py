@@ -75,7 +75,7 @@ def _use(kafka: KafkaSettings) -> None:
     left, until = len(_COMPRESSIONS) * len(TOPICS) * _RECORDS, time.monotonic() + TRAFFIC_TIMEOUT_S
     while left > 0 and time.monotonic() < until:
         left -= len(reader.consume(_RECORDS, 1.0))
-        reader.commit()
+    reader.commit()
     reader.close()
 
 
