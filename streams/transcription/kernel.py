@@ -50,6 +50,8 @@ class Plan(NamedTuple):
         key_needed: whether an item without it is left.
         heads: what stands before each field's value in a content, with `head_ends`.
         kinds: how each field is read; `limits` are its lowest and highest number, or longest text.
+        decimals: how many a learned field that is a decimal number keeps, `ABSENT` for any other; its limits are in
+            units of the last one, and such a number need not be learned.
         sources: each field's first source and the one behind its last; a source is the key in `source_keys`.
         constants: the values, heads included, of constant fields, with `constant_ends` by field.
         price: the field whose number is handed out; `identity` the field that is the stone's id.
@@ -66,6 +68,7 @@ class Plan(NamedTuple):
     head_ends: Places
     kinds: Places
     limits: Places
+    decimals: Places
     sources: Places
     source_keys: Places
     constants: Bytes
@@ -303,6 +306,47 @@ def _fits(data: Any, begin: int, end: int, kind: int, low: int, high: int) -> bo
 
 
 @compiled
+def _decimal(data: Any, begin: int, end: int, decimals: int, low: int, high: int, out: Any, to: int) -> int:
+    """Write a number, perhaps in quotes, as a content says it; the place behind it, or `ABSENT` where it may be another.
+
+    That is one in plain digits from `low` to `high`, with no more decimals than are kept but zeros.
+    """
+    if data[begin] == _QUOTE:
+        begin, end = begin + 1, end - 1
+    point = begin
+    while point < end and data[point] != _POINT:
+        point += 1
+    while end > point + 2 and data[end - 1] == _ZERO:
+        end -= 1
+    kept = end - point - 1 if point < end else 0
+    leading_zero = data[begin] == _ZERO and point > begin + 1
+    if (
+        point == begin
+        or end == point + 1
+        or kept > decimals
+        or end - begin > _DIGITS - decimals
+        or leading_zero
+    ):
+        return ABSENT
+    number = 0
+    for at in range(begin, end):
+        if at == point:
+            continue
+        if not _ZERO <= data[at] <= _ZERO + 9:
+            return ABSENT
+        number = 10 * number + (data[at] - _ZERO)
+    for _ in range(decimals - kept):
+        number *= 10
+    if not low <= number <= high:
+        return ABSENT
+    to = copy(data, begin, end, out, to)
+    if kept == 0:
+        out[to], out[to + 1] = _POINT, _ZERO
+        to += 2
+    return to
+
+
+@compiled
 def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> None:
     """Fill `given` for the items that wait.
 
@@ -319,6 +363,7 @@ def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> 
     slots, hashes, sources, values, value_ends = table[0], table[1], table[2], table[4], table[5]
     is_null, texts, text_ends, nulls = table.is_null, table.texts, table.text_ends, table.nulls
     kinds, limits, source_keys, field_sources = plan.kinds, plan.limits, plan.source_keys, plan.sources
+    decimals = plan.decimals
     constants, constant_ends, heads, head_ends = (
         plan.constants,
         plan.constant_ends,
@@ -372,6 +417,16 @@ def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> 
                 if field in (plan.identity, plan.price):
                     state, written = LEFT, True
                     break
+                if decimals[field] != ABSENT and not absent and columns[field] == ABSENT:
+                    head = head_ends[field - 1] if field else 0
+                    behind = copy(heads, head, head_ends[field], out, to)
+                    behind = _decimal(
+                        *(data, begin, end, decimals[field], limits[field, 0], limits[field, 1]),
+                        *(out, behind),
+                    )
+                    if behind != ABSENT:
+                        to, written = behind, True
+                        break
                 entry = nulls[source]
                 if not absent:
                     entry = _find(slots, hashes, sources, values, value_ends, source, data, begin, end)

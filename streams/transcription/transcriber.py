@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from connectors.feeds.table import Integer, Refused, Row, Text, Unknown, Url
+from connectors.feeds.table import Decimal, Integer, Refused, Row, Text, Unknown, Url
 from schemas.feeds import FeedInfo, stone_id
 from schemas.stone import Content
 from streams.transcription import kernel
@@ -28,6 +28,8 @@ _LONGEST_VALUE: Final = 200
 _LONGEST_OF_TEXT: Final = 20
 """Of a text that is unique to a stone only the short ones, words for nothing among them, are worth learning."""
 _ASKED_AT_ONCE: Final = 512
+_MOST_DECIMALS: Final = 4
+"""Of a number that need not be learned: a smaller one stands in JSON with an exponent."""
 _FIELDS: Final = Content.__struct_fields__
 _KINDS: Final = {
     type(None): kernel.NULL,
@@ -218,6 +220,7 @@ class Transcriber:
             head_ends=_ends(heads),
             kinds=np.array(kinds, np.int64),
             limits=np.array([_limits(row) for row in self._rows], np.int64),
+            decimals=np.array([_decimals(row) for row in self._rows], np.int64),
             sources=np.array(list(pairwise(begins)), np.int64),
             source_keys=np.array([key for _, key in self._sources], np.int64),
             constants=_bytes(constants),
@@ -383,8 +386,22 @@ def _limits(row: Row) -> tuple[int, int]:
             return 0, limit
         case Integer(at_least=low, up_to=high):
             return low, high
+        case Decimal(above=low, up_to=high, places=places) if _decimals(row) != ABSENT:
+            unit = 10**places
+            return int(low * unit) + 1, int(high * unit)
         case _:
             return 0, 0
+
+
+def _decimals(row: Row) -> int:
+    match row.parser:
+        # Its limits must be whole, so that they are units of the last decimal.
+        case Decimal(above=low, up_to=high, places=places) if (
+            low >= 0 and places <= _MOST_DECIMALS and all(float(limit).is_integer() for limit in (low, high))
+        ):
+            return places
+        case _:
+            return ABSENT
 
 
 def _constant(row: Row, feed: FeedInfo) -> bytes:

@@ -144,6 +144,79 @@ def test_every_odd_value_in_every_place_gives_the_same(path: str) -> None:
             assert outs[0] == outs[1]
 
 
+NUMBERS: list[Any] = [
+    *(
+        "5.89",
+        "59.00",
+        "5.830000",
+        "62.20",
+        "7",
+        "0.5",
+        "0.0001",
+        "0.00012",
+        "5.83001",
+        "5.8300100",
+        "1.23456",
+    ),
+    *(
+        "200",
+        "200.0000",
+        "200.0001",
+        "1000.0",
+        "1000.001",
+        "0.0",
+        "00.5",
+        ".5",
+        "5.",
+        "1.2.3",
+        "-5.1",
+        "+5.1",
+    ),
+    *(
+        " 5.1",
+        "5_0",
+        "1e1",
+        "5.1e0",
+        "123456789012.5",
+        "9" * 15,
+        "9" * 25,
+        5,
+        5.25,
+        0.71,
+        1.5e-5,
+        200,
+        1000.5,
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ["carats", "length", "table", "crownAngle"])
+def test_a_decimal_gives_the_same_learned_or_not(name: str) -> None:
+    quick, slow, learning = Log(), slow_log(), Log()
+    # A table that looks at these fields has them learned.
+    ours = {"carats": "carat", "length": "length_mm", "table": "table_percent", "crownAngle": "crown_angle"}
+    learning.book = book({ours[name]: {"min": 0.00015}})
+    slow_learning = slow_log()
+    slow_learning.book = learning.book
+    for number, value in enumerate(NUMBERS, start=1):
+        record = raw_page(item(number, **{f"diamond__certificate__{name}": value}), seq=number)
+        assert told(quick.take(record)) == told(slow.take(record))
+        assert told(learning.take(record)) == told(slow_learning.take(record))
+
+
+def test_decimals_as_vendors_write_them_need_not_be_learned() -> None:
+    mine = Log().normalisers[FEED].transcriber
+    assert mine is not None
+    mine.transcribe([json.dumps(item(1)).encode()], [])
+    learned = mine._known._count
+    for value in ("5.89", "59.00", "5.830000", 62.25, 62):
+        text = json.dumps(item(1, diamond__certificate__width=value)).encode()
+        assert mine.transcribe([text], []).ids != [""]
+    assert mine._known._count == learned
+    mine.transcribe([json.dumps(item(1, diamond__certificate__width="5.890")).encode()], ["width_mm"])
+    assert mine._known._count > learned
+
+
 @given(st.lists(items(), min_size=1, max_size=4), st.integers(0, 30))
 def test_both_ways_give_the_same(texts: list[str], cut: int) -> None:
     page = reply(texts)
