@@ -25,7 +25,6 @@ from streams.transcription.decision import SEQ
 from streams.versions import Sheet
 
 _POLL_S: Final = 0.002
-_FLUSH_S: Final = 0.02
 _CHUNK: Final = 200
 
 Report = Callable[[KafkaError | None, Message], None]
@@ -141,7 +140,7 @@ class Delivery:
     async def _delivered(self) -> None:
         while True:
             # What lingers to become a larger request is sent at once: from here on everybody waits for it.
-            self._producer.flush(_FLUSH_S)
+            self._producer.flush(_POLL_S)
             self._raise_failure()
             if self._reported == self._sent:
                 return

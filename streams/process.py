@@ -1,8 +1,7 @@
 """`adamas process`: one loop that owns feeds. Facts in, priced stones out, each delivered before its page is acknowledged.
 
-Faust acknowledges a batch when the loop's body ends, also when it ends by an exception or a cancellation. So the body
-never ends before everything it made was delivered: a failure leaves the process on the spot, and a cancelled batch is
-finished first.
+Nothing of a batch is acknowledged before everything that was made of it is delivered: a failure leaves the process on the
+spot, and a cancelled batch is finished first. Meanwhile the next batch is gathered.
 """
 
 from __future__ import annotations
@@ -61,6 +60,8 @@ BATCH_PAGES: Final = 64
 BATCH_WITHIN_S: Final = 0.05
 FEED_STONES: Final = 400
 """Stones decided before they are produced: few enough to stay in the caches, many enough to be worth a turn."""
+_TURNS_A_PAGE: Final = 4
+"""Faust hands a page over in some three turns of the event loop: with these the next batch is there when one ends."""
 EXIT_UNDELIVERED: Final = 71
 _LINGER_MS: Final = 50
 """A request costs the broker as much as a hundred records; the last ones of a batch do not linger (see `Delivery`)."""
@@ -242,12 +243,20 @@ class Process:
         self._show_figures()
 
     async def agent(self, stream: Any) -> None:
-        """The loop that Faust runs. Its body ends only when everything was delivered; see the module."""
-        async for events in stream.take_events(BATCH_PAGES, within=BATCH_WITHIN_S):
-            await self.finish(events)
+        """The loop that Faust runs: it gathers batches, and never more than one ahead of the one that is worked on."""
+        gathered = asyncio.Queue[Any](1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._finish_all(stream, gathered))
+            # Not `take_events`: it acknowledges whenever its body ends, also by an exception or a cancellation.
+            async for events in stream.noack_take(BATCH_PAGES, within=BATCH_WITHIN_S):
+                await gathered.put(events)
 
-    async def finish(self, events: Any) -> None:
-        """Process a batch to its end, cancelled or not, or leave the process."""
+    async def _finish_all(self, stream: Any, gathered: asyncio.Queue[Any]) -> None:
+        while True:
+            await self._finish(stream, await gathered.get())
+
+    async def _finish(self, stream: Any, events: Any) -> None:
+        """Process a batch to its end and acknowledge it, cancelled or not, or leave the process."""
         work = asyncio.ensure_future(self._batch(events))
         cancelled = False
         while not work.done():
@@ -258,6 +267,8 @@ class Process:
         error = asyncio.CancelledError() if work.cancelled() else work.exception()
         if error is not None:
             self.leave(error)
+        for event in events:
+            await stream.ack(event)
         if cancelled:
             raise asyncio.CancelledError
 
@@ -299,6 +310,8 @@ class Process:
                 out.last = None
             if out.unfed >= FEED_STONES:
                 await self.delivery.feed(out)
+            for _ in range(_TURNS_A_PAGE):
+                await asyncio.sleep(0)
 
     def _take(
         self, record: RawRecord, book: PriceBook, now_ms: int, out: Outbox, traces: dict[bytes, bytes]

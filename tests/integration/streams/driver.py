@@ -19,6 +19,7 @@ from runtime.postgres import Database
 from runtime.settings import KafkaSettings, LogSettings
 from runtime.shutdown import Shutdown
 from streams import process as under_test
+from streams.app import COMMIT_EVERY_S
 from streams.delivery import TopicNames
 from streams.process import Process
 
@@ -34,14 +35,14 @@ def topic_names(suffix: str) -> TopicNames:
 
 def plan_accident(worker: Process, fault: str) -> None:
     """Make the accident happen once, in the third batch with stones in it."""
-    deliver, finish = worker.delivery._produce_stones, worker.finish
+    deliver, work = worker.delivery._produce_stones, worker.agent
     batches = 0
     agent: asyncio.Task[Any] | None = None
 
-    async def remember_the_agent(events: Any) -> None:
+    async def remember_the_agent(stream: Any) -> None:
         nonlocal agent
         agent = asyncio.current_task()
-        await finish(events)
+        await work(stream)
 
     async def strike(stones: list[Any]) -> None:
         nonlocal batches
@@ -51,6 +52,8 @@ def plan_accident(worker: Process, fault: str) -> None:
             return
         batches += 1
         await deliver(stones[: len(stones) // 2])
+        # Time for Faust to commit what was acknowledged too early.
+        await asyncio.sleep(COMMIT_EVERY_S + 0.5)
         if fault == "raise":
             raise RuntimeError("planned")
         if fault == "cancel" and agent is not None:
@@ -60,11 +63,11 @@ def plan_accident(worker: Process, fault: str) -> None:
         if fault == "kill":
             worker.delivery._producer.flush(5)
             os.kill(os.getpid(), signal.SIGKILL)
-        # Time for the accident to reach whoever might acknowledge.
-        await asyncio.sleep(1.5)
+        # And for the accident to reach whoever might acknowledge.
+        await asyncio.sleep(COMMIT_EVERY_S + 0.5)
         await deliver(stones[len(stones) // 2 :])
 
-    worker.finish = remember_the_agent  # type: ignore[method-assign]
+    worker.agent = remember_the_agent  # type: ignore[method-assign]
     worker.delivery._produce_stones = strike  # type: ignore[method-assign]
 
 
