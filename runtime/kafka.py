@@ -85,7 +85,12 @@ class TopicDrift(Fatal):
 
 def producer(settings: KafkaSettings, **overrides: Any) -> Producer:
     """An idempotent producer (`acks=all`, lz4). A record undelivered after 30 s fails its report."""
-    return Producer(_properties(settings, _PRODUCER, overrides))
+    return Producer(producer_properties(settings, **overrides))
+
+
+def producer_properties(settings: KafkaSettings, **overrides: Any) -> dict[str, Any]:
+    """What `producer` sets, by librdkafka's names."""
+    return _properties(settings, _PRODUCER, overrides)
 
 
 def produce_all(

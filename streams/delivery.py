@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Final
 
 import numpy as np
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError
+from numpy.typing import NDArray
 
 from runtime import tracing
+from runtime.bulk_producer import BulkProducer, Report
 from runtime.stretches import Stretches
 from schemas.errors import Fatal
+from schemas.headers import Headers
 from schemas.topics import CANONICAL, DEAD, RAW, RECEIPTS, RULESETS
 from streams.memory import Memory
-from streams.outbox import Letter, Outbox
+from streams.outbox import Outbox
 from streams.transcription.decision import SEQ
-from streams.versions import Sheet
+from streams.versions import Sheet, ends_of
 
 _POLL_S: Final = 0.002
 _CHUNK: Final = 200
 
-Report = Callable[[KafkaError | None, Message], None]
+_Record = tuple[int, bytes, bytes | None, Headers | None]
+"""Slot, key, value and headers; as in a `Letter`, but it may be a null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Delivery:
     """
 
     def __init__(
-        self, producer: Producer, topics: TopicNames, memory: Memory, own: Stretches | None = None
+        self, producer: BulkProducer, topics: TopicNames, memory: Memory, own: Stretches | None = None
     ) -> None:
         self._producer = producer
         self._own = own or Stretches()
@@ -65,7 +71,7 @@ class Delivery:
         self._sent = 0
         self._reported = 0
         self._failure: KafkaError | None = None
-        self._offsets: defaultdict[int, list[int]] = defaultdict(list)
+        self._offsets = defaultdict[int, NDArray[np.int64]](lambda: np.empty(0, np.int64))
         self._reports: dict[int, Report] = {}
         self._traces: dict[str, bytes] = {}
 
@@ -101,7 +107,7 @@ class Delivery:
         await self._delivered()
 
     async def _produce_stones(self, stones: list[tuple[int, Sheet]]) -> None:
-        produce, topic, traces = self._producer.produce, self._topics.canonical, self._traces
+        topic, traces = self._topics.canonical, self._traces
         since = _CHUNK
         for slot, sheet in stones:
             if since >= _CHUNK:
@@ -109,28 +115,43 @@ class Delivery:
                 await asyncio.sleep(0)
                 since = 0
             report = self._reports.get(slot) or self._report_of(slot)
-            for place, (key, body) in enumerate(zip(sheet.ids, sheet.bodies(), strict=True)):
-                headers = None if body is not None else _null_headers(sheet, place)
-                if traces and (told := traces.get(key)):
-                    headers = [*(headers or ()), (tracing.HEADER, told)]
-                while True:
-                    try:
-                        produce(topic, body, key, slot, report, headers=headers)
-                        break
-                    except BufferError:
-                        await self._make_room()
-                self._sent += 1
+            if sheet.lengths().all() and traces.keys().isdisjoint(sheet.ids):
+                await self._produce_all(topic, slot, sheet.keys(), sheet.records, sheet.ends, report)
+            else:
+                await self._produce(topic, _records(slot, sheet, traces), report)
             since += len(sheet.ids)
 
-    async def _produce(self, topic: str, letters: list[Letter]) -> None:
-        for slot, key, value, headers in letters:
-            while True:
-                try:
-                    self._producer.produce(topic, value, key, slot, self._count, headers=headers)  # type: ignore[arg-type]
-                    break
-                except BufferError:
-                    await self._make_room()
-            self._sent += 1
+    async def _produce(self, topic: str, records: Iterable[_Record], report: Report | None = None) -> None:
+        report = report or self._count
+        for (slot, plain), group in groupby(records, lambda record: (record[0], record[3] is None)):
+            if plain:
+                _, keys, values, _ = zip(*group, strict=True)
+                await self._produce_all(topic, slot, keys, b"".join(values), ends_of(values), report)
+                continue
+            for _, key, value, headers in group:
+                one = partial(self._producer.produce, topic, value, key, slot, report, headers=headers)
+                await self._produced(one, 1)
+
+    async def _produce_all(
+        self,
+        topic: str,
+        slot: int,
+        keys: Sequence[bytes],
+        values: bytes,
+        ends: NDArray[np.int64],
+        report: Report,
+    ) -> None:
+        given = topic, slot, b"".join(keys), ends_of(keys), values, ends, report
+        await self._produced(partial(self._producer.produce_all, *given), len(keys))
+
+    async def _produced(self, produce: Callable[[], None], count: int) -> None:
+        while True:
+            try:
+                produce()
+                break
+            except BufferError:
+                await self._make_room()
+        self._sent += count
 
     async def _make_room(self) -> None:
         self._producer.poll(0)
@@ -150,25 +171,25 @@ class Delivery:
         if self._failure is not None:
             raise DeliveryFailed(f"a record was not delivered: {self._failure.str()}")
 
-    def _count(self, error: KafkaError | None, _message: Message) -> None:
+    def _count(self, error: KafkaError | None, offsets: NDArray[np.int64]) -> None:
         self._failure = self._failure or error
-        self._reported += 1
+        self._reported += len(offsets)
 
     def _report_of(self, slot: int) -> Report:
-        offsets = self._offsets[slot]
         last = -1
 
-        def report(error: KafkaError | None, message: Message) -> None:
+        def report(error: KafkaError | None, offsets: NDArray[np.int64]) -> None:
             nonlocal last
-            offset = message.offset()
-            if error is not None or offset is None:
-                self._failure = error or KafkaError(KafkaError._FAIL)
+            if error is None and (np.diff(offsets, prepend=last) <= 0).any():
+                error = KafkaError(
+                    KafkaError._FAIL, "reports of a partition came out of order or without offsets"
+                )
+            if error is not None:
+                self._failure = self._failure or error
                 return
-            if offset <= last:
-                self._failure = KafkaError(KafkaError._FAIL, "reports of one partition came out of order")
-            last = offset
-            self._reported += 1
-            offsets.append(offset)
+            last = int(offsets[-1])
+            self._reported += len(offsets)
+            self._offsets[slot] = np.concatenate([self._offsets[slot], offsets])
 
         self._reports[slot] = report
         return report
@@ -176,32 +197,34 @@ class Delivery:
     def _remember(self, out: Outbox) -> None:
         """Hand the delivered beginning of an outbox to the memory."""
         # Reports of a partition come in the order of its records: an idempotent producer never swaps them.
-        sheets, offsets = list[Sheet](), list[int]()
-        written: defaultdict[int, list[int]] = defaultdict(list)
+        sheets = list[Sheet]()
+        told = list[NDArray[np.int64]]()
+        written: defaultdict[int, list[NDArray[np.int64]]] = defaultdict(list)
         for slot, sheet in out.stones:
             reported, count = self._offsets[slot], len(sheet.ids)
             if len(reported) < count:
                 break
             sheets.append(sheet)
-            offsets += reported[:count]
-            written[slot] += reported[:count]
-            del reported[:count]
+            told.append(reported[:count])
+            written[slot].append(reported[:count])
+            self._offsets[slot] = reported[count:]
         if sheets:
-            self._memory.observe(np.array(offsets, np.int64), sheets)
+            self._memory.observe(np.concatenate(told), sheets)
             out.let_go(len(sheets))
             for slot, own in written.items():
-                self._own.wrote(slot, last_stretch(own), own[-1] + 1)
+                self._own.wrote(slot, last_stretch(np.concatenate(own)), int(own[-1][-1]) + 1)
 
 
-def last_stretch(offsets: list[int]) -> int:
+def last_stretch(offsets: NDArray[np.int64]) -> int:
     """The beginning of the last run of rising offsets without a gap: what lies in a gap, somebody else has written."""
-    place = len(offsets) - 1
-    if offsets[-1] - offsets[0] == place:
-        return offsets[0]
-    while offsets[place - 1] == offsets[place] - 1:
-        place -= 1
-    return offsets[place]
+    gaps = np.flatnonzero(np.diff(offsets) != 1)
+    return int(offsets[gaps[-1] + 1 if len(gaps) else 0])
 
 
-def _null_headers(sheet: Sheet, place: int) -> list[tuple[str, str | bytes | None]]:
-    return [("seq", b"%d" % sheet.numbers[place, SEQ])]
+def _records(slot: int, sheet: Sheet, traces: Mapping[str, bytes]) -> Iterator[_Record]:
+    """The records of a sheet, each by itself, with the headers of a null and of a trace."""
+    for place, (stone, body) in enumerate(zip(sheet.ids, sheet.bodies(), strict=True)):
+        headers = [] if body is not None else [("seq", b"%d" % sheet.numbers[place, SEQ])]
+        if stone in traces:
+            headers.append((tracing.HEADER, traces[stone]))
+        yield slot, stone.encode(), body, headers

@@ -19,10 +19,10 @@ import structlog
 import uvloop
 
 from runtime import tracing
+from runtime.bulk_producer import BulkProducer
 from runtime.health import Aspect, Check, Health, serve_health
 from runtime.heap import give_back, keep_for_the_next_batch, spare_the_collector
 from runtime.job_runner import JobRunner
-from runtime.kafka import producer
 from runtime.postgres import Database
 from runtime.settings import DataSettings, KafkaSettings, Settings
 from runtime.shutdown import Shutdown
@@ -133,7 +133,7 @@ class Process:
         self._look_again_at = 0.0
         self._busy_at = 0.0
         self._tidy_at = 0.0
-        sender = producer(kafka, **{"linger_ms": _LINGER_MS} | producer_overrides)
+        sender = BulkProducer(kafka, **{"linger_ms": _LINGER_MS} | producer_overrides)
         self.delivery = Delivery(sender, self.topics, self.memory, self._own)
         self._database = database
         self._repricing = (

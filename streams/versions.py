@@ -73,6 +73,10 @@ class Sheet(NamedTuple):
         records = self.records
         return [records[begin:end] or None for begin, end in pairwise([0, *self.ends.tolist()])]
 
+    def keys(self) -> list[bytes]:
+        """The keys of the records."""
+        return [*map(str.encode, self.ids)]
+
     def lengths(self) -> NDArray[np.int64]:
         """Bytes of each record; 0 for a retired stone."""
         return np.diff(self.ends, prepend=0)
@@ -96,8 +100,13 @@ class Sheet(NamedTuple):
             self.numbers[places],
             [self.runs[place] for place in places.tolist()],
             b"".join(kept),
-            np.cumsum([len(body) for body in kept], dtype=np.int64),
+            ends_of(kept),
         )
+
+
+def ends_of(parts: Sequence[bytes]) -> NDArray[np.int64]:
+    """Where each of some bytes ends that lie one behind the other."""
+    return np.cumsum([*map(len, parts)], dtype=np.int64)
 
 
 def numbers_of(versions: Sequence[Version]) -> NDArray[np.int64]:
@@ -113,7 +122,7 @@ def sheet_of(versions: Sequence[Version]) -> Sheet:
         numbers_of(versions),
         [version.run for version in versions],
         b"".join(bodies),
-        np.cumsum([len(body) for body in bodies], dtype=np.int64),
+        ends_of(bodies),
     )
 
 
