@@ -60,6 +60,13 @@ class PageReader:
             raise _unreadable(error) from error
         return self._found(reply)
 
+    def holds_nothing(self, page: bytes) -> bool:
+        """Whether a reply holds one list, which is that of its items, and they are none."""
+        try:
+            return page.count(b"[") == 1 and self.form.items(self._decode_raw(page)) == []
+        except UNREADABLE:
+            return False
+
     def item(self, item: bytes | msgspec.Raw) -> Any:
         """One item of a page from its bytes; an `Invalid` where it is not of an item's form."""
         if len(item) == len(b"null") and bytes(item) == b"null":

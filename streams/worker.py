@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -62,6 +62,10 @@ class RawRecord(NamedTuple):
     value: bytes
     headers: Sequence[tuple[str, bytes | None]]
     written_s: int
+
+
+Part = Callable[[int], bytes | msgspec.Raw]
+"""The bytes of a page's item, by its place."""
 
 
 class _Page(NamedTuple):
@@ -151,17 +155,17 @@ class Worker:
     def _page(self, page: _Page, book: PriceBook, out: Outbox) -> None:
         feed = page.headers.feed
         terms = self._terms_of(feed, book)
-        items, refused = self._read(page, terms, out)
-        ids, parts = self._ids(page, items, refused)
+        items, refused, part = self._read(page, terms, out)
+        ids = self._ids(page, items, refused, part)
         if page.headers.redriven is None:
             # What an operator sent again says nothing about the feed.
             out.last = feed, [place in refused for place in range(len(ids))]
         tell = partial(self._tell, page, ids, refused, out)
         if len(set(ids)) < len(ids):
-            tell(self._one_by_one(page, ids, items, refused, parts, terms, out))
+            tell(self._one_by_one(page, ids, items, refused, part, terms, out))
             return
         for place in sorted(refused):
-            self._dead(page, place, ids[place], refused[place], parts[place], terms, out)
+            self._dead(page, place, ids[place], refused[place], part(place), terms, out)
         good = items.only([place for place in range(len(ids)) if place not in refused]) if refused else items
         if not out.waiting.isdisjoint(good.ids):
             out.settle()
@@ -184,19 +188,25 @@ class Worker:
             terms = self._terms[feed] = TermsOf(book, self._normalisers[feed].transcriber)
         return terms
 
-    def _read(self, page: _Page, terms: TermsOf, out: Outbox) -> tuple[Items, dict[int, Refusal]]:
-        """What the items say, and those, by place, of which nothing can be told."""
+    def _read(self, page: _Page, terms: TermsOf, out: Outbox) -> tuple[Items, dict[int, Refusal], Part]:
+        """What the items say; those, by place, of which nothing can be told; and the bytes of each."""
         normaliser, value = self._normalisers[page.headers.feed], page.raw.value
-        plain = is_plain(value)
-        if plain and normaliser.transcriber is not None:
-            raw = normaliser.pages.split(value)
-            made = normaliser.transcriber.transcribe(raw, terms.fields)
+        transcriber, pages = normaliser.transcriber, normaliser.pages
+        split = cache(pages.split)
+        part: Part = partial(_part, split, value)
+        read = transcriber.transcribe_list(value, terms.fields) if transcriber is not None else None
+        if read is not None and pages.holds_nothing(read[1].around):
+            plain, made, part = True, read[0], read[1].item
+        elif (plain := is_plain(value)) and transcriber is not None:
+            made = transcriber.transcribe(split(value), terms.fields)
+        else:
+            items = _refused(pages.decode(value))
+            made = nothing_of(len(items))
+        if transcriber is not None and plain:
             numbers = terms.known(made.entries, self._ages(page, made.ids, terms.book, out))
             left = [place for place, stone in enumerate(made.ids) if not stone]
-            items = _refused(normaliser.pages.item(raw[place]) for place in left)
+            items = _refused(pages.item(part(place)) for place in left)
         else:
-            items = _refused(normaliser.pages.decode(value))
-            made = nothing_of(len(items))
             numbers, left = [None] * len(items), [*range(len(items))]
         ids, costs, jsons, entries = made
         contents: dict[int, Content] = {}
@@ -222,7 +232,7 @@ class Worker:
                     refused[place] = number
                 else:
                     numbers[place] = number
-        return Items(ids, costs, jsons, numbers), refused  # type: ignore[arg-type]
+        return Items(ids, costs, jsons, numbers), refused, part  # type: ignore[arg-type]
 
     def _ages(
         self, page: _Page, stones: Sequence[str], book: PriceBook, out: Outbox
@@ -246,20 +256,15 @@ class Worker:
                     known[place] = self._memory.known_of(version)
         return known
 
-    def _ids(
-        self, page: _Page, items: Items, refused: Mapping[int, Refusal]
-    ) -> tuple[list[str | None], Sequence[bytes | msgspec.Raw]]:
-        """All stones, null where not even that can be told; and, where some items were refused, the bytes of all."""
-        if not refused:
-            return [*items.ids], ()
+    def _ids(self, page: _Page, items: Items, refused: Mapping[int, Refusal], part: Part) -> list[str | None]:
+        """All stones, null where not even that can be told."""
         ids: list[str | None] = [*items.ids]
         reader = self._normalisers[page.headers.feed].pages
-        parts = reader.split(page.raw.value)
         for place in refused:
-            vendor_id = reader.stone(parts[place])
+            vendor_id = reader.stone(part(place))
             named = vendor_id and vendor_id.strip()
             ids[place] = stone_id(page.headers.feed, vendor_id) if vendor_id and named else None
-        return ids, parts
+        return ids
 
     def _one_by_one(
         self,
@@ -267,7 +272,7 @@ class Worker:
         ids: Sequence[str | None],
         items: Items,
         refused: Mapping[int, Refusal],
-        parts: Sequence[bytes | msgspec.Raw],
+        part: Part,
         terms: TermsOf,
         out: Outbox,
     ) -> list[Outcome]:
@@ -280,7 +285,7 @@ class Worker:
         seen: set[str | None] = set()
         for place, stone in enumerate(ids):
             if place in refused:
-                self._dead(page, place, stone, refused[place], parts[place], terms, out)
+                self._dead(page, place, stone, refused[place], part(place), terms, out)
             elif stone in seen:
                 outcomes.append(Outcome.DUPLICATE)
             else:
@@ -471,6 +476,10 @@ def _brought(page: _Page, items: Items) -> Brought:
 def _may_create(headers: FactHeaders, now_ms: int) -> bool:
     # The raw log keeps 14 days, and whoever writes an older fact again tells when it was granted.
     return headers.granted_at is None or now_ms - headers.granted_at <= CREATES_FOR_MS
+
+
+def _part(split: Callable[[bytes], Sequence[msgspec.Raw]], page: bytes, place: int) -> msgspec.Raw:
+    return split(page)[place]
 
 
 def _refused(items: Iterable[Any]) -> list[Any]:

@@ -5,7 +5,8 @@ It knows no vocabulary and reads no numbers but one: what a value's bytes become
 stone are judged here, and taken as they are or not at all. An item that holds anything out of the ordinary is left to
 `streams.normalise`, which says what is wrong. Both ways give the same bytes.
 
-A page must be plain JSON (`streams.normalise.is_plain`) that was found valid: every value has an end.
+A page must be plain (`streams.normalise.is_plain`). Its JSON is read by the grammar to the letter: so the items are found on
+the way, and one that is not to the letter is no item.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.transcription.words import SLACK, compiled, copy, hash_of, quote, same
+from streams.transcription.words import SLACK, compiled, copy, hash_of, quote, same, word
 
 CONSTANT, LEARNED, TEXT, ADDRESS, INTEGER = range(5)
 """How a field is read: the same for every stone; by what was learned; as it is where its form allows it."""
@@ -26,7 +27,14 @@ WAITING, DONE, LEFT = range(3)
 
 ABSENT: Final = -1
 _OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST, _QUOTE, _COMMA, _COLON = (ord(sign) for sign in '{}[]",:')
-_SPACE, _MINUS, _POINT, _ZERO, _N, _T, _F = (ord(sign) for sign in " -.0ntf")
+_SPACE, _MINUS, _PLUS, _POINT, _ZERO, _N, _F = (ord(sign) for sign in " -+.0nf")
+_NULL_WORD, _TRUE_WORD, _ALSE_WORD = (
+    np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"alse")
+)
+_FOUR_BYTES: Final = np.uint64(0xFFFFFFFF)
+_ONES, _HIGHEST, _SPACES, _ESCAPES = (
+    np.uint64(int.from_bytes(8 * sign, "little")) for sign in (b"\1", b"\x80", b" ", b"\\")
+)
 _NEW_LINE: Final = ord("\n")
 _UPPER_E, _LOWER_E = (ord(sign) for sign in "Ee")
 _HTTPS: Final = np.frombuffer(b"https://" + bytes(SLACK), np.uint8)
@@ -35,6 +43,7 @@ _SHORTEST_TEXT: Final = 5
 """Shorter texts may be a word for nothing: those are learned."""
 _DIGITS: Final = 15
 _DEEPEST: Final = 8
+_DEEPEST_UNKNOWN: Final = 32
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
 
@@ -105,6 +114,7 @@ class Given(NamedTuple):
 
     Attributes:
         states: of each item; only those that wait are looked at.
+        items: where each begins and ends.
         contents: the contents of the items that are done; `spans` is where each begins and ends.
         ids: the stones' ids, a line for each item that waited, empty where it is not done: a plain page has no line break
             within a value.
@@ -116,6 +126,7 @@ class Given(NamedTuple):
     """
 
     states: Places
+    items: Places
     contents: Bytes
     spans: Places
     ids: Bytes
@@ -172,39 +183,113 @@ def enter(table: Any, first: int, behind: int) -> None:
 
 
 @compiled
-def _value_end(data: Any, at: int) -> int:
-    """Behind the value that begins here, whatever it is."""
-    depth = 0
-    while True:
-        sign = data[at]
-        if sign == _QUOTE:
-            at = quote(data, at + 1)
-        elif sign in (_OPEN, _OPEN_LIST):
-            depth += 1
-        elif sign in (_CLOSE, _CLOSE_LIST):
-            depth -= 1
-        elif depth == 0:
-            while data[at] not in (_COMMA, _CLOSE, _CLOSE_LIST) and data[at] > _SPACE:
-                at += 1
-            return at
+def _behind_spaces(data: Any, at: int) -> int:
+    while data[at] <= _SPACE:
         at += 1
-        if depth == 0:
-            return at
+    return at
 
 
 @compiled
-def _kind(data: Any, begin: int, end: int) -> int:
-    sign = data[begin]
-    if sign == _QUOTE:
-        return STRING
-    if sign == _N:
-        return NULL
-    if sign in (_T, _F):
-        return FALSE_TRUE
-    for place in range(begin, end):
-        if data[place] in (_POINT, _LOWER_E, _UPPER_E):
-            return DECIMAL
-    return WHOLE
+def _value(data: Any, size: int, at: int) -> int:
+    """Behind the JSON value that begins here; `ABSENT` where there is none, whole and as the grammar has it."""
+    # Of the structs and lists around a place: whether it is a list, the innermost lowest.
+    lists, depth = 0, 0
+    while True:
+        sign = data[at]
+        if sign == _QUOTE:
+            at = quote(data, at + 1) + 1
+        elif sign in (_OPEN, _OPEN_LIST):
+            depth += 1
+            if depth == _DEEPEST_UNKNOWN:
+                return ABSENT
+            lists = 2 * lists + (sign == _OPEN_LIST)
+            at = _behind_spaces(data, at + 1)
+            if data[at] != (_CLOSE_LIST if sign == _OPEN_LIST else _CLOSE):
+                if sign == _OPEN:
+                    at = _behind_key(data, size, at)
+                if at == ABSENT:
+                    return ABSENT
+                continue
+            at, lists, depth = at + 1, lists >> 1, depth - 1
+        else:
+            at, _ = _scalar(data, at)
+        if at == ABSENT or at > size:
+            return ABSENT
+        while True:
+            if depth == 0:
+                return at
+            at = _behind_spaces(data, at)
+            sign, is_list = data[at], lists & 1
+            at += 1
+            if sign == _COMMA:
+                at = _behind_spaces(data, at)
+                if not is_list:
+                    at = _behind_key(data, size, at)
+                if at == ABSENT:
+                    return ABSENT
+                break
+            if sign != (_CLOSE_LIST if is_list else _CLOSE):
+                return ABSENT
+            lists, depth = lists >> 1, depth - 1
+
+
+@compiled
+def _behind_key(data: Any, size: int, at: int) -> int:
+    """Behind the key that stands here, its colon, and spaces; `ABSENT` where there is none."""
+    if data[at] != _QUOTE:
+        return ABSENT
+    at = quote(data, at + 1) + 1
+    if at > size:
+        return ABSENT
+    at = _behind_spaces(data, at)
+    return _behind_spaces(data, at + 1) if data[at] == _COLON else ABSENT
+
+
+@compiled
+def _scalar(data: Any, at: int) -> tuple[int, int]:
+    """Behind the number, truth or null that stands here, `ABSENT` where there is none; and its kind."""
+    four = word(data, at) & _FOUR_BYTES
+    if four == _NULL_WORD:
+        return at + 4, NULL
+    if four == _TRUE_WORD:
+        return at + 4, FALSE_TRUE
+    if data[at] == _F and word(data, at + 1) & _FOUR_BYTES == _ALSE_WORD:
+        return at + 5, FALSE_TRUE
+    kind = WHOLE
+    first = at + (data[at] == _MINUS)
+    at = _behind_digits(data, first)
+    if at == first or (data[first] == _ZERO and at > first + 1):
+        return ABSENT, kind
+    if data[at] == _POINT:
+        first, kind = at + 1, DECIMAL
+        at = _behind_digits(data, first)
+        if at == first:
+            return ABSENT, kind
+    if data[at] in (_LOWER_E, _UPPER_E):
+        first, kind = at + 1, DECIMAL
+        first += data[first] in (_MINUS, _PLUS)
+        at = _behind_digits(data, first)
+        if at == first:
+            return ABSENT, kind
+    return at, kind
+
+
+@compiled
+def _behind_digits(data: Any, at: int) -> int:
+    while _ZERO <= data[at] <= _ZERO + 9:
+        at += 1
+    return at
+
+
+@compiled
+def is_printable(data: Any, size: int) -> bool:
+    """Whether bytes are printable ASCII, and none of them an escape; what lies behind them up to `SLACK` must be so too."""
+    strange = np.uint64(0)
+    for at in range(0, size, 8):
+        eight = word(data, at)
+        escapes = eight ^ _ESCAPES
+        strange |= (eight - _SPACES) | eight | (eight + _ONES) | ((escapes - _ONES) & ~escapes)
+    return bool(strange & _HIGHEST == 0)
 
 
 @compiled
@@ -222,67 +307,88 @@ def _key(data: Any, at: int, keys: Any, key_ends: Any, likely: int, first: int, 
 
 
 @compiled
-def _read(data: Any, at: int, plan: Any, begins: Any, ends: Any, structs: Any, last: Any) -> bool:
-    """Note where the value of each key stands, `ABSENT` where there is none; false for an item that is to be left.
+def _read(
+    data: Any, size: int, at: int, plan: Any, begins: Any, ends: Any, structs: Any, last: Any
+) -> tuple[int, bool]:
+    """Note where the value of each key stands, `ABSENT` where there is none.
 
     `structs` and `last` are room for as many numbers as structs may lie within each other.
+
+    Returns:
+        The place behind the item, `ABSENT` where it is no struct as JSON's grammar has it; whether it is to be left.
     """
     keys, key_ends, key_ranges = plan.keys, plan.key_ends, plan.key_ranges
     key_struct, key_kinds, key_needed = plan.key_struct, plan.key_kinds, plan.key_needed
     begins[:] = ABSENT
+    depth, structs[0], key, left = 0, 0, -1, False
     if data[at] != _OPEN:
-        return False
-    depth, structs[0], key = 0, 0, -1
-    at += 1
+        return ABSENT, True
+    at = _behind_spaces(data, at + 1)
+    is_empty = data[at] == _CLOSE
     while True:
-        sign = data[at]
-        if sign <= _SPACE or sign == _COMMA:
-            at += 1
-            continue
-        if sign == _CLOSE:
-            at += 1
-            depth -= 1
-            if depth < 0:
-                break
-            key = last[depth]
-            continue
-        # Keys come in the order in which they were asked for, and mostly as they stand in the plan.
-        first, behind = key_ranges[structs[depth], 0], key_ranges[structs[depth], 1]
-        likely = key + 1 if first <= key + 1 < behind else first
-        begin = key_ends[likely - 1] if likely else 0
-        if likely < behind and same(data, at, keys, begin, key_ends[likely] - begin):
-            key = likely
-            at += key_ends[likely] - begin
+        if not is_empty:
+            # Keys come in the order in which they were asked for, and mostly as they stand in the plan.
+            first, behind = key_ranges[structs[depth], 0], key_ranges[structs[depth], 1]
+            likely = key + 1 if first <= key + 1 < behind else first
+            begin = key_ends[likely - 1] if likely else 0
+            if likely < behind and same(data, at, keys, begin, key_ends[likely] - begin):
+                key = likely
+                at = _behind_spaces(data, at + key_ends[likely] - begin)
+            else:
+                key_at = at
+                at = _behind_key(data, size, at)
+                if at == ABSENT:
+                    return ABSENT, True
+                key = _key(data, key_at, keys, key_ends, likely, first, behind)
+            if key == ABSENT:
+                key = likely - 1
+                at = _value(data, size, at)
+                if at == ABSENT:
+                    return ABSENT, True
+            else:
+                left |= begins[key] != ABSENT
+                begins[key] = ends[key] = at
+                sign, kind = data[at], STRING
+                if sign == _OPEN and key_struct[key] != ABSENT:
+                    last[depth] = key
+                    depth += 1
+                    if depth == _DEEPEST:
+                        return ABSENT, True
+                    structs[depth] = key_struct[key]
+                    at = _behind_spaces(data, at + 1)
+                    key, is_empty = -1, data[at] == _CLOSE
+                    continue
+                if sign == _QUOTE:
+                    at = quote(data, at + 1) + 1
+                elif sign in (_OPEN, _OPEN_LIST):
+                    at, kind = _value(data, size, at), 0
+                else:
+                    at, kind = _scalar(data, at)
+                if at == ABSENT or at > size:
+                    return ABSENT, True
+                left |= kind & key_kinds[key] == 0
+                ends[key] = at
+            at = _behind_spaces(data, at)
+            if data[at] == _COMMA:
+                at = _behind_spaces(data, at + 1)
+                continue
+        if data[at] != _CLOSE:
+            return ABSENT, True
+        at += 1
+        depth -= 1
+        if depth < 0:
+            break
+        # Behind a struct stands what may stand behind a value, and that is looked at here again.
+        key, is_empty = last[depth], False
+        at = _behind_spaces(data, at)
+        if data[at] == _COMMA:
+            at = _behind_spaces(data, at + 1)
         else:
-            key = _key(data, at, keys, key_ends, likely, first, behind)
-            at = quote(data, at + 1) + 1
-        while data[at] <= _SPACE or data[at] == _COLON:
-            at += 1
-        if key == ABSENT:
-            key = likely - 1
-            at = _value_end(data, at)
-            continue
-        if begins[key] != ABSENT:
-            return False
-        begins[key] = at
-        if key_struct[key] != ABSENT and data[at] == _OPEN:
-            last[depth] = key
-            depth += 1
-            if depth == _DEEPEST:
-                return False
-            structs[depth] = key_struct[key]
-            ends[key] = at
-            at += 1
-            key = -1
-            continue
-        ends[key] = _value_end(data, at)
-        if not _kind(data, at, ends[key]) & key_kinds[key] or data[at] in (_OPEN, _OPEN_LIST):
-            return False
-        at = ends[key]
+            is_empty = True
     for needed in range(len(begins)):
         if key_needed[needed] and (begins[needed] == ABSENT or data[begins[needed]] == _N):
-            return False
-    return True
+            left = True
+    return at, left
 
 
 @compiled
@@ -347,14 +453,19 @@ def _decimal(data: Any, begin: int, end: int, decimals: int, low: int, high: int
 
 
 @compiled
-def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> None:
+def transcribe(data: Any, size: int, at: int, count: int, plan: Any, table: Any, given: Any) -> int:
     """Fill `given` for the items that wait.
 
     Args:
-        data: the items, one behind the other, with `item_ends`.
+        data: the items, `size` bytes and then a quote and `SLACK`; `given.items` says where each stands.
+        at: where the items are still to be found: there a list begins that holds nothing else; `ABSENT` otherwise.
+        count: how many items there are, where they need not be found.
         plan: a `Plan`.
         table: a `Table`.
         given: a `Given`, its arrays as long as there are items, its contents long enough.
+
+    Returns:
+        How many items there are; `ABSENT` where they were not found, or are too many.
     """
     fields = len(plan.kinds)
     begins = np.empty(len(plan.key_kinds), np.int64)
@@ -373,12 +484,31 @@ def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> 
     prefix, prefix_length = plan.prefix, plan.prefix_length
     columns, entries, spans = given.columns, given.entries, given.spans
     out, ids, to, to_id, asked = given.contents, given.ids, given.counts[2], 0, 0
-    for item in range(len(item_ends)):
-        if given.states[item] != WAITING:
+    item, found = -1, at != ABSENT
+    while True:
+        item += 1
+        if found:
+            at = _behind_spaces(data, at + 1)
+            if item == len(given.states):
+                return ABSENT
+            given.items[item, 0] = at
+        elif item == count:
+            break
+        elif given.states[item] != WAITING:
             continue
         begin_out, begin_id, state = to, to_id, DONE
-        if not _read(data, item_ends[item - 1] if item else 0, plan, begins, ends, structs, last):
+        behind_item, left = _read(data, size, given.items[item, 0], plan, begins, ends, structs, last)
+        if left:
             state = LEFT
+        if found:
+            if behind_item == ABSENT:
+                return ABSENT
+            given.items[item, 1] = behind_item
+            at = _behind_spaces(data, behind_item)
+            if data[at] == _CLOSE_LIST:
+                count, found = item + 1, False
+            elif data[at] != _COMMA:
+                return ABSENT
         for field in range(fields):
             if state == LEFT:
                 break
@@ -458,3 +588,4 @@ def transcribe(data: Any, item_ends: Any, plan: Any, table: Any, given: Any) -> 
         spans[item, 0], spans[item, 1] = begin_out, to
         given.states[item] = state
     given.counts[0], given.counts[1], given.counts[2] = asked, to_id, to
+    return count

@@ -28,6 +28,10 @@ _LONGEST_VALUE: Final = 200
 _LONGEST_OF_TEXT: Final = 20
 """Of a text that is unique to a stone only the short ones, words for nothing among them, are worth learning."""
 _ASKED_AT_ONCE: Final = 512
+_BEHIND: Final = b'"' + SLACK * b" "
+"""A text that is cut off ends here at the latest."""
+_SHORTEST_ITEM: Final = 64
+"""Bytes; lists of shorter ones are not read."""
 _MOST_DECIMALS: Final = 4
 """Of a number that need not be learned: a smaller one stands in JSON with an exponent."""
 _FIELDS: Final = Content.__struct_fields__
@@ -54,6 +58,19 @@ class Contents(NamedTuple):
     costs: list[int]
     jsons: list[bytes | memoryview]
     entries: list[bytes]
+
+
+class Found(NamedTuple):
+    """A page, where the objects of its first list begin and end, and the page without them."""
+
+    page: bytes
+    places: NDArray[np.int64]
+    around: bytes
+
+    def item(self, place: int) -> bytes:
+        """One of the objects."""
+        begin, end = self.places[place].tolist()
+        return self.page[begin:end]
 
 
 def nothing_of(count: int) -> Contents:
@@ -104,33 +121,70 @@ class Transcriber:
             items: valid JSON, and plain (`streams.normalise.is_plain`).
             fields: learned fields; `entries` tells those apart.
         """
-        count = len(items)
-        whole = b"".join([*items, bytes(SLACK)])
-        data = np.frombuffer(whole, np.uint8)
-        item_ends = np.cumsum(np.array([len(item) for item in items], np.int64))
-        given, waiting, ids = self._given, [*range(count)], [""] * count
+        count, whole = len(items), b"".join([*items, _BEHIND])
+        given = self._given = self._enough(count, len(whole), fields)
+        ends = np.cumsum([*map(len, items)], dtype=np.int64)
+        given.items[1:count, 0], given.items[:count, 1] = ends[:-1], ends
+        given.items[:1, 0] = 0
+        return self._transcribe(whole, ABSENT, count, fields)[0]  # type: ignore[index]
+
+    def transcribe_list(self, page: bytes, fields: Sequence[str]) -> tuple[Contents, Found] | None:
+        """The contents of the items in a page's first list; null where not all of it can be read as JSON, or it holds other things.
+
+        Args:
+            page: as the vendor sent it, good or bad.
+            fields: as for `transcribe`.
+        """
+        whole, begin = page + _BEHIND, page.find(b"[")
+        if begin < 0 or not kernel.is_printable(np.frombuffer(whole, np.uint8), len(page)):
+            return None
+        self._given = self._enough(len(page) // _SHORTEST_ITEM + 1, len(whole), fields)
+        made = self._transcribe(whole, begin, 0, fields)
+        if made is None:
+            return None
+        contents, places = made
+        return contents, Found(page, places, page[: begin + 1] + page[page.find(b"]", int(places[-1, 1])) :])
+
+    def _transcribe(
+        self, whole: bytes, begin: int, count: int, fields: Sequence[str]
+    ) -> tuple[Contents, NDArray[np.int64]] | None:
+        """Contents, and where the items are; those are found from `begin` on, or there are `count` of which that is known."""
+        data, size = np.frombuffer(whole, np.uint8), len(whole) - len(_BEHIND)
+        given, again = self._given, False
+        ids: list[str] = []
+        waiting = [*range(count)]
+        given.states[: max(count, len(given.states) if begin != ABSENT else 0)] = WAITING
+        given.counts[2] = 0
         while True:
-            room = given.contents
-            given = self._given = self._enough(count, len(whole), fields)
-            if len(waiting) == count or given.contents is not room:
-                # From the beginning: what lay in a smaller room is lost.
-                waiting, given.counts[2] = [*range(count)], 0
-                given.states[:count] = WAITING
-            kernel.transcribe(data, item_ends, self.plan, self._known.table, given)
+            found = kernel.transcribe(data, size, begin, count, self.plan, self._known.table, given)
+            if found == ABSENT:
+                return None
             lines = given.ids[: given.counts[1]].tobytes().decode().split("\n")
-            for place, stone in zip(waiting, lines, strict=False):
-                ids[place] = stone
+            if not again:
+                count, begin, again = found, ABSENT, True
+                ids = lines[:count]
+            else:
+                for place, stone in zip(waiting, lines, strict=False):
+                    ids[place] = stone
             if not given.counts[0]:
                 break
             self._learn(whole, given)
+            room = given.contents
+            given = self._given = self._enough(len(given.states), len(whole), fields)
+            if given.contents is not room:
+                # From the beginning: what lay in a smaller room is lost.
+                given.states[:count], given.counts[2] = WAITING, 0
             # Only those that asked, and behind what is there.
             waiting = np.flatnonzero(given.states[:count] == WAITING).tolist()
         contents = given.contents.data
-        return Contents(
-            ids,
-            given.prices[:count].tolist(),
-            [contents[begin:end] for begin, end in given.spans[:count].tolist()],
-            given.entries[:count].view(f"V{4 * len(fields)}")[:, 0].tolist() if fields else [b""] * count,
+        return (
+            Contents(
+                ids,
+                given.prices[:count].tolist(),
+                [contents[begin:end] for begin, end in given.spans[:count].tolist()],
+                given.entries[:count].view(f"V{4 * len(fields)}")[:, 0].tolist() if fields else [b""] * count,
+            ),
+            given.items[:count].copy(),
         )
 
     def _learn(self, whole: bytes, given: Given) -> None:
@@ -170,6 +224,7 @@ class Transcriber:
         if count > len(given.states) or needed > len(given.contents):
             larger = self._room(max(count, len(given.states)), max(2 * needed, len(given.contents)))
             larger.states[: len(given.states)] = given.states
+            larger.items[: len(given.items)] = given.items
             given = larger
         if given.entries.shape != (len(given.states), len(fields)):
             columns = np.full(len(_FIELDS), ABSENT, np.int64)
@@ -182,6 +237,7 @@ class Transcriber:
     def _room(self, count: int, size: int) -> Given:
         return Given(
             states=np.zeros(count, np.int64),
+            items=np.zeros((count, 2), np.int64),
             contents=np.empty(size, np.uint8),
             spans=np.zeros((count, 2), np.int64),
             ids=np.empty(size, np.uint8),

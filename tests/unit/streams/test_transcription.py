@@ -144,6 +144,116 @@ def test_every_odd_value_in_every_place_gives_the_same(path: str) -> None:
             assert outs[0] == outs[1]
 
 
+STRANGE = [
+    *(
+        "",
+        " ",
+        ",",
+        ",,",
+        ":",
+        '"',
+        "{",
+        "}",
+        "[",
+        "]",
+        "[]",
+        "{}",
+        '{"a":[1,{"b":[]}]}',
+        "null",
+        "nul",
+        "true",
+        "tru",
+    ),
+    *(
+        "false",
+        "falsy",
+        "0",
+        "00",
+        "01",
+        "-",
+        "-0",
+        "+1",
+        "1.",
+        ".1",
+        "1.5",
+        "1e5",
+        "1E+5",
+        "1e",
+        "1e+",
+        "-1.5e-3",
+        "NaN",
+    ),
+    *("\n", "\t", "\x01", "\x7f", "\\", "é", "/", "'", '"a":1,', '"a" : 1 ,', '"a":}', '"\x02":1,'),
+]
+
+
+@given(st.lists(items(), min_size=1, max_size=2), st.data())
+def test_a_list_that_is_read_is_json_and_its_items_are_those_of_the_page(
+    texts: list[str], data: st.DataObject
+) -> None:
+    page = reply(texts)
+    for _ in range(data.draw(st.integers(0, 2))):
+        begin = data.draw(st.integers(0, len(page)))
+        end = begin + data.draw(st.integers(0, 2) | st.integers(0, len(page)))
+        page = page[:begin] + data.draw(st.sampled_from(STRANGE)).encode() + page[end:]
+    normaliser = QUICK.normalisers[FEED]
+    mine, reader = normaliser.transcriber, normaliser.pages
+    assert mine is not None
+    read = mine.transcribe_list(page, [])
+    if read is None or not reader.holds_nothing(read[1].around):
+        return
+    assert is_plain(page)
+    json.loads(page)
+    parts = [*map(bytes, reader.split(page))]
+    assert [read[1].item(place) for place in range(len(read[0].ids))] == parts
+    assert read[0].ids == mine.transcribe(parts, []).ids
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_a_page_is_read_or_split_whatever_stands_in_it(strange: str) -> None:
+    page = reply([json.dumps(item(7)), json.dumps(item(8), separators=(",", ":"))])
+    places = [*range(0, len(page), 41), *range(len(page) - 20, len(page))]
+    for number, place in enumerate(places, start=1):
+        record = raw_page(seq=number, value=page[:place] + strange.encode() + page[place:], rows=b"1")
+        outs = []
+        for log in (QUICK, SLOW):
+            out = Outbox()
+            log.worker.take(record, log.book, log.now_ms, out)
+            out.settle()
+            outs.append(told(out))
+        assert outs[0] == outs[1]
+
+
+def test_a_vendors_list_is_read_without_splitting() -> None:
+    for feed, body in page_bodies(1_500, seed=5, bad_share=0):
+        mine, reader = QUICK.normalisers[feed].transcriber, QUICK.normalisers[feed].pages
+        assert mine is not None
+        read = mine.transcribe_list(body, [])
+        assert read is not None
+        assert reader.holds_nothing(read[1].around)
+        made, found = read
+        assert [found.item(place) for place in range(len(made.ids))] == [*map(bytes, reader.split(body))]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        '{"errors":[LIST],"data":{"diamonds_by_query":{"items":[]}}}',
+        '{"data":{"diamonds_by_query":{"items":null,"more":[LIST]}}}',
+        '{"data":{"diamonds_by_query":{"items":[LIST],"more":[]}}}',
+        '{"data":{"get_diamond_by_id":{"more":[LIST]}}}',
+        '{"data":{"diamonds_by_query":{"items":[LIST]}}',
+        '{"data":{"diamonds_by_query":{"items":"[LIST]"}}}',
+    ],
+)
+def test_another_list_is_not_taken_for_the_items(around: str) -> None:
+    page = around.replace("LIST", json.dumps(item(1))).encode()
+    mine, reader = QUICK.normalisers[FEED].transcriber, QUICK.normalisers[FEED].pages
+    assert mine is not None
+    read = mine.transcribe_list(page, [])
+    assert read is None or not reader.holds_nothing(read[1].around)
+
+
 NUMBERS: list[Any] = [
     *(
         "5.89",
