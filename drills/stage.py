@@ -142,9 +142,15 @@ class Stage:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if all(part in line for part in wanted))
 
     def wait(
-        self, until: Callable[[], bool], timeout_s: float, what: str, member: str | None = None
+        self,
+        until: Callable[[], bool],
+        timeout_s: float,
+        what: str,
+        member: str | None = None,
+        *,
+        every_s: float = POLL_S,
     ) -> float:
-        """Block until something holds; the seconds it took.
+        """Block until something holds, looked at every so often; the seconds it took.
 
         Raises:
             TimeoutError: it did not within `timeout_s`.
@@ -156,7 +162,7 @@ class Stage:
                 self.children[member].check()
             if time.monotonic() - start > timeout_s:
                 raise TimeoutError(f"waited {timeout_s:g} s for {what}")
-            time.sleep(POLL_S)
+            time.sleep(every_s)
         return time.monotonic() - start
 
     async def _publish_default_rules(self) -> None:
