@@ -111,19 +111,19 @@ class Columns:
         """The column's valid part: a view, shape (used,)."""
         return self.arrays[name][: self._used]
 
-    def put(self, stones: Iterable[msgspec.Struct]) -> list[int]:
+    def put(self, stones: Iterable[msgspec.Struct]) -> NDArray[np.int64]:
         """Insert or overwrite stones (structs with `id` and every named attribute); their rows, in order."""
         batch = list(stones)
         rows = self.take_rows(stone.id for stone in batch)  # type: ignore[attr-defined]
-        index = np.array(rows, dtype=np.int64)
         for name in self.names:
-            self.arrays[name][index] = self._encode(name, list(map(attrgetter(name), batch)))
+            self.arrays[name][rows] = self._encode(name, list(map(attrgetter(name), batch)))
         return rows
 
-    def take_rows(self, ids: Iterable[str]) -> list[int]:
+    def take_rows(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """The rows of these stones, new ones where there were none; all of them live from now on."""
-        get, row_of = self.rows.get, self._row_of
-        rows = [row_of(stone_id) if (row := get(stone_id)) is None else row for stone_id in ids]
+        get, new_row = self.rows.get, self._new_row
+        taken = [new_row(stone_id) if (row := get(stone_id)) is None else row for stone_id in ids]
+        rows = np.array(taken, np.int64)
         self.live[rows] = True
         return rows
 
@@ -158,17 +158,15 @@ class Columns:
         null = _DTYPES[kind][1]
         return [null if value is None else value for value in values]
 
-    def _row_of(self, stone_id: str) -> int:
-        row = self.rows.get(stone_id)
-        if row is None:
-            if self._free:
-                row = self._free.pop()
-            else:
-                row = self._used
-                if row == len(self.live):
-                    self._grow(2 * row)
-                self._used += 1
-            self.rows[stone_id] = row
+    def _new_row(self, stone_id: str) -> int:
+        if self._free:
+            row = self._free.pop()
+        else:
+            row = self._used
+            if row == len(self.live):
+                self._grow(2 * row)
+            self._used += 1
+        self.rows[stone_id] = row
         return row
 
     def _grow(self, capacity: int) -> None:

@@ -8,7 +8,7 @@ replace what is known; the stone is noted in `repairs`, and its owner appends wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from threading import RLock
 from typing import Final
@@ -77,13 +77,13 @@ class Memory:
     def known(self, ids: Sequence[str | None]) -> NDArray[np.int64]:
         """What is known of each stone, a row of `KNOWN` in order; one of nulls for one that is not known, and for null."""
         with self._lock:
-            get = self._columns.rows.get
-            rows = np.array([get(stone_id, -1) for stone_id in ids], np.int64)  # type: ignore[arg-type]
-            known = np.full((len(rows), len(KNOWN)), NULL_INT, np.int64)
-            found = np.flatnonzero(rows >= 0)
-            if len(found):
-                arrays, index = self._columns.arrays, rows[found]
-                known[found] = np.stack([arrays[name][index] for name in _KNOWN], axis=1)
+            rows = np.fromiter(map(self._columns.rows.get, ids, repeat(-1)), np.int64, len(ids))  # type: ignore[arg-type]
+            known = np.empty((len(rows), len(KNOWN)), np.int64)
+            found, arrays = rows >= 0, self._columns.arrays
+            # A row that is none is the last one here: what it says is written over.
+            for place, name in enumerate(_KNOWN) if found.any() else ():
+                known[:, place] = arrays[name][rows]
+            known[~found] = NULL_INT
             return known
 
     def known_of(self, version: Version) -> list[int]:
@@ -281,7 +281,7 @@ class Memory:
         numbers = np.concatenate([sheet.numbers for sheet in sheets])
         with self._lock:
             # A stone that was never seen gets a row of nulls, which any offset and any version is above.
-            rows = np.array(self._columns.take_rows(ids), dtype=np.int64)
+            rows = self._columns.take_rows(ids)
             above = offsets > self._columns.arrays["offset"][rows]
             lower = self._lower(rows, numbers)
             taken = above & ~lower

@@ -77,7 +77,7 @@ class Stock:
                 rows = columns.put(stones)
                 columns.arrays[BUCKET][rows] = [bucket(stone.id) for stone in stones]
                 self._ids.extend([""] * (columns.used - len(self._ids)))
-                for row, stone in zip(rows, stones, strict=True):
+                for row, stone in zip(rows.tolist(), stones, strict=True):
                     self._ids[row] = stone.id
             for stone_id in gone:
                 columns.remove(stone_id)

@@ -211,7 +211,7 @@ class Tried:
         hashes: NDArray[np.int64],
         stones: list[Any],
     ) -> None:
-        places = np.array(self._columns.put(stones), dtype=np.int64)
+        places = self._columns.put(stones)
         arrays = self._columns.arrays
         arrays[BUCKET][places] = [bucket(stone.id) for stone in stones]
         arrays[_ROW][places], arrays[_OFFSET][places] = rows, offsets

@@ -54,7 +54,7 @@ def test_columns_equal_a_dict_of_stones(steps: list[tuple[str, dict[str, Any] | 
 def test_a_batch_may_name_a_stone_twice_and_the_last_wins() -> None:
     columns = Columns(NAMES)
     rows = columns.put([make_stone(price_cents=1), make_stone(price_cents=2)])
-    assert rows == [0, 0]
+    assert rows.tolist() == [0, 0]
     assert columns.value("price_cents", 0) == 2
 
 
