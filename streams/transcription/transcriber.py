@@ -30,8 +30,8 @@ _LONGEST_OF_TEXT: Final = 20
 _ASKED_AT_ONCE: Final = 512
 _BEHIND: Final = b'"' + SLACK * b" "
 """A text that is cut off ends here at the latest."""
-_SHORTEST_ITEM: Final = 64
-"""Bytes; lists of shorter ones are not read."""
+_SHORTEST_ITEM: Final = 256
+"""Bytes, in the mean; lists of shorter ones are not read. There is room for as many as a page can hold."""
 _MOST_DECIMALS: Final = 4
 """Of a number that need not be learned: a smaller one stands in JSON with an exponent."""
 _FIELDS: Final = Content.__struct_fields__
