@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from sys import getrefcount
 from typing import Any, Final, NamedTuple
 
 import cramjam
@@ -31,6 +32,10 @@ _RATIO: Final = 16
 """So much larger than compressed a batch is thought to be at most; what it does not need of that costs nothing."""
 _FIRST_SLOTS: Final = 32
 _ROOM: Final = 64
+_LENT: Final = 2
+"""One is worked on while the next one is read."""
+_UNUSED: Final = 2
+"""References to what nobody else holds: the list's, and that of the call that counts them."""
 
 Spans = NDArray[np.int64]
 """Shape (2, records): where each begins and ends; twice `NULL` for a null."""
@@ -160,17 +165,43 @@ def batches(slot: int, fetched: bytes) -> list[Batch]:
     return found
 
 
-def read(some: Sequence[Batch], low: dict[int, int], behind: dict[int, int] | None = None) -> Records:
+class Room:
+    """Memory to read batches into, the same again once nobody holds what was read: what the system gives it clears first."""
+
+    def __init__(self) -> None:
+        self._lent: list[NDArray[np.uint8]] = []
+
+    def of(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes or more, with anything in them."""
+        for place in range(len(self._lent)):
+            if getrefcount(self._lent[place]) == _UNUSED and len(self._lent[place]) >= size:
+                return self._lent[place]
+        self._lent = [*self._lent[-_LENT + 1 :], np.empty(1 << (size - 1).bit_length(), np.uint8)]
+        return self._lent[-1]
+
+
+def read(
+    some: Sequence[Batch],
+    low: dict[int, int],
+    behind: dict[int, int] | None = None,
+    room: Room | None = None,
+) -> Records:
     """The records of batches whose offsets are in [low, behind) of their partition.
+
+    Args:
+        some: the batches.
+        low: by partition.
+        behind: by partition, none where there is no such limit.
+        room: to read them into; memory of their own without one.
 
     Raises:
         Fatal: a batch is damaged.
     """
-    data, ends = _decompressed(some)
-    room = sum(batch.size for batch in some)
-    slots, offsets, times = np.empty(room, np.int16), np.empty(room, np.int64), np.empty(room, np.int64)
-    keys, values = np.empty((2, room), np.int64), np.empty((2, room), np.int64)
-    headers = np.empty(room, np.int64)
+    data, ends = _decompressed(some, room or Room())
+    count = sum(batch.size for batch in some)
+    slots, offsets, times = np.empty(count, np.int16), np.empty(count, np.int64), np.empty(count, np.int64)
+    keys, values = np.empty((2, count), np.int64), np.empty((2, count), np.int64)
+    headers = np.empty(count, np.int64)
     begin = found = 0
     for batch, end in zip(some, ends, strict=True):
         limits = low[batch.slot], (behind or {}).get(batch.slot, batch.behind)
@@ -188,17 +219,17 @@ def read(some: Sequence[Batch], low: dict[int, int], behind: dict[int, int] | No
     )
 
 
-def _decompressed(some: Sequence[Batch]) -> tuple[NDArray[np.uint8], list[int]]:
+def _decompressed(some: Sequence[Batch], room: Room) -> tuple[NDArray[np.uint8], list[int]]:
     """The payloads, one behind the other, and where each ends."""
-    room = sum(len(batch.payload) * (_RATIO if batch.compression else 1) for batch in some)
-    data, at, ends = np.empty(room, np.uint8), 0, list[int]()
+    size = sum(len(batch.payload) * (_RATIO if batch.compression else 1) for batch in some)
+    data, at, ends = room.of(size), 0, list[int]()
     for batch in some:
         try:
             at += _INTO[batch.compression](batch.payload, data.data[at:])
         except (KeyError, cramjam.DecompressionError):
             payload = _DECODERS[batch.compression](batch.payload) if batch.compression else batch.payload
             if at + len(payload) > len(data):
-                data = np.concatenate([data[:at], np.empty(len(payload) + room, np.uint8)])
+                data = np.concatenate([data[:at], np.empty(len(payload) + size, np.uint8)])
             data[at : at + len(payload)] = np.frombuffer(payload, np.uint8)
             at += len(payload)
         ends.append(at)

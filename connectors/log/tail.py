@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import structlog
+import uvloop
 
 from connectors.log.fetching import EARLIEST, LATEST, Cursor, Log
-from connectors.log.records import NO_RECORDS, Batch, Records, read
+from connectors.log.records import NO_RECORDS, Batch, Records, Room, read
 from runtime.settings import KafkaSettings
 from runtime.tail import Following, SameTopic
 from schemas.errors import Retriable
@@ -64,6 +65,7 @@ class LogTail(Following):
         super().__init__(kafka, topic, start, self._run)
         self._apply = apply
         self._left: dict[int, int] = {}
+        self._room = Room()
         self._worker = ThreadPoolExecutor(1, f"apply-{topic}")
         self._applying: asyncio.Future[None] | None = None
 
@@ -74,7 +76,8 @@ class LogTail(Following):
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._read())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._read())
         except Exception as error:
             log.exception("tail.failed", topic=self._topic)
             self._failure = error
@@ -114,7 +117,7 @@ class LogTail(Following):
                 for piece in _pieces(stretch.batches):
                     if self._stop.is_set():
                         return
-                    records = read(piece, {slot: self._begins[slot]}, {slot: stretch.behind})
+                    records = read(piece, {slot: self._begins[slot]}, {slot: stretch.behind}, self._room)
                     await self._hand_over(records, {})
                 self._left[slot] = stretch.low
         finally:
@@ -163,8 +166,10 @@ class LogTail(Following):
                 least_bytes=_FOLLOWED_AT_ONCE if flows else 1,
                 within_s=_GATHER_S if flows else _WAIT_S,
             )
-            records = read(some, low)
+            records = read(some, low, room=self._room)
             flows = len(records) > _FLOW
+            if not flows:
+                self._room = Room()
             if cursor.positions != low:
                 await self._hand_over(records, cursor.positions)
 

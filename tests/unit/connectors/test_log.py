@@ -9,7 +9,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.log.records import Newest, batches, of, read
+from connectors.log.records import Newest, Records, Room, batch_of, batches, of, read
 from schemas.errors import Fatal
 
 PARTS = st.none() | st.binary(max_size=200)
@@ -108,3 +108,16 @@ def test_what_is_forgotten_is_new_again() -> None:
     newest.forget(records, 17)
     assert newest.of(records).nonzero()[0].tolist() == [17]
     assert not newest.of(records).any()
+
+
+def test_what_was_read_into_a_room_stays_while_it_is_held_and_no_longer() -> None:
+    room, values = Room(), [bytes([65 + number]) * 9 for number in range(5)]
+
+    def reading(value: bytes) -> Records:
+        return read([batch_of([(b"k", value)])], {0: 0}, room=room)
+
+    held = [reading(value) for value in values]
+    assert [records.value(0) for records in held] == values
+    lent = {records.data.ctypes.data for records in held[-2:]}
+    held.clear()
+    assert reading(b"A").data.ctypes.data in lent
