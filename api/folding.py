@@ -14,9 +14,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from api.fragments import NOTHING, frame
-from api.index import Batch
-from api.values import NO_STONES, read
+from api.engine.kernels.pages import PRICED, SHOWN
+from api.fragments import NOTHING, Compared, frame
+from api.index import Batch, Priced
+from api.values import NO_STONES, read, read_prices
 from connectors.log.kernels import NULL
 from connectors.log.records import Newest, Records
 from schemas.stone import decode_position, is_position
@@ -26,9 +27,10 @@ log = structlog.stdlib.get_logger(__name__)
 _COLON: Final = ord(":")
 
 Places = NDArray[np.intp]
+NO_PLACES: Final = np.empty(0, dtype=np.intp)
 
-SayNothingNew = Callable[[Records, Places], NDArray[np.bool_]]
-"""Which of some records are, up to their provenance, what is held."""
+Compare = Callable[[Records, Places], Compared]
+"""What some records have in common with those that are held."""
 
 
 @dataclass(slots=True)
@@ -46,14 +48,13 @@ class Folded:
     changed: dict[int, int] = field(default_factory=dict)
 
 
-def fold(
-    records: Records, say_nothing_new: SayNothingNew | None = None, newest: Newest | None = None
-) -> Folded:
+def fold(records: Records, compare: Compare | None = None, newest: Newest | None = None) -> Folded:
     """Fold records by key.
 
     Args:
         records: in log order within each partition.
-        say_nothing_new: tells it of records; they are left out.
+        compare: with what is held when the batch is prepared: records that show nothing new are left out, and of those
+            with a content that is held nothing but the price is read.
         newest: remembers the keys of what was folded; for a log that is gone through from its end to its beginning, piece by
             piece, so that a record is left out if a piece before it had a newer one of its key.
     """
@@ -61,16 +62,16 @@ def fold(
     folded = Folded(Batch(NO_STONES, NOTHING, [], {}))
     waiting = np.flatnonzero(newest.of(records))
     while len(waiting):
-        stones, failed = _take_others(records, waiting, say_nothing_new, folded)
+        stones, failed = _take_others(records, waiting, folded)
+        if compare is not None and len(stones):
+            stones = take_known(records, stones, compare(records, stones), folded)
         failed += _take_stones(records, stones, folded)
         waiting = _those_before(records, failed, newest)
     return folded
 
 
-def _take_others(
-    records: Records, places: Places, say_nothing_new: SayNothingNew | None, folded: Folded
-) -> tuple[Places, list[int]]:
-    """Take positions and nulls; which of the others say something new of a stone, and what cannot be read."""
+def _take_others(records: Records, places: Places, folded: Folded) -> tuple[Places, list[int]]:
+    """Take positions and nulls; which of the others are versions of stones, and what cannot be read."""
     failed, removed = [], []
     null = records.values[0, places] == NULL
     position = records.key_ends_with(_COLON)[places]
@@ -87,24 +88,42 @@ def _take_others(
             _note_failure(records, place, error, folded)
             failed.append(place)
     _note_changes(records, removed, folded)
-    stones = places[~(null | position)]
-    if say_nothing_new is not None and len(stones):
-        stones = stones[~say_nothing_new(records, stones)]
-    return stones, failed
+    return places[~(null | position)], failed
+
+
+def take_known(records: Records, places: Places, compared: Compared, folded: Folded) -> Places:
+    """Let a batch have the versions of which all but the price is held; which are left, but for those that show nothing new."""
+    left: NDArray[np.bool_] = compared.common != SHOWN
+    # One that comes after another could not be read is rare, and may be read whole.
+    priced = np.flatnonzero(compared.common == PRICED) if folded.batch.priced is None else NO_PLACES
+    if len(priced):
+        spans, keys = (found.take(places[priced], axis=1) for found in (records.values, records.keys))
+        borders = compared.borders.take(priced, axis=1)
+        stones, plain = read_prices(records.data, spans, keys, borders)
+        if not plain.all():
+            good = np.flatnonzero(plain)
+            spans, borders = (found.take(good, axis=1) for found in (spans, borders))
+            stones, priced = stones.part(good), priced[good]
+        left[priced] = False
+        framed = frame(records.data, spans, borders)
+        folded.batch.priced = Priced(compared.rows[priced], stones, framed)
+        _note_changes(records, places[priced], folded)
+    return places[left]
 
 
 def _take_stones(records: Records, places: Places, folded: Folded) -> list[int]:
     """Take versions of stones; those that cannot be read."""
     if not len(places):
         return []
-    spans = records.values[:, places]
-    values, borders, failures = read(records.data, spans, records.keys[:, places])
+    spans, keys = (found.take(places, axis=1) for found in (records.values, records.keys))
+    values, borders, failures = read(records.data, spans, keys)
     failed: list[int] = places[list(failures)].tolist()
     for place, error in failures.items():
         _note_failure(records, int(places[place]), error, folded)
     if failures:
         good = np.delete(np.arange(len(places)), list(failures))
-        values, spans, borders, places = values.part(good), spans[:, good], borders[:, good], places[good]
+        spans, borders = (found.take(good, axis=1) for found in (spans, borders))
+        values, places = values.part(good), places[good]
     batch, more = folded.batch, frame(records.data, spans, borders)
     # What comes beside others came before a record that cannot be read.
     batch.stones = batch.stones.beside(values) if len(batch.stones) else values

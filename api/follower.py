@@ -14,14 +14,13 @@ from threading import Thread
 from time import monotonic, perf_counter
 from typing import Final
 
-import numpy as np
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from numpy.typing import NDArray
 
 from api.awaited import Awaited
 from api.folding import Folded, Places, fold
+from api.fragments import Compared
 from api.freshness import Freshness, version_of
 from api.index import Index
 from api.snapshot import Manifest, Snapshots
@@ -196,9 +195,7 @@ class Follower:
 
     def _apply(self, records: Records, reached: dict[int, int]) -> None:
         loads = not self.caught_up
-        folded = fold(
-            records, self._say_nothing_new if self._settled else None, self._newest if loads else None
-        )
+        folded = fold(records, self._compare if self._settled else None, self._newest if loads else None)
         UNREADABLE.inc(folded.unreadable)
         # Encoded here, so that it costs the loop less.
         size = _LOADING if loads else self._slice
@@ -218,14 +215,16 @@ class Follower:
         if monotonic() > self._snapshot_due:
             self._write_snapshot()
 
-    def _say_nothing_new(self, records: Records, places: Places) -> NDArray[np.bool_]:
+    def _compare(self, records: Records, places: Places) -> Compared:
         # In the tail's thread: only its own batches ever change the index, and none is being applied now.
-        rows = self._index.find(records.data, records.keys[:, places])
-        return self._index.fragments.show(rows, records.data, records.values[:, places])
+        rows = self._index.find(records.data, records.keys.take(places, axis=1))
+        return self._index.fragments.compare(rows, records.data, records.values.take(places, axis=1))
 
     async def _apply_in_slices(self, slices: list[Callable[[], None]], size: int, folded: Folded) -> None:
         version = self._private_version()
-        whole = len(folded.batch.stones) // size if self.caught_up else 0
+        # Slices of whole stones come first; a few of them say more of what may be held up than many prices.
+        stones = len(folded.batch.stones) or len(folded.batch.priced or ())
+        whole = stones // size if self.caught_up else 0
         for number, take in enumerate(slices):
             started = perf_counter()
             self._freshness.note(version, self._index.positions)

@@ -33,7 +33,7 @@ NOWHERE: Final = -1
 
 _SHIFT: Final = 32
 _OFFSET: Final = (1 << _SHIFT) - 1
-_HEADER: Final = struct.Struct("<III")
+_HEADER: Final = struct.Struct("<IIII")
 assert _HEADER.size == pages.HEADER_BYTES
 _MOVED_AT_ONCE: Final = 400
 _NAME: Final = "records-{:06}"
@@ -80,6 +80,22 @@ class Framed:
         mine, theirs = (part.data[part.ends[0] : part.ends[-1]] for part in (self, others))
         lengths = np.concatenate([np.diff(self.ends), np.diff(others.ends)])
         return Framed(np.concatenate([mine, theirs]), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Some records beside those that are kept.
+
+    Attributes:
+        rows: where those are, -1 for none.
+        common: what each has in common with it, as `api.engine.kernels.pages` numbers it: `OTHER`, `PRICED` (all that stands before the price) or `SHOWN` (all that
+            a search or an item could show).
+        borders: of those that are kept, shape (3, records): where the public stretch begins and ends and the price stands.
+    """
+
+    rows: NDArray[np.int64]
+    common: NDArray[np.int8]
+    borders: NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -162,12 +178,12 @@ class Fragments:
         """The whole record of a row that has one."""
         return self._framed(row)[_HEADER.size :]
 
-    def show(self, rows: NDArray[np.int64], data: NDArray[np.uint8], records: Spans) -> NDArray[np.bool_]:
-        """Which records say, up to their provenance, what is kept of their rows: all that a search or an item could show."""
-        same = np.empty(len(rows), dtype=np.bool_)
+    def compare(self, rows: NDArray[np.int64], data: NDArray[np.uint8], records: Spans) -> Compared:
+        """What records have in common with those that are kept of their rows; -1 for a row where none is."""
+        compared = Compared(rows, np.empty(len(rows), np.int8), np.empty((3, len(rows)), np.int64))
         kept = (self._places, self._addresses, self._sizes)
-        pages.same_up_to_provenance(data, records, rows, *kept, _PROVENANCE, same)
-        return same
+        pages.compare(data, records, rows, *kept, _PROVENANCE, compared.common, compared.borders)
+        return compared
 
     def items(self, rows: Iterable[int], *, with_cost: bool = False) -> list[bytes]:
         """The item of each row as JSON without its braces, e.g. `"id":"…",…`."""
@@ -176,7 +192,7 @@ class Fragments:
         for place in self._places[list(rows)].tolist():
             data = segments[place >> _SHIFT].map
             offset = place & _OFFSET
-            _, begin, end = read(data, offset)
+            _, begin, end, _ = read(data, offset)
             offset += _HEADER.size
             item = data[offset + begin : offset + end]
             if with_cost:
@@ -286,7 +302,7 @@ class Fragments:
     def _framed(self, row: int) -> bytes:
         place = int(self._places[row])
         data, offset = self._segments[place >> _SHIFT].map, place & _OFFSET
-        (length, _, _) = _HEADER.unpack_from(data, offset)
+        length, *_ = _HEADER.unpack_from(data, offset)
         return data[offset : offset + _HEADER.size + length]
 
     def _append(self, framed: Framed, pen: str) -> Places:
@@ -383,7 +399,7 @@ class Fragments:
 
 
 def frame(data: NDArray[np.uint8], records: Spans, borders: Spans) -> Framed:
-    """Canonical records behind their headers; `borders` say where each one's public stretch is, from its beginning on."""
+    """Canonical records behind their headers; `borders` as `api.values.read` gives them."""
     ends = np.zeros(records.shape[1] + 1, dtype=np.int64)
     np.cumsum(records[1] - records[0] + _HEADER.size, out=ends[1:])
     out = np.empty(int(ends[-1]), dtype=np.uint8)
@@ -397,7 +413,7 @@ def framed(records: Sequence[bytes]) -> Framed:
     Raises:
         ValueError: one has no public stretch, and therefore is no canonical record.
     """
-    return _joined([_HEADER.pack(len(record), *public_borders(record)) + record for record in records])
+    return _joined([_HEADER.pack(len(record), *public_borders(record), 0) + record for record in records])
 
 
 def _joined(parts: Sequence[bytes]) -> Framed:
@@ -409,7 +425,7 @@ NOTHING: Final = _joined([])
 
 
 def _record(data: mmap.mmap, offset: int) -> bytes:
-    (length, _, _) = _HEADER.unpack_from(data, offset)
+    length, *_ = _HEADER.unpack_from(data, offset)
     return data[offset + _HEADER.size : offset + _HEADER.size + length]
 
 

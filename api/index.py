@@ -21,6 +21,29 @@ from api.values import NO_STONES, Data, Values
 _REMOVED_AT_ONCE: Final = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """New versions of stones that are held, whose contents are what is held.
+
+    Attributes:
+        rows: of the stones in `Index.fragments`.
+        stones: what a search looks at of them, as far as it is no content (`api.values.PRICED`).
+        records: the canonical record of each, in the same order.
+    """
+
+    rows: NDArray[np.int64]
+    stones: Values
+    records: Framed
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, begin: int, end: int) -> Priced:
+        """Some of them."""
+        cut = slice(begin, end)
+        return Priced(self.rows[cut], self.stones.part(cut), self.records.part(begin, end))
+
+
 @dataclass(slots=True)
 class Batch:
     """Changes to apply; each stone occurs at most once.
@@ -30,12 +53,15 @@ class Batch:
         records: the canonical record of each, in the same order.
         removed: ids of stones that are gone.
         positions: feed to the time (epoch ms, vendor's clock) until which its changes are in.
+        priced: stones of which only the price is new; they are as `Index.find` and `fragments` say, of which nothing was
+            changed since they were asked.
     """
 
     stones: Values
     records: Framed
     removed: list[str]
     positions: dict[str, int]
+    priced: Priced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +181,10 @@ def parts(batch: Batch, at_once: int) -> list[Batch]:
     for begin in range(0, len(batch.stones), at_once):
         end = min(begin + at_once, len(batch.stones))
         cut.append(Batch(batch.stones.part(slice(begin, end)), batch.records.part(begin, end), [], {}))
+    for begin in range(0, len(batch.priced or ()), at_once):
+        assert batch.priced is not None
+        priced = batch.priced.part(begin, min(begin + at_once, len(batch.priced)))
+        cut.append(Batch(NO_STONES, NOTHING, [], {}, priced))
     cut += [
         Batch(NO_STONES, NOTHING, batch.removed[begin : begin + _REMOVED_AT_ONCE], {})
         for begin in range(0, len(batch.removed), _REMOVED_AT_ONCE)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.fields import FIELDS, Kind
-from api.fragments import Fragments, Spans
+from api.fragments import NOTHING, Fragments, Spans
 from api.index import Batch, Counted, Numbers, Page, parts
 from api.query import After, Facets, Number, Query, Range, SortKey
 from api.ranks import Ranker, Ranks
@@ -85,9 +85,10 @@ class PlainIndex:
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch; the next search sees all of it. Raises `OSError` when the disk is full."""
-        if len(batch.records):
-            stones = [decode_searchable(record) for record in batch.records]
-            self._fragments.put(self._describe(stones), batch.records)
+        for records in (batch.records, batch.priced.records if batch.priced else NOTHING):
+            if len(records):
+                stones = [decode_searchable(record) for record in records]
+                self._fragments.put(self._describe(stones), records)
         gone = [row for row in map(self._columns.remove, batch.removed) if row is not None]
         if gone:
             self._fragments.drop(np.array(gone))

@@ -28,7 +28,7 @@ log = structlog.stdlib.get_logger(__name__)
 MAX_AGE_DAYS: Final = 14
 """A null outlives what could bring its stone back by far (`schemas.topics`); an older snapshot could miss one."""
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """To be raised with every change to what a manifest or a records' file says."""
 
 _DAY_MS: Final = 86_400_000

@@ -6,7 +6,7 @@ give the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,9 @@ from schemas.stone import public_borders
 _FIELDS: Final = Searchable.__struct_fields__
 _ROWS: Final = {name: row for row, name in enumerate(_FIELDS)}
 _SLOTS: Final = np.array([_ROWS.get(name, -1) for name in NAMES])
-_IDENTITY, _PROVENANCE = NAMES.index("id"), NAMES.index("seq")
+_IDENTITY, _PRICE, _PROVENANCE = map(NAMES.index, ("id", "price_cents", "seq"))
+PRICED: Final = frozenset(NAMES[_PRICE:_PROVENANCE])
+"""The public attributes that are not content: new where a stone is priced anew."""
 _TEXTS: Final = np.array([KIND_OF[name] not in (INTEGER, DECIMAL, FLAG, MOMENT) for name in _FIELDS])
 _LENGTH: Final = (1 << LENGTH_BITS) - 1
 _FLAGS: Final = {None: NO_FLAG, False: NOT, True: YES}
@@ -61,9 +63,12 @@ class Values:
         """One text."""
         return text_at(self.data, int(self.table[_ROWS[name], place]))
 
-    def part(self, places: Any) -> Values:
+    def part(self, places: slice | NDArray[np.intp]) -> Values:
         """Of some of the stones: a slice or an array of places."""
-        return Values(self.data, self.table[:, places])
+        if isinstance(places, slice):
+            return Values(self.data, self.table[:, places])
+        # An array of another layout would have the kernels compiled once more.
+        return Values(self.data, self.table.take(places, axis=1))
 
     def beside(self, others: Values) -> Values:
         """These stones and others behind them."""
@@ -72,6 +77,11 @@ class Values:
         table[_TEXTS] = np.where(spans == NO_TEXT, NO_TEXT, spans + (len(self.data) << LENGTH_BITS))
         data = np.frombuffer(self.data.tobytes() + others.data.tobytes(), np.uint8)
         return Values(data, np.concatenate([self.table, table], axis=1))
+
+
+def rows_of(names: Iterable[str]) -> NDArray[np.intp]:
+    """The rows of attributes in `Values.table`."""
+    return np.array([_ROWS[name] for name in names], dtype=np.intp)
 
 
 def text_at(data: Data, span: int) -> str | None:
@@ -125,29 +135,17 @@ def read(data: Data, records: Table, keys: Table) -> tuple[Values, Table, Mappin
         keys: the same of their keys.
 
     Returns:
-        The values; where each record's public stretch begins and ends, shape (2, records); the failures.
+        The values; where each record's public stretch begins and ends, and where its price stands, 0 where nobody knows,
+        shape (3, records); the failures.
     """
     count = records.shape[1]
-    table, borders = np.empty((len(_FIELDS), count), dtype=np.int64), np.empty((2, count), dtype=np.int64)
-    plain = np.empty(count, dtype=np.bool_)
-    given: tuple[Any, ...] = (
-        data,
-        records,
-        keys,
-        *LAYOUT,
-        _IDENTITY,
-        _PROVENANCE,
-        _SLOTS,
-        table,
-        borders,
-        plain,
-    )
-    scan(*given)
-    values, failures, decoded = Values(data, table), dict[int, Exception](), dict[int, Searchable]()
+    borders = np.zeros((3, count), dtype=np.int64)
+    values, plain = _scanned(data, records, keys, 0, borders)
+    failures, decoded = dict[int, Exception](), dict[int, Searchable]()
     for place in np.flatnonzero(~plain).tolist():
         record, key = (data[begin:end].tobytes() for begin, end in (records[:, place], keys[:, place]))
         try:
-            borders[:, place] = public_borders(record)
+            borders[:, place] = *public_borders(record), 0
             decoded[place] = _decoded(record, key)
         except (msgspec.MsgspecError, ValueError, Invalid) as error:
             failures[place] = error
@@ -157,6 +155,34 @@ def read(data: Data, records: Table, keys: Table) -> tuple[Values, Table, Mappin
         order[list(decoded)] = np.arange(len(decoded)) + count
         values = both.part(order)
     return values, borders, failures
+
+
+def read_prices(data: Data, records: Table, keys: Table, borders: Table) -> tuple[Values, NDArray[np.bool_]]:
+    """What is `PRICED` of records of which all that stands before the price is known; and which of them are plain.
+
+    Args:
+        data, records, keys: as `read` has them.
+        borders: as `read` gives them; where each public stretch ends is filled in.
+    """
+    return _scanned(data, records, keys, _PRICE, borders)
+
+
+def _scanned(
+    data: Data, records: Table, keys: Table, first: int, borders: Table
+) -> tuple[Values, NDArray[np.bool_]]:
+    """The values from a field on, and which records are plain."""
+    count = records.shape[1]
+    values, plain = (
+        Values(data, np.empty((len(_FIELDS), count), dtype=np.int64)),
+        np.empty(count, dtype=np.bool_),
+    )
+    begins = records[0] + borders[2] if first else records[0]
+    given: tuple[Any, ...] = (
+        *(data, records, keys, *LAYOUT, first, begins, _IDENTITY, _PRICE, _PROVENANCE, _SLOTS),
+        *(values.table, borders, plain),
+    )
+    scan(*given)
+    return values, plain
 
 
 def _decoded(record: bytes, key: bytes) -> Searchable:

@@ -30,6 +30,7 @@ _FIELDS: Final = (
     ("grades", np.uint16),
     ("row_at", np.int32),
 )
+_TOLD: Final = ("front", "rear", "price_cents", "carat", "grades")
 _NOWHERE: Final = -1
 
 HELD: Final = tuple(name for name, _ in _FIELDS)
@@ -93,8 +94,13 @@ class Clusters:
 
     def settle(self, rows: NDArray[np.int32], encoded: Encoded) -> None:
         """Put stones into their places, or what has changed into the places they have."""
-        fields = (encoded.front, encoded.rear, encoded.price, encoded.carat, encoded.grades)
-        self._settle(rows, fields)
+        self._settle(rows, [encoded.standing[name] for name in _TOLD])
+
+    def reprice(self, rows: NDArray[np.int32], prices: NDArray[np.int32]) -> None:
+        """Let stones that have their places have other prices."""
+        places.reprice(rows, prices, self.position_of, self.price)
+        if self._touched is not None:
+            self._touched.append(rows)
 
     def leave(self, rows: NDArray[np.int32]) -> None:
         """Take stones from their places."""

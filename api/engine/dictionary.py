@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,50 +17,75 @@ _BYTES_A_TEXT: Final = 16
 
 
 class Dictionary:
-    """Finds the codes of `codes`, which others may add to as well.
+    """Finds the codes of several columns' texts, a stone after the other: then each stone's bytes come into the caches once.
 
     Args:
-        codes: what gives texts their codes.
+        columns: what gives each column's texts their codes; others may add to them as well.
     """
 
-    def __init__(self, codes: Codes) -> None:
-        self._codes = codes
-        self._entered = 1
-        # Code by hash, 0 for none; the texts' bytes one behind the other, and by code where each ends.
-        self._slots: NDArray[np.int32] = np.zeros(2 * _ROOM, dtype=np.int32)
+    def __init__(self, columns: Sequence[Codes]) -> None:
+        self._columns = columns
+        self._entered = [1] * len(columns)
+        self._count = 1
+        self._slots = _empty(2 * _ROOM)
+        # By entry its column, its code, and where its text ends in their bytes, one behind the other.
+        self._owners: NDArray[np.int32] = np.zeros(_ROOM, dtype=np.int32)
+        self._codes: NDArray[np.int32] = np.zeros(_ROOM, dtype=np.int32)
         self._ends: NDArray[np.int64] = np.zeros(_ROOM, dtype=np.int64)
         self._bytes: NDArray[np.uint8] = np.zeros(_BYTES_A_TEXT * _ROOM, dtype=np.uint8)
 
-    def find(self, data: NDArray[np.uint8], spans: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The code of each text, 0 for null, -1 for a text without one."""
-        self._catch_up()
-        found = np.empty(len(spans), dtype=np.int32)
-        text_kernels.find(data, spans, self._slots, self._bytes, self._ends, found)
+    def find(
+        self, data: NDArray[np.uint8], table: NDArray[np.int64], rows: NDArray[np.intp]
+    ) -> NDArray[np.int32]:
+        """The code of each text, 0 for null, -1 for a text without one.
+
+        Args:
+            data: where the texts lie.
+            table: their spans, among others.
+            rows: which row of the table has each column's.
+        """
+        for column, codes in enumerate(self._columns):
+            if self._entered[column] < len(codes):
+                self._enter(column, codes.texts[self._entered[column] :])
+        found = np.empty((len(rows), table.shape[1]), dtype=np.int32)
+        text_kernels.find(data, table, rows, self._slots, self._bytes, found)
         return found
 
-    def add(self, data: NDArray[np.uint8], spans: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The code of each text, 0 for null; those that have none get one, in order."""
-        found = self.find(data, spans)
-        for place in np.flatnonzero(found < 0).tolist():
-            found[place] = self._codes.add(text_at(data, int(spans[place])))
+    def add(
+        self, data: NDArray[np.uint8], table: NDArray[np.int64], rows: NDArray[np.intp]
+    ) -> NDArray[np.int32]:
+        """The same, and texts that have no code get one, in order."""
+        found = self.find(data, table, rows)
+        if found.min(initial=0) < 0:
+            for column, place in np.argwhere(found < 0).tolist():
+                text = text_at(data, int(table[rows[column], place]))
+                found[column, place] = self._columns[column].add(text)
         return found
 
-    def _catch_up(self) -> None:
-        count = len(self._codes)
-        if self._entered == count:
-            return
-        new = [(text or "").encode() for text in self._codes.texts[self._entered :]]
-        first, begin = self._entered, int(self._ends[self._entered - 1])
+    def _enter(self, column: int, texts: Sequence[str | None]) -> None:
+        new = [(text or "").encode() for text in texts]
+        first, count = self._count, self._count + len(new)
+        begin = int(self._ends[first - 1])
         end = begin + sum(map(len, new))
-        self._ends = _reaching(self._ends, count)
+        self._owners, self._codes, self._ends = (
+            _reaching(array, count) for array in (self._owners, self._codes, self._ends)
+        )
         self._bytes = _reaching(self._bytes, end)
+        self._owners[first:count] = column
+        self._codes[first:count] = np.arange(self._entered[column], self._entered[column] + len(new))
         self._ends[first:count] = begin + np.cumsum([len(text) for text in new])
         self._bytes[begin:end] = np.frombuffer(b"".join(new), np.uint8)
         if 2 * count > len(self._slots):
-            self._slots = np.zeros(4 * len(self._ends), dtype=np.int32)
+            self._slots = _empty(4 * len(self._ends))
             first = 1
-        text_kernels.enter(first, count, self._slots, self._bytes, self._ends)
-        self._entered = count
+        entries = (self._bytes, self._ends, self._owners, self._codes)
+        text_kernels.enter(first, count, self._slots, *entries)
+        self._entered[column] += len(new)
+        self._count = count
+
+
+def _empty(slots: int) -> NDArray[np.uint64]:
+    return np.zeros((slots, text_kernels.SLOT), dtype=np.uint64)
 
 
 def _reaching(array: NDArray[Any], size: int) -> NDArray[Any]:

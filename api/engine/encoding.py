@@ -20,7 +20,7 @@ from api.engine.limits import GREATEST
 from api.engine.numbers import fit
 from api.engine.signature import FRONT, REAR, Bits
 from api.fields import FIELDS, FLAGS, LISTED, NUMBERS, PREFIXED, Kind
-from api.values import Values
+from api.values import PRICED, Values, rows_of
 from connectors.records.scan import NO_TEXT
 from schemas.columns import Codes
 
@@ -31,12 +31,18 @@ TRUTHS: Final = (None, False, True)
 """What the codes of a flag stand for."""
 
 _CODE_TYPES: Final = (np.uint8, np.int32)
+_LISTED_ROWS: Final = rows_of(LISTED)
 _TOLD_BY: Final = {"has_image": "image_url", "has_video": "video_url"}
-_DERIVED: Final = ("price_per_carat_cents", "ratio")
-_NEAR: Final = 1e-6
-_GREAT: Final = 1e9
 _PRICE: Final = "price_cents"
 _CARAT: Final = "carat"
+_PER_CARAT: Final = "price_per_carat_cents"
+_DERIVED: Final = (_PER_CARAT, "ratio")
+_PRICED: Final = tuple(name for name in NUMBERS if name in PRICED)
+# Of what is no content nothing else is looked at.
+assert PRICED & FIELDS.keys() == set(_PRICED)
+assert all(FIELDS[name].kind is not Kind.DECIMAL for name in _PRICED)
+_NEAR: Final = 1e-6
+_GREAT: Final = 1e9
 CARAT_UNITS: Final = 10_000
 """Units of a carat in `Encoded.carat`."""
 
@@ -75,27 +81,23 @@ class Encoded:
     """Stones as arrays, in the order they were given.
 
     Attributes:
-        ids: their ids.
+        ids: their ids; None where only prices are told, of stones that are held.
         coded: codes of listed attributes and flags.
         numbers: numeric attributes as their columns hold them.
         levels: the step of each numeric attribute's ladder.
         packed: certificate and stock numbers.
         odd: those that are odd, by place.
-        front, rear, price, carat, grades: what stands in the clusters.
+        standing: what stands in the clusters, by name.
         news: what of all that the stock does not hold yet; None where nobody looked.
     """
 
-    ids: Packed
+    ids: Packed | None
     coded: dict[str, NDArray[Any]]
     numbers: dict[str, NDArray[Any]]
     levels: dict[str, int]
     packed: dict[str, NDArray[np.uint64]]
     odd: dict[str, dict[int, str]]
-    front: NDArray[np.uint32]
-    rear: NDArray[np.uint32]
-    price: NDArray[np.int32]
-    carat: NDArray[np.int32]
-    grades: NDArray[np.uint16]
+    standing: dict[str, NDArray[Any]]
     news: News | None = None
 
     def part(self, begin: int, end: int, number: int) -> Encoded:
@@ -105,17 +107,13 @@ class Encoded:
             return {name: array[begin:end] for name, array in arrays.items()}
 
         return Encoded(
-            ids=self.ids.part(begin, end),
+            ids=self.ids and self.ids.part(begin, end),
             coded=cut(self.coded),
             numbers=cut(self.numbers),
             levels=self.levels,
             packed=cut(self.packed),
             odd={name: part_of(odd, begin, end) for name, odd in self.odd.items()},
-            front=self.front[begin:end],
-            rear=self.rear[begin:end],
-            price=self.price[begin:end],
-            carat=self.carat[begin:end],
-            grades=self.grades[begin:end],
+            standing=cut(self.standing),
             news=self.news and self.news.part(begin, end, number),
         )
 
@@ -132,7 +130,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self.codes = {name: _known_codes(name) for name in LISTED}
-        self._dictionaries = {name: Dictionary(codes) for name, codes in self.codes.items()}
+        self._dictionary = Dictionary(list(self.codes.values()))
         self.ids = IdForms()
         self.levels = dict.fromkeys(NUMBERS, 0)
         self.grades_fit = True
@@ -140,14 +138,13 @@ class Encoder:
 
     def encode(self, stones: Values) -> Encoded:
         """The arrays of some stones."""
-        coded = {name: self._code(name, stones) for name in CODED}
+        coded = self._code(stones)
         numbers: dict[str, NDArray[Any]] = {
             name: stones.decimals(name) if FIELDS[name].kind is Kind.DECIMAL else stones.whole(name)
             for name in NUMBERS
             if name not in _DERIVED
         }
-        thousandths = np.maximum(1, np.rint(numbers[_CARAT] * 1000).astype(np.int64))
-        numbers["price_per_carat_cents"] = (2000 * numbers[_PRICE] + thousandths) // (2 * thousandths)
+        numbers[_PER_CARAT] = _per_carat(numbers[_PRICE], numbers[_CARAT])
         numbers["ratio"] = _ratios(numbers["length_mm"], numbers["width_mm"])
         packed, odd = {}, {}
         for name in PREFIXED:
@@ -160,21 +157,36 @@ class Encoder:
             levels=dict(self.levels),
             packed=packed,
             odd=odd,
-            front=self._half(coded, FRONT),
-            rear=self._half(coded, REAR),
-            price=np.minimum(numbers[_PRICE], GREATEST).astype(np.int32),
-            carat=_cluster_weights(numbers[_CARAT]),
-            grades=self._grades(coded),
+            standing={
+                "front": self._half(coded, FRONT),
+                "rear": self._half(coded, REAR),
+                _PRICE: _cluster_prices(numbers[_PRICE]),
+                _CARAT: _cluster_weights(numbers[_CARAT]),
+                "grades": self._grades(coded),
+            },
         )
 
-    def _code(self, name: str, stones: Values) -> NDArray[Any]:
-        if name in _TOLD_BY:
-            # Code 1 is false, code 2 true.
-            return np.where(stones.whole(_TOLD_BY[name]) == NO_TEXT, 1, 2).astype(np.uint8)
-        if name in FLAGS:
-            return stones.whole(name).astype(np.uint8)
-        codes = self._dictionaries[name].add(stones.data, stones.whole(name))
-        return codes.astype(code_type(len(self.codes[name])))
+    def encode_prices(self, stones: Values, carats: NDArray[np.float64]) -> Encoded:
+        """The arrays of what is no content of some stones that weigh so much."""
+        numbers = {name: stones.whole(name) for name in _PRICED}
+        numbers[_PER_CARAT] = _per_carat(numbers[_PRICE], carats)
+        stored = {name: self._fit(name, values) for name, values in numbers.items()}
+        standing = {_PRICE: _cluster_prices(numbers[_PRICE])}
+        return Encoded(None, {}, stored, dict(self.levels), {}, {}, standing)
+
+    def _code(self, stones: Values) -> dict[str, NDArray[Any]]:
+        found = self._dictionary.add(stones.data, stones.table, _LISTED_ROWS)
+        coded = {
+            name: codes.astype(code_type(len(self.codes[name])))
+            for name, codes in zip(LISTED, found, strict=True)
+        }
+        for name in FLAGS:
+            if name in _TOLD_BY:
+                # Code 1 is false, code 2 true.
+                coded[name] = np.where(stones.whole(_TOLD_BY[name]) == NO_TEXT, 1, 2).astype(np.uint8)
+            else:
+                coded[name] = stones.whole(name).astype(np.uint8)
+        return coded
 
     def _fit(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         stored, self.levels[name] = fit(name, values, self.levels[name])
@@ -229,6 +241,16 @@ def _ratios(lengths: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArra
     for place in np.flatnonzero(doubtful).tolist():
         rounded[place] = round(float(ratios[place]), 2)
     return rounded
+
+
+def _per_carat(prices: NDArray[np.int64], carats: NDArray[np.float64]) -> NDArray[np.int64]:
+    thousandths = np.maximum(1, np.rint(carats * 1000).astype(np.int64))
+    per_carat: NDArray[np.int64] = (2000 * prices + thousandths) // (2 * thousandths)
+    return per_carat
+
+
+def _cluster_prices(prices: NDArray[np.int64]) -> NDArray[np.int32]:
+    return np.minimum(prices, GREATEST).astype(np.int32)
 
 
 def _cluster_weights(carats: NDArray[np.float64]) -> NDArray[np.int32]:

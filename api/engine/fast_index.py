@@ -24,7 +24,7 @@ from api.engine.signature import CLUSTER, CLUSTER_BITS, CLUSTERS
 from api.engine.sorting import Sorter
 from api.engine.stock import Stock
 from api.fragments import Fragments, Places, Spans
-from api.index import Batch, Page, parts
+from api.index import Batch, Page, Priced, parts
 from api.query import After, Query
 from api.values import Data
 from connectors.records.scan import LENGTH_BITS
@@ -107,16 +107,28 @@ class FastIndex:
             # Copying all columns or the clusters would hold it up as well.
             self._stock.make_room(int(np.count_nonzero(encoded.news.rows < 0)))
             self._begin_job(_TAIL_SERVING)
+        priced = self._encode_prices(batch.priced) if batch.priced else None
         # Written here: the owner shall not wait for the disk.
         places = self._fragments.write(batch.records)
+        if batch.priced:
+            places = np.concatenate([places, self._fragments.write(batch.priced.records)])
         steps: list[Callable[[], None]] = []
-        begin = 0
+        begin, stones = 0, len(batch.stones)
         for number, part in enumerate(parts(batch, at_once)):
-            end = begin + len(part.stones)
-            mine = encoded.part(begin, end, number) if encoded and len(part.stones) else None
+            end = begin + len(part.stones) + len(part.priced or ())
+            mine = None
+            if encoded and len(part.stones):
+                mine = encoded.part(begin, end, number)
+            elif priced and part.priced:
+                mine = priced.part(begin - stones, end - stones, number)
             steps.append(self._step(part, mine, places[begin:end]))
             begin = end
         return steps
+
+    def _encode_prices(self, priced: Priced) -> Encoded:
+        encoded = self._stock.encoder.encode_prices(priced.stones, self._stock.weights(priced.rows))
+        encoded.news = self._stock.compare(encoded, priced.rows.astype(np.int32))
+        return encoded
 
     def _step(self, batch: Batch, encoded: Encoded | None, places: Places) -> Callable[[], None]:
         removed = self._stock.encoder.ids.pack(batch.removed) if batch.removed else None
@@ -207,7 +219,10 @@ class FastIndex:
 
     def _put(self, encoded: Encoded, places: Places) -> None:
         rows = self._stock.put(encoded)
-        self._clusters.settle(rows, encoded)
+        if encoded.ids is None:
+            self._clusters.reprice(rows, encoded.standing["price_cents"])
+        else:
+            self._clusters.settle(rows, encoded)
         self._fragments.place(rows.astype(np.intp), places)
 
     def _match(self, plan: Plan) -> tuple[Matching, int]:

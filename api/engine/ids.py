@@ -27,6 +27,7 @@ _HEX: Final = "0123456789abcdef"
 _DASHES: Final = (8, 13, 18, 23)
 _TEXT_BYTES: Final = 16
 _WORD: Final = (1 << 64) - 1
+_FIRST: Final = np.zeros(1, dtype=np.intp)
 MAX_FEEDS: Final = 31
 """Feeds whose order fits into a sorting key; with more of them, ids are compared as texts."""
 
@@ -63,7 +64,7 @@ class IdForms:
 
     def __init__(self) -> None:
         self.feeds = Codes()
-        self._names = Dictionary(self.feeds)
+        self._names = Dictionary([self.feeds])
         self.uuids: list[bool] = [False]
 
     def pack(self, ids: Sequence[str]) -> Packed:
@@ -84,7 +85,7 @@ class IdForms:
         high, low = np.empty(len(spans), np.uint64), np.empty(len(spans), np.uint64)
         good, names = np.empty(len(spans), np.bool_), np.empty(len(spans), np.int64)
         text_kernels.read_ids(data, spans, names, high, low, good)
-        feed = self._names.find(data, names)
+        (feed,) = self._names.find(data, names[np.newaxis], _FIRST)
         for place in np.flatnonzero(feed < 0).tolist():
             feed[place] = enter(text_at(data, int(names[place])) or "", good[place])
         odd: dict[int, str] = {}

@@ -102,12 +102,13 @@ class Stock:
         found = int(self.find(ids.pack([stone_id]))[0])
         return None if found < 0 else found
 
-    def compare(self, encoded: Encoded) -> News:
-        """How stones differ from what is held, so that `put` need not write what is there already.
+    def compare(self, encoded: Encoded, rows: NDArray[np.int32] | None = None) -> News:
+        """How stones, of these rows if they are known, differ from what is held, so that `put` need not write what is there already.
 
         In the thread that prepares, while nothing is applied: it reads what the owner writes.
         """
-        rows = self.find(encoded.ids)
+        if rows is None:
+            rows = self._rows_of(encoded)
         new, everywhere = rows < 0, np.arange(len(rows))
         all_new = bool(new.all())
         places = {}
@@ -123,10 +124,11 @@ class Stock:
     def put(self, encoded: Encoded) -> NDArray[np.int32]:
         """Insert or overwrite stones; their rows, in order."""
         news = encoded.news if encoded.news is not None and encoded.news.state == self.state else None
-        rows = self.find(encoded.ids) if news is None else news.rows.copy()
+        rows = self._rows_of(encoded) if news is None else news.rows.copy()
         self.state += 1
         new = np.flatnonzero(rows < 0)
         if len(new):
+            assert encoded.ids is not None
             rows[new] = self._take(len(new))
             self._enter(rows, new, encoded.ids)
         self._widen(encoded)
@@ -136,10 +138,15 @@ class Stock:
                 held[rows] = values
             elif len(places):
                 held[rows[places]] = values[places]
-        for name in self.packed:
-            if encoded.odd[name] or self.odd[name].by_row:
-                self.odd[name].put(rows.tolist(), encoded.odd[name])
+        for name, odd in encoded.odd.items():
+            if odd or self.odd[name].by_row:
+                self.odd[name].put(rows.tolist(), odd)
         return rows
+
+    def _rows_of(self, encoded: Encoded) -> NDArray[np.int32]:
+        if encoded.ids is None:
+            raise ValueError("the stock was changed since it was asked whose prices these are")
+        return self.find(encoded.ids)
 
     def _widen(self, encoded: Encoded) -> None:
         """Make the columns as wide as those of what comes."""
@@ -233,6 +240,12 @@ class Stock:
     def codes(self, name: str) -> Codes:
         """The dictionary of a listed attribute."""
         return self.encoder.codes[name]
+
+    def weights(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Carats as they were given; in the thread that prepares, while nothing is applied."""
+        step = self.step("carat")
+        weights: NDArray[np.float64] = self.numbers["carat"][rows] / step.units
+        return weights
 
     def number(self, name: str, row: int) -> Number | None:
         """One number as it was given."""

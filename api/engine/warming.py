@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Final
 
+import numpy as np
 import structlog
 
 from api.engine.fast_index import FastIndex
 from api.folding import fold
 from api.fragments import NOTHING, frame, framed
-from api.index import Batch
+from api.index import Batch, Priced
 from api.query import Facets, Query, Range, SortKey
 from api.searchable import Searchable
-from api.values import NO_STONES, read, values_of
+from api.values import NO_STONES, read, read_prices, values_of
 from connectors.log.records import Newest, of
 
 log = structlog.stdlib.get_logger(__name__)
@@ -40,13 +41,18 @@ def warm() -> None:
     index.settle()
     for cents in (1, 900):
         index.apply(_batch(range(2), cents))
+    some = _batch(range(2))
+    rows = np.array([index.row(_id(number)) for number in range(2)])
+    index.apply(Batch(NO_STONES, NOTHING, [], {}, Priced(rows, some.stones, some.records)))
     index.apply(_batch(range(_MANY, _MANY + 2)))
     index.apply(Batch(NO_STONES, NOTHING, [_id(1)], {}))
-    some = Query(ranges={"price_cents": Range(1, 2**20), "carat": Range(0.5, 3.0)}, lists={"polish": ("EX",)})
+    wanted = Query(
+        ranges={"price_cents": Range(1, 2**20), "carat": Range(0.5, 3.0)}, lists={"polish": ("EX",)}
+    )
     for descending in (False, True):
         page = index.search(Query(sort=(SortKey("price_cents", descending),), limit=3))
         index.search(Query(sort=(SortKey("price_cents", descending),), limit=3, after=page.last))
-    index.fragments.array(index.search(some).rows or [0])
+    index.fragments.array(index.search(wanted).rows or [0])
     index.search(Query(ranges={"carat": Range(0.5, 3.0)}))
     index.search(Query(sort=(SortKey("shape"), SortKey("carat"))))
     index.search(Query(facets=Facets(("color", "lab_grown"), {"price_cents": (), "carat": ()})))
@@ -68,9 +74,11 @@ def _read_a_log(index: FastIndex) -> None:
     fold(records, newest=newest)
     newest.forget(records, 0)
     # As records these say nothing; as keys they are looked for.
-    _, borders, _ = read(records.data, records.keys[:, :1], records.keys[:, :1])
-    frame(records.data, records.keys[:, :1], borders)
-    index.fragments.show(index.find(records.data, records.keys), records.data, records.keys)
+    keys = records.keys.take([0], axis=1)
+    _, borders, _ = read(records.data, keys, keys)
+    read_prices(records.data, keys, keys, borders)
+    frame(records.data, keys, borders)
+    index.fragments.compare(index.find(records.data, records.keys), records.data, records.keys)
 
 
 def _look_at_numbers(index: FastIndex, name: str) -> None:

@@ -55,7 +55,10 @@ def scan(
     words: Any,
     word_ends: Any,
     word_ranges: Any,
+    first: int,
+    begins: Any,
     identity: int,
+    price: int,
     provenance: int,
     slots: Any,
     values: Any,
@@ -69,12 +72,16 @@ def scan(
         records: shape (2, records): where each begins, and the place behind it.
         keys: the same of the records' keys.
         names: this and the next seven are `connectors.records.plain.LAYOUT`.
+        first: the field to begin with, 0 for whole records.
+        begins: where it stands in each.
         identity: the field that must be equal to the record's key; the public stretch begins with it.
-        provenance: the field behind that stretch.
+        price: the first field that is not content.
+        provenance: the field behind the public stretch.
         slots: by field its row in `values`, -1 for a field that nobody looks at.
         values: shape (rows, records): integers as they are, decimals as their bits, moments in milliseconds since 1970,
             flags and texts as the constants above say.
-        borders: shape (2, records): where each public stretch begins and ends, in bytes of its record.
+        borders: shape (3, records): where each public stretch begins and ends, and where its price stands, in bytes of its
+            record; only of the fields that are read.
         plain: of each record.
     """
     # One long function on purpose: cut into one a value it takes twice as long.
@@ -83,9 +90,9 @@ def scan(
     for record in range(records.shape[1]):
         begin, end = records[0, record], records[1, record]
         key_begin, key_end = keys[0, record], keys[1, record]
-        at, name_begin = begin, 0
+        at, name_begin = begins[record], name_ends[first - 1] if first else 0
         fine = True
-        for field in range(len(kinds)):
+        for field in range(first, len(kinds)):
             name_end = name_ends[field]
             # The shortest value and the closing brace must fit as well: nothing is read beyond the record.
             fits = at + name_end - name_begin + 2 <= end
@@ -98,6 +105,8 @@ def scan(
                     borders[0, record] = at + 1 - begin
                 elif field == provenance:
                     borders[1, record] = at - begin
+                elif field == price:
+                    borders[2, record] = at - begin
                 at += name_end - name_begin
                 sign = np.int64(data[at])
             name_begin = name_end

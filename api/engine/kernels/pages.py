@@ -12,8 +12,12 @@ from api.engine.kernels.bits import copy, pointer, prefetch
 from connectors.records.words import word
 from runtime.kernels import njit
 
-HEADER_BYTES = 12
-"""Before each record: its length, and where its item begins and ends; 32 bits each, the lowest byte first."""
+HEADER_BYTES = 16
+"""Before each record: its length, where its item begins and ends, and where its price stands, 0 where nobody knows; 32 bits
+each, the lowest byte first."""
+
+OTHER, PRICED, SHOWN = range(3)
+"""What a record has in common with the one that is kept: less than its content, that, or all that an item shows."""
 
 _SHIFT = 32
 _WORD = 8
@@ -88,7 +92,8 @@ def frame(data, records, borders, out):
 
     Args:
         records: shape (2, records): where each begins and ends in `data`.
-        borders: the same of each one's public stretch, from the record's beginning on.
+        borders: shape (3, records): where each one's public stretch begins and ends and its price stands, from the record's
+            beginning on.
         out: as long as all of them and their headers.
     """
     at = 0
@@ -97,40 +102,47 @@ def frame(data, records, borders, out):
         _put_number(out, at, length)
         _put_number(out, at + 4, borders[0, i])
         _put_number(out, at + 8, borders[1, i])
+        _put_number(out, at + 12, borders[2, i])
         copy(out.ctypes.data + at + HEADER_BYTES, data.ctypes.data + records[0, i], length)
         at += HEADER_BYTES + length
 
 
 @njit(cache=True, nogil=True)
-def same_up_to_provenance(data, records, rows, places, addresses, sizes, provenance, same):
-    """Which records are, up to their provenance, what is kept of their rows.
+def compare(data, records, rows, places, addresses, sizes, provenance, common, borders):
+    """What records have in common with those that are kept of their rows: `OTHER`, `PRICED` or `SHOWN`.
 
     Args:
         data, records: as `frame` has them.
         rows: of each, negative where none is kept.
         places, addresses, sizes: as `items` has them.
         provenance: how it begins.
+        common: the answer.
+        borders: shape (3, records): those of the records that are kept, where one is.
     """
     for i in range(len(rows)):
-        same[i] = False
+        common[i] = OTHER
         if rows[i] < 0 or rows[i] >= len(places):
             continue
         file, offset = places[rows[i]] >> _SHIFT, places[rows[i]] & _OFFSET
         if file < 0 or file >= len(addresses) or offset + HEADER_BYTES > sizes[file]:
             continue
         header = carray(pointer(addresses[file] + offset), (HEADER_BYTES,))
-        end, begin = _number(header, 8), records[0, i]
+        end, price, begin = _number(header, 8), _number(header, 12), records[0, i]
         if end + len(provenance) > records[1, i] - begin or offset + HEADER_BYTES + end > sizes[file]:
             continue
+        borders[0, i], borders[1, i], borders[2, i] = _number(header, 4), end, price
         kept = carray(pointer(addresses[file] + offset + HEADER_BYTES), (end,))
-        equal = True
-        for place in range(len(provenance)):
-            equal = equal and data[begin + end + place] == provenance[place]
-        place = 0
-        while equal and place + _WORD <= end:
-            equal = word(data, begin + place) == word(kept, place)
-            place += _WORD
-        while equal and place < end:
-            equal = data[begin + place] == kept[place]
-            place += 1
-        same[i] = equal
+        shared = 0
+        while shared + _WORD <= end and word(data, begin + shared) == word(kept, shared):
+            shared += _WORD
+        while shared < end and data[begin + shared] == kept[shared]:
+            shared += 1
+        if shared == end:
+            goes_on = False
+            for place in range(len(provenance)):
+                goes_on = goes_on or data[begin + end + place] != provenance[place]
+            if not goes_on:
+                common[i] = SHOWN
+                continue
+        if 0 < price <= shared:
+            common[i] = PRICED

@@ -87,6 +87,13 @@ def settle(
 
 
 @njit(cache=True)
+def reprice(rows, prices, position_of, price):
+    """Change the prices of stones that have places."""
+    for i in range(len(rows)):
+        price[position_of[rows[i]]] = prices[i]
+
+
+@njit(cache=True)
 def leave(rows, position_of, front, gone):
     """Take stones from their places."""
     for i in range(len(rows)):

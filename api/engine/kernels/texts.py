@@ -4,59 +4,115 @@ from __future__ import annotations
 
 import numpy as np
 
+from api.engine.kernels.bits import prefetch
+from connectors.records.words import word
 from runtime.kernels import njit
 
 _LENGTH_BITS = 28
 _LENGTH = (1 << _LENGTH_BITS) - 1
+_WORD = 8
+_BLOCK = 64
+
+SLOT = 5
+"""What a text's slot holds: see `enter`."""
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @njit(cache=True, nogil=True)
-def _slot(data, begin, end, size):
-    """FNV-1a."""
-    mixed = np.uint64(0xCBF29CE484222325)
-    for place in range(begin, end):
-        mixed = (mixed ^ np.uint64(data[place])) * np.uint64(0x100000001B3)
-    return np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(size - 1))
+def _word(data, at, end):
+    """The next bytes of a text that ends there, eight at most, as one number."""
+    left = end - at
+    if at + _WORD <= len(data):
+        if left >= _WORD:
+            return word(data, at)
+        return word(data, at) & (_ALL >> np.uint64(8 * (_WORD - left)))
+    number = np.uint64(0)
+    for place in range(min(left, _WORD)):
+        number |= np.uint64(data[at + place]) << np.uint64(8 * place)
+    return number
 
 
 @njit(cache=True, nogil=True)
-def enter(first, behind, slots, texts, ends):
-    """Enter the codes in [first, behind); code n is the text that ends at `ends[n]`, where n - 1 ends it begins."""
+def _ends_of(data, begin, end):
+    """The first and the last eight bytes of a text as numbers; of one that has no more than eight, all of it and nothing."""
+    return _word(data, begin, end), _word(data, end - _WORD, end) if end - begin > _WORD else np.uint64(0)
+
+
+@njit(cache=True, nogil=True)
+def _slot(first, last, told, size):
+    """Where the search for a text begins."""
+    mixed = (first ^ (last * np.uint64(0xBF58476D1CE4E5B9)) ^ told) * np.uint64(0x9E3779B97F4A7C15)
+    return np.int64((mixed >> np.uint64(32)) & np.uint64(size - 1))
+
+
+@njit(cache=True, nogil=True)
+def _told(column, length):
+    """A column and a length as one number, never 0."""
+    return np.uint64(((column + 1) << _LENGTH_BITS) | length)
+
+
+@njit(cache=True, nogil=True)
+def enter(first, behind, slots, texts, ends, owners, codes):
+    """Enter the texts in [first, behind), each of the column that owns it; text n ends at `ends[n]`, where n - 1 ends it begins.
+
+    Args:
+        slots: shape (a power of two, `SLOT`): a text's first and last eight bytes, its column and length, its code, and where
+            it begins.
+    """
     size = len(slots)
-    for code in range(first, behind):
-        slot = _slot(texts, ends[code - 1], ends[code], size)
-        while slots[slot] != 0:
+    for entry in range(first, behind):
+        begin, end = ends[entry - 1], ends[entry]
+        head, tail = _ends_of(texts, begin, end)
+        told = _told(owners[entry], end - begin)
+        slot = _slot(head, tail, told, size)
+        while slots[slot, 2] != 0:
             slot = (slot + 1) & (size - 1)
-        slots[slot] = code
+        slots[slot, 0], slots[slot, 1], slots[slot, 2] = head, tail, told
+        slots[slot, 3], slots[slot, 4] = codes[entry], begin
 
 
 @njit(cache=True, nogil=True)
-def find(data, spans, slots, texts, ends, codes):
-    """The code of the text of each span: 0 for none, -1 for a text that was not entered."""
+def find(data, table, rows, slots, texts, found):
+    """The codes of texts: 0 for none, -1 for a text that was not entered.
+
+    A column after the other, of so many stones at once as the processor's caches hold.
+
+    Args:
+        table, rows: spans; row `rows[column]` has the column's.
+        found: shape (columns, texts).
+    """
     size = len(slots)
-    for i in range(len(spans)):
-        span = spans[i]
-        if span < 0:
-            codes[i] = 0
-            continue
-        begin, length = span >> _LENGTH_BITS, span & _LENGTH
-        slot = _slot(data, begin, begin + length, size)
-        while True:
-            code = slots[slot]
-            if code == 0:
-                codes[i] = -1
-                break
-            at = ends[code - 1]
-            equal = ends[code] - at == length
-            if equal:
-                for place in range(length):
-                    if data[begin + place] != texts[at + place]:
-                        equal = False
-                        break
-            if equal:
-                codes[i] = code
-                break
-            slot = (slot + 1) & (size - 1)
+    for block in range(0, table.shape[1], _BLOCK):
+        behind = min(block + _BLOCK, table.shape[1])
+        for column in range(len(rows)):
+            row = rows[column]
+            for i in range(block, behind):
+                if table[row, i] >= 0:
+                    prefetch(data.ctypes.data + (table[row, i] >> _LENGTH_BITS))
+        for column in range(len(rows)):
+            row = rows[column]
+            for i in range(block, behind):
+                span = table[row, i]
+                if span < 0:
+                    found[column, i] = 0
+                    continue
+                begin, length = span >> _LENGTH_BITS, span & _LENGTH
+                end = begin + length
+                head, tail = _ends_of(data, begin, end)
+                told = _told(column, length)
+                slot = _slot(head, tail, told, size)
+                code = -1
+                while slots[slot, 2] != 0:
+                    equal = slots[slot, 0] == head and slots[slot, 1] == tail and slots[slot, 2] == told
+                    if equal:
+                        shift = np.int64(slots[slot, 4]) - begin
+                        for at in range(begin + _WORD, end - _WORD, _WORD):
+                            equal = equal and word(data, at) == word(texts, at + shift)
+                        if equal:
+                            code = np.int64(slots[slot, 3])
+                            break
+                    slot = (slot + 1) & (size - 1)
+                found[column, i] = code
 
 
 @njit(cache=True, nogil=True)

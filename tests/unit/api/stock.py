@@ -9,9 +9,11 @@ from statistics import fmean
 from typing import Any
 
 import msgspec
+import numpy as np
 from hypothesis import strategies as st
 
 from api.fields import FIELDS, Kind
+from api.folding import Folded, take_known
 from api.fragments import frame
 from api.index import Batch, Counted, Index, Numbers, Page
 from api.query import After, Query, SortKey
@@ -69,6 +71,16 @@ def batch_of(*changed: Stone, removed: tuple[str, ...] = (), **positions: int) -
     values, borders, failures = read(log.data, log.values, log.keys)
     assert not failures
     return Batch(values, frame(log.data, log.values, borders), list(removed), positions)
+
+
+def known_batch_of(index: Index, *changed: Stone, removed: tuple[str, ...] = ()) -> Batch:
+    """The same, where of stones that are held with their contents only the price is told."""
+    log = of((stone.id.encode(), encode(stone)) for stone in changed)
+    compared = index.fragments.compare(index.find(log.data, log.keys), log.data, log.values)
+    folded = Folded(batch_of(removed=removed))
+    left = take_known(log, np.arange(len(log)), compared, folded)
+    told = batch_of(*(changed[place] for place in left.tolist()))
+    return replace(folded.batch, stones=told.stones, records=told.records)
 
 
 def records_of(index: Index, page: Page) -> list[bytes]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from numba.core.dispatcher import Dispatcher
 
@@ -22,6 +23,7 @@ from tests.unit.api.random_searches import Searches
 from tests.unit.api.stock import (
     assert_counted,
     batch_of,
+    known_batch_of,
     naive_counted,
     naive_search,
     record_of,
@@ -61,13 +63,23 @@ def change(searches: Searches, stock: dict[str, Stone], index: FastIndex, at_mos
         stone_id = random.choice([*stock]) if stock and random.random() < 0.5 else searches.stone_id()
         stone = searches.stone(stone_id)
         if stone_id in stock and random.random() < 0.6:
-            stone = replace_price(stock[stone_id], random.randrange(6))
+            stone = replace_price(
+                stock[stone_id],
+                random.randrange(6),
+                updated_at=stone.updated_at,
+                rating=random.choice((None, 3)),
+            )
         changed[stone_id] = stone
     gone = tuple({searches.stone_id() for _ in range(3)} - changed.keys())
     if stock and random.random() < 0.8:
         some = random.sample([*stock], min(len(stock), random.randrange(6)))
         gone = tuple({*gone, *some} - changed.keys())
-    for take in index.prepare(batch_of(*changed.values(), removed=gone), random.randrange(1, 1 + at_most)):
+    batch = (
+        batch_of(*changed.values(), removed=gone)
+        if random.random() < 0.5
+        else known_batch_of(index, *changed.values(), removed=gone)
+    )
+    for take in index.prepare(batch, random.randrange(1, 1 + at_most)):
         take()
     known = [*stock, *gone]
     keys = of((stone_id.encode(), None) for stone_id in known)
@@ -78,9 +90,8 @@ def change(searches: Searches, stock: dict[str, Stone], index: FastIndex, at_mos
         stock.pop(stone_id, None)
 
 
-def replace_price(stone: Stone, price_cents: int) -> Stone:
-    fields = {name: getattr(stone, name) for name in stone.__struct_fields__}
-    return Stone(**(fields | {"price_cents": price_cents}))
+def replace_price(stone: Stone, price_cents: int, **others: Any) -> Stone:
+    return msgspec.structs.replace(stone, price_cents=price_cents, **others)
 
 
 def check(index: FastIndex, stock: list[Stone], query: Query) -> int:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from api.engine.fast_index import FastIndex
+from api.engine.kernels.pages import PRICED
 from api.folding import Folded, fold
+from api.fragments import Compared
 from api.plain_index import PlainIndex
 from connectors.log.records import Newest, Records, of
 from schemas.stone import Cause, Position, Stone, encode, position_key
@@ -64,9 +66,9 @@ def test_a_null_retires_and_a_position_is_no_stone() -> None:
 def test_a_record_that_says_nothing_new_is_left_out(kind: type[PlainIndex | FastIndex]) -> None:
     index = kind()
 
-    def say_nothing_new(records: Records, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+    def compare(records: Records, places: NDArray[np.intp]) -> Compared:
         rows = index.find(records.data, records.keys[:, places])
-        return index.fragments.show(rows, records.data, records.values[:, places])
+        return index.fragments.compare(rows, records.data, records.values[:, places])
 
     strange: Sequence[Pair] = [
         (b"", b"x"),
@@ -74,15 +76,22 @@ def test_a_record_that_says_nothing_new_is_left_out(kind: type[PlainIndex | Fast
         (b"new:1", b"{}"),
         (b"nivoda-natural:\xff", b""),
     ]
-    assert fold(of([pair(SEEN), *strange]), say_nothing_new).batch.stones.whole("price_cents").tolist() == [1]
+    assert fold(of([pair(SEEN), *strange]), compare).batch.stones.whole("price_cents").tolist() == [1]
     index.apply(fold(of([pair(STONE)])).batch)
-    folded = fold(of([pair(SEEN), *strange]), say_nothing_new)
+    folded = fold(of([pair(SEEN), *strange]), compare)
     assert (len(folded.batch.stones), folded.changed, folded.unreadable) == (0, {}, len(strange))
-    assert len(fold(of([pair(DEARER)]), say_nothing_new).batch.stones) == 1
-    assert fold(of([(STONE.id.encode(), None)]), say_nothing_new).batch.removed == [STONE.id]
+    dearer = fold(of([pair(DEARER)]), compare).batch
+    assert (len(dearer.stones), len(dearer.priced or ())) == (0, 1)
+    assert fold(of([(STONE.id.encode(), None)]), compare).batch.removed == [STONE.id]
+    # A price that cannot be read is not taken, and neither is one beside another content.
+    broken = encode(DEARER).removesuffix(b"}")
+    folded = fold(of([(STONE.id.encode(), broken)]), compare)
+    assert (len(folded.batch.stones), len(folded.batch.priced or ()), folded.unreadable) == (0, 0, 1)
+    heavier = fold(of([pair(msgspec.structs.replace(DEARER, carat=9.0))]), compare).batch
+    assert (len(heavier.stones), heavier.priced) == (1, None)
     # A content that goes on behind what is kept is another one.
     longer = encode(STONE).replace(b',"seq":', b',"sequel":1,"seq":')
-    assert not say_nothing_new(of([(STONE.id.encode(), longer)]), np.array([0])).any()
+    assert compare(of([(STONE.id.encode(), longer)]), np.array([0])).common.tolist() == [PRICED]
 
 
 @given(

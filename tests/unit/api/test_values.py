@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.searchable import Searchable, decode_searchable
-from api.values import Values, read, text_at, values_of
+from api.values import PRICED, Values, read, read_prices, text_at, values_of
 from connectors.log.records import of
 from connectors.records.plain import KIND_OF, TEXT, WORD
 from schemas.stone import Stone, encode, public_borders
@@ -20,7 +20,8 @@ def read_all(records: list[bytes], keys: list[bytes]) -> tuple[Values, Mapping[i
     found = of(zip(keys, records, strict=True))
     values, borders, failures = read(found.data, found.values, found.keys)
     for place in set(range(len(records))) - failures.keys():
-        assert tuple(borders[:, place]) == public_borders(records[place])
+        assert tuple(borders[:2, place]) == public_borders(records[place])
+        assert borders[2, place] in (0, records[place].index(b',"price_cents":'))
     return values, failures
 
 
@@ -48,6 +49,20 @@ def test_a_field_that_there_was_not_yet_is_null(stones: list[Stone]) -> None:
     values, failures = read_all(records, [stone.id.encode() for stone in stones])
     assert not failures
     assert told(values) == told(values_of([decode_searchable(encode(stone)) for stone in stones]))
+
+
+@given(st.lists(any_stones(), max_size=5))
+def test_a_price_alone_is_read_as_in_its_record(stones: list[Stone]) -> None:
+    found = of((stone.id.encode(), encode(stone)) for stone in stones)
+    values, borders, _ = read(found.data, found.values, found.keys)
+    known = np.flatnonzero(borders[2])
+    spans, keys, ours = (array.take(known, axis=1) for array in (found.values, found.keys, borders))
+    ours[1] = 0
+    prices, plain = read_prices(found.data, spans, keys, ours)
+    assert plain.all()
+    assert np.array_equal(ours, borders[:, known])
+    for name in PRICED & set(Searchable.__struct_fields__):
+        assert np.array_equal(prices.whole(name), values.whole(name)[known])
 
 
 def test_numbers_are_what_the_record_says() -> None:
@@ -79,4 +94,4 @@ def test_what_cannot_be_read_says_why_and_spoils_no_other(bad: bytes) -> None:
     values, failures = read_all([bad, encode(good), bad], [key, good.id.encode(), key])
     assert sorted(failures) == [0, 2]
     assert str(failures[0])
-    assert told(values.part([1])) == told(values_of([decode_searchable(encode(good))]))
+    assert told(values.part(np.array([1]))) == told(values_of([decode_searchable(encode(good))]))
