@@ -173,9 +173,9 @@ class BulkProducer:
             self._rows = np.zeros(max(count, _AT_ONCE), _MESSAGE)
         rows = self._rows[:count]
         for name, data, ends in (("key", keys, key_ends), ("value", values, value_ends)):
-            lengths = np.diff(ends, prepend=0)
-            rows[f"{name}_length"] = lengths
-            rows[name] = _address(data) + ends - lengths
+            begins = np.zeros_like(ends)
+            begins[1:] = ends[:-1]
+            rows[name], rows[f"{name}_length"] = _address(data) + begins, ends - begins
         rows["opaque"] = self._number_of(on_delivery)
         taken = _lib.rd_kafka_produce_batch(self._topic(topic), partition, _COPY, rows.ctypes.data, count)
         self._under_way += taken

@@ -180,7 +180,7 @@ class Delivery:
 
         def report(error: KafkaError | None, offsets: NDArray[np.int64]) -> None:
             nonlocal last
-            if error is None and (np.diff(offsets, prepend=last) <= 0).any():
+            if error is None and (offsets[0] <= last or (np.diff(offsets) <= 0).any()):
                 error = KafkaError(
                     KafkaError._FAIL, "reports of a partition came out of order or without offsets"
                 )
@@ -197,8 +197,8 @@ class Delivery:
     def _remember(self, out: Outbox) -> None:
         """Hand the delivered beginning of an outbox to the memory."""
         # Reports of a partition come in the order of its records: an idempotent producer never swaps them.
-        sheets = list[Sheet]()
-        told = list[NDArray[np.int64]]()
+        sheets: list[Sheet] = []
+        told: list[NDArray[np.int64]] = []
         written: defaultdict[int, list[NDArray[np.int64]]] = defaultdict(list)
         for slot, sheet in out.stones:
             reported, count = self._offsets[slot], len(sheet.ids)

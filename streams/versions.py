@@ -79,7 +79,10 @@ class Sheet(NamedTuple):
 
     def lengths(self) -> NDArray[np.int64]:
         """Bytes of each record; 0 for a retired stone."""
-        return np.diff(self.ends, prepend=0)
+        # `np.diff` with something put before takes four times as long.
+        lengths = self.ends.copy()
+        lengths[1:] -= self.ends[:-1]
+        return lengths
 
     def version(self, place: int) -> Version:
         """One of them, whole."""
