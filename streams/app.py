@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import faust
 from faust.transport.drivers import aiokafka as driver
+from mode.services import WaitResults
 
 from runtime.settings import KafkaSettings
 from schemas.topics import PROCESS_GROUP
@@ -48,6 +49,19 @@ class _PromptConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> Any:
         return _PromptThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def wait_first(self, *waited: Any, timeout: Any = None) -> Any:
+        """As Faust's, but without a task for each awaited where it hands a message over.
+
+        It waits for the handing over or for the flow to be suspended, with four tasks a page, two thirds of all that a
+        page costs in Faust. But a stream's queue takes every message at once (what is fetched ahead is limited by
+        pausing partitions), so that there is nothing to wait for.
+        """
+        if len(waited) != 2:
+            return await super().wait_first(*waited, timeout=timeout)
+        handed_over, suspended = waited
+        suspended.close()
+        return WaitResults([handed_over], [await handed_over], False)
 
 
 def make_app(kafka: KafkaSettings, group: str = GROUP, folder: Path | None = None) -> Any:

@@ -60,8 +60,8 @@ BATCH_PAGES: Final = 64
 BATCH_WITHIN_S: Final = 0.05
 FEED_STONES: Final = 400
 """Stones decided before they are produced: few enough to stay in the caches, many enough to be worth a turn."""
-_TURNS_A_PAGE: Final = 4
-"""Faust hands a page over in some three turns of the event loop: with these the next batch is there when one ends."""
+_TURNS_A_PAGE: Final = 2
+"""Faust hands a page over in a turn of the event loop: with these the next batch is there when one ends."""
 EXIT_UNDELIVERED: Final = 71
 _LINGER_MS: Final = 50
 """A request costs the broker as much as a hundred records; the last ones of a batch do not linger (see `Delivery`)."""
