@@ -88,8 +88,8 @@ class Compared:
 
     Attributes:
         rows: where those are, -1 for none.
-        common: what each has in common with it, as `api.engine.kernels.pages` numbers it: `OTHER`, `PRICED` (all that stands before the price) or `SHOWN` (all that
-            a search or an item could show).
+        common: what each has in common with it, as `api.engine.kernels.pages` numbers it: `OTHER`, `PRICED` (all that
+            stands before the price) or `SHOWN` (all that a search or an item could show).
         borders: of those that are kept, shape (3, records): where the public stretch begins and ends and the price stands.
     """
 

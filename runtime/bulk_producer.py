@@ -111,10 +111,6 @@ class BulkProducer:
         self._addresses = np.zeros(_AT_ONCE, np.uint64)
         weakref.finalize(self, _close, self._client, self._reports, self._topics)
 
-    def __len__(self) -> int:
-        """Records that are not reported yet."""
-        return self._under_way
-
     def produce(
         self,
         topic: str,
@@ -182,10 +178,9 @@ class BulkProducer:
         if taken < count:
             raise KafkaException(KafkaError(int(rows["error"][rows["error"] != 0][0])))
 
-    def poll(self, timeout_s: float = 0.0) -> int:
-        """Take in the reports that are there, waiting for the first; how many."""
-        before = self._under_way
-        event = _lib.rd_kafka_queue_poll(self._reports, int(timeout_s * 1000))
+    def poll(self) -> None:
+        """Take in the reports that are there."""
+        event = _lib.rd_kafka_queue_poll(self._reports, 0)
         while event:
             kind = _lib.rd_kafka_event_type(event)
             if kind == _REPORTS:
@@ -194,7 +189,6 @@ class BulkProducer:
                 _tell_log(event)
             _lib.rd_kafka_event_destroy(event)
             event = _lib.rd_kafka_queue_poll(self._reports, 0)
-        return before - self._under_way
 
     def flush(self, timeout_s: float) -> int:
         """Send at once what lingers and take reports in until none is missing, or for so long; how many are missing."""

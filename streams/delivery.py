@@ -86,7 +86,7 @@ class Delivery:
         self._traces = out.traces
         await self._produce_stones(out.stones[out.fed :])
         out.fed = len(out.stones)
-        self._producer.poll(0)
+        self._producer.poll()
         self._raise_failure()
         self._remember(out)
 
@@ -111,7 +111,7 @@ class Delivery:
         since = _CHUNK
         for slot, sheet in stones:
             if since >= _CHUNK:
-                self._producer.poll(0)
+                self._producer.poll()
                 await asyncio.sleep(0)
                 since = 0
             report = self._reports.get(slot) or self._report_of(slot)
@@ -154,7 +154,7 @@ class Delivery:
         self._sent += count
 
     async def _make_room(self) -> None:
-        self._producer.poll(0)
+        self._producer.poll()
         self._raise_failure()
         await asyncio.sleep(_POLL_S)
 

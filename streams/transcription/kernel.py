@@ -16,34 +16,39 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.transcription.words import SLACK, compiled, copy, hash_of, quote, same, word
+from streams.transcription.grammar import (
+    ABSENT,
+    CLOSE,
+    CLOSE_LIST,
+    COMMA,
+    MINUS,
+    OPEN,
+    OPEN_LIST,
+    POINT,
+    QUOTE,
+    SPACE,
+    STRING,
+    ZERO,
+    N,
+    behind_key,
+    behind_scalar,
+    behind_spaces,
+    behind_value,
+)
+from streams.transcription.words import SLACK, compiled, copy, hash_of, quote, same
 
 CONSTANT, LEARNED, TEXT, ADDRESS, INTEGER = range(5)
 """How a field is read: the same for every stone; by what was learned; as it is where its form allows it."""
-NULL, FALSE_TRUE, WHOLE, DECIMAL, STRING = (1 << bit for bit in range(5))
-"""Kinds of JSON values, to be added up."""
 WAITING, DONE, LEFT = range(3)
 """What became of an item: to be tried again, once its values are learned; written; left to the plain way."""
 
-ABSENT: Final = -1
-_OPEN, _CLOSE, _OPEN_LIST, _CLOSE_LIST, _QUOTE, _COMMA, _COLON = (ord(sign) for sign in '{}[]",:')
-_SPACE, _MINUS, _PLUS, _POINT, _ZERO, _N, _F = (ord(sign) for sign in " -+.0nf")
-_NULL_WORD, _TRUE_WORD, _ALSE_WORD = (
-    np.uint64(int.from_bytes(text, "little")) for text in (b"null", b"true", b"alse")
-)
-_FOUR_BYTES: Final = np.uint64(0xFFFFFFFF)
-_ONES, _HIGHEST, _SPACES, _ESCAPES = (
-    np.uint64(int.from_bytes(8 * sign, "little")) for sign in (b"\1", b"\x80", b" ", b"\\")
-)
 _NEW_LINE: Final = ord("\n")
-_UPPER_E, _LOWER_E = (ord(sign) for sign in "Ee")
 _HTTPS: Final = np.frombuffer(b"https://" + bytes(SLACK), np.uint8)
 _HTTPS_LENGTH: Final = len(b"https://")
 _SHORTEST_TEXT: Final = 5
 """Shorter texts may be a word for nothing: those are learned."""
 _DIGITS: Final = 15
 _DEEPEST: Final = 8
-_DEEPEST_UNKNOWN: Final = 32
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]
 
@@ -183,116 +188,6 @@ def enter(table: Any, first: int, behind: int) -> None:
 
 
 @compiled
-def _behind_spaces(data: Any, at: int) -> int:
-    while data[at] <= _SPACE:
-        at += 1
-    return at
-
-
-@compiled
-def _value(data: Any, size: int, at: int) -> int:
-    """Behind the JSON value that begins here; `ABSENT` where there is none, whole and as the grammar has it."""
-    # Of the structs and lists around a place: whether it is a list, the innermost lowest.
-    lists, depth = 0, 0
-    while True:
-        sign = data[at]
-        if sign == _QUOTE:
-            at = quote(data, at + 1) + 1
-        elif sign in (_OPEN, _OPEN_LIST):
-            depth += 1
-            if depth == _DEEPEST_UNKNOWN:
-                return ABSENT
-            lists = 2 * lists + (sign == _OPEN_LIST)
-            at = _behind_spaces(data, at + 1)
-            if data[at] != (_CLOSE_LIST if sign == _OPEN_LIST else _CLOSE):
-                if sign == _OPEN:
-                    at = _behind_key(data, size, at)
-                if at == ABSENT:
-                    return ABSENT
-                continue
-            at, lists, depth = at + 1, lists >> 1, depth - 1
-        else:
-            at, _ = _scalar(data, at)
-        if at == ABSENT or at > size:
-            return ABSENT
-        while True:
-            if depth == 0:
-                return at
-            at = _behind_spaces(data, at)
-            sign, is_list = data[at], lists & 1
-            at += 1
-            if sign == _COMMA:
-                at = _behind_spaces(data, at)
-                if not is_list:
-                    at = _behind_key(data, size, at)
-                if at == ABSENT:
-                    return ABSENT
-                break
-            if sign != (_CLOSE_LIST if is_list else _CLOSE):
-                return ABSENT
-            lists, depth = lists >> 1, depth - 1
-
-
-@compiled
-def _behind_key(data: Any, size: int, at: int) -> int:
-    """Behind the key that stands here, its colon, and spaces; `ABSENT` where there is none."""
-    if data[at] != _QUOTE:
-        return ABSENT
-    at = quote(data, at + 1) + 1
-    if at > size:
-        return ABSENT
-    at = _behind_spaces(data, at)
-    return _behind_spaces(data, at + 1) if data[at] == _COLON else ABSENT
-
-
-@compiled
-def _scalar(data: Any, at: int) -> tuple[int, int]:
-    """Behind the number, truth or null that stands here, `ABSENT` where there is none; and its kind."""
-    four = word(data, at) & _FOUR_BYTES
-    if four == _NULL_WORD:
-        return at + 4, NULL
-    if four == _TRUE_WORD:
-        return at + 4, FALSE_TRUE
-    if data[at] == _F and word(data, at + 1) & _FOUR_BYTES == _ALSE_WORD:
-        return at + 5, FALSE_TRUE
-    kind = WHOLE
-    first = at + (data[at] == _MINUS)
-    at = _behind_digits(data, first)
-    if at == first or (data[first] == _ZERO and at > first + 1):
-        return ABSENT, kind
-    if data[at] == _POINT:
-        first, kind = at + 1, DECIMAL
-        at = _behind_digits(data, first)
-        if at == first:
-            return ABSENT, kind
-    if data[at] in (_LOWER_E, _UPPER_E):
-        first, kind = at + 1, DECIMAL
-        first += data[first] in (_MINUS, _PLUS)
-        at = _behind_digits(data, first)
-        if at == first:
-            return ABSENT, kind
-    return at, kind
-
-
-@compiled
-def _behind_digits(data: Any, at: int) -> int:
-    while _ZERO <= data[at] <= _ZERO + 9:
-        at += 1
-    return at
-
-
-@compiled
-def is_printable(data: Any, size: int) -> bool:
-    """Whether bytes are printable ASCII, and none of them an escape; what lies behind them up to `SLACK` must be so too."""
-    strange = np.uint64(0)
-    for at in range(0, size, 8):
-        eight = word(data, at)
-        escapes = eight ^ _ESCAPES
-        strange |= (eight - _SPACES) | eight | (eight + _ONES) | ((escapes - _ONES) & ~escapes)
-    return bool(strange & _HIGHEST == 0)
-
-
-@compiled
 def _key(data: Any, at: int, keys: Any, key_ends: Any, likely: int, first: int, behind: int) -> int:
     """The key that stands here, among those of a struct, or `ABSENT`; the likely one is looked at first."""
     key = likely
@@ -321,10 +216,10 @@ def _read(
     key_struct, key_kinds, key_needed = plan.key_struct, plan.key_kinds, plan.key_needed
     begins[:] = ABSENT
     depth, structs[0], key, left = 0, 0, -1, False
-    if data[at] != _OPEN:
+    if data[at] != OPEN:
         return ABSENT, True
-    at = _behind_spaces(data, at + 1)
-    is_empty = data[at] == _CLOSE
+    at = behind_spaces(data, at + 1)
+    is_empty = data[at] == CLOSE
     while True:
         if not is_empty:
             # Keys come in the order in which they were asked for, and mostly as they stand in the plan.
@@ -333,46 +228,46 @@ def _read(
             begin = key_ends[likely - 1] if likely else 0
             if likely < behind and same(data, at, keys, begin, key_ends[likely] - begin):
                 key = likely
-                at = _behind_spaces(data, at + key_ends[likely] - begin)
+                at = behind_spaces(data, at + key_ends[likely] - begin)
             else:
                 key_at = at
-                at = _behind_key(data, size, at)
+                at = behind_key(data, size, at)
                 if at == ABSENT:
                     return ABSENT, True
                 key = _key(data, key_at, keys, key_ends, likely, first, behind)
             if key == ABSENT:
                 key = likely - 1
-                at = _value(data, size, at)
+                at = behind_value(data, size, at)
                 if at == ABSENT:
                     return ABSENT, True
             else:
                 left |= begins[key] != ABSENT
                 begins[key] = ends[key] = at
                 sign, kind = data[at], STRING
-                if sign == _OPEN and key_struct[key] != ABSENT:
+                if sign == OPEN and key_struct[key] != ABSENT:
                     last[depth] = key
                     depth += 1
                     if depth == _DEEPEST:
                         return ABSENT, True
                     structs[depth] = key_struct[key]
-                    at = _behind_spaces(data, at + 1)
-                    key, is_empty = -1, data[at] == _CLOSE
+                    at = behind_spaces(data, at + 1)
+                    key, is_empty = -1, data[at] == CLOSE
                     continue
-                if sign == _QUOTE:
+                if sign == QUOTE:
                     at = quote(data, at + 1) + 1
-                elif sign in (_OPEN, _OPEN_LIST):
-                    at, kind = _value(data, size, at), 0
+                elif sign in (OPEN, OPEN_LIST):
+                    at, kind = behind_value(data, size, at), 0
                 else:
-                    at, kind = _scalar(data, at)
+                    at, kind = behind_scalar(data, at)
                 if at == ABSENT or at > size:
                     return ABSENT, True
                 left |= kind & key_kinds[key] == 0
                 ends[key] = at
-            at = _behind_spaces(data, at)
-            if data[at] == _COMMA:
-                at = _behind_spaces(data, at + 1)
+            at = behind_spaces(data, at)
+            if data[at] == COMMA:
+                at = behind_spaces(data, at + 1)
                 continue
-        if data[at] != _CLOSE:
+        if data[at] != CLOSE:
             return ABSENT, True
         at += 1
         depth -= 1
@@ -380,13 +275,13 @@ def _read(
             break
         # Behind a struct stands what may stand behind a value, and that is looked at here again.
         key, is_empty = last[depth], False
-        at = _behind_spaces(data, at)
-        if data[at] == _COMMA:
-            at = _behind_spaces(data, at + 1)
+        at = behind_spaces(data, at)
+        if data[at] == COMMA:
+            at = behind_spaces(data, at + 1)
         else:
             is_empty = True
     for needed in range(len(begins)):
-        if key_needed[needed] and (begins[needed] == ABSENT or data[begins[needed]] == _N):
+        if key_needed[needed] and (begins[needed] == ABSENT or data[begins[needed]] == N):
             left = True
     return at, left
 
@@ -395,16 +290,16 @@ def _read(
 def _fits(data: Any, begin: int, end: int, kind: int, low: int, high: int) -> bool:
     """Whether a value that is not null stands in a content as it stands here."""
     if kind == INTEGER:
-        number, place = 0, begin + (data[begin] == _MINUS)
-        if data[begin] == _QUOTE or end - place > _DIGITS or (data[place] == _ZERO and place > begin):
+        number, place = 0, begin + (data[begin] == MINUS)
+        if data[begin] == QUOTE or end - place > _DIGITS or (data[place] == ZERO and place > begin):
             return False
         for at in range(place, end):
-            if not _ZERO <= data[at] <= _ZERO + 9:
+            if not ZERO <= data[at] <= ZERO + 9:
                 return False
-            number = 10 * number + (data[at] - _ZERO)
+            number = 10 * number + (data[at] - ZERO)
         return bool(low <= (-number if place > begin else number) <= high)
     length = end - begin - 2
-    if data[begin] != _QUOTE or length > high or data[begin + 1] == _SPACE or data[end - 2] == _SPACE:
+    if data[begin] != QUOTE or length > high or data[begin + 1] == SPACE or data[end - 2] == SPACE:
         return False
     if kind == ADDRESS:
         return length >= _HTTPS_LENGTH and same(data, begin + 1, _HTTPS, 0, _HTTPS_LENGTH)
@@ -417,15 +312,15 @@ def _decimal(data: Any, begin: int, end: int, decimals: int, low: int, high: int
 
     That is one in plain digits from `low` to `high`, with no more decimals than are kept but zeros.
     """
-    if data[begin] == _QUOTE:
+    if data[begin] == QUOTE:
         begin, end = begin + 1, end - 1
     point = begin
-    while point < end and data[point] != _POINT:
+    while point < end and data[point] != POINT:
         point += 1
-    while end > point + 2 and data[end - 1] == _ZERO:
+    while end > point + 2 and data[end - 1] == ZERO:
         end -= 1
     kept = end - point - 1 if point < end else 0
-    leading_zero = data[begin] == _ZERO and point > begin + 1
+    leading_zero = data[begin] == ZERO and point > begin + 1
     if (
         point == begin
         or end == point + 1
@@ -438,16 +333,16 @@ def _decimal(data: Any, begin: int, end: int, decimals: int, low: int, high: int
     for at in range(begin, end):
         if at == point:
             continue
-        if not _ZERO <= data[at] <= _ZERO + 9:
+        if not ZERO <= data[at] <= ZERO + 9:
             return ABSENT
-        number = 10 * number + (data[at] - _ZERO)
+        number = 10 * number + (data[at] - ZERO)
     for _ in range(decimals - kept):
         number *= 10
     if not low <= number <= high:
         return ABSENT
     to = copy(data, begin, end, out, to)
     if kept == 0:
-        out[to], out[to + 1] = _POINT, _ZERO
+        out[to], out[to + 1] = POINT, ZERO
         to += 2
     return to
 
@@ -488,7 +383,7 @@ def transcribe(data: Any, size: int, at: int, count: int, plan: Any, table: Any,
     while True:
         item += 1
         if found:
-            at = _behind_spaces(data, at + 1)
+            at = behind_spaces(data, at + 1)
             if item == len(given.states):
                 return ABSENT
             given.items[item, 0] = at
@@ -504,10 +399,10 @@ def transcribe(data: Any, size: int, at: int, count: int, plan: Any, table: Any,
             if behind_item == ABSENT:
                 return ABSENT
             given.items[item, 1] = behind_item
-            at = _behind_spaces(data, behind_item)
-            if data[at] == _CLOSE_LIST:
+            at = behind_spaces(data, behind_item)
+            if data[at] == CLOSE_LIST:
                 count, found = item + 1, False
-            elif data[at] != _COMMA:
+            elif data[at] != COMMA:
                 return ABSENT
         for field in range(fields):
             if state == LEFT:
@@ -521,7 +416,7 @@ def transcribe(data: Any, size: int, at: int, count: int, plan: Any, table: Any,
             for source in range(field_sources[field, 0], field_sources[field, 1]):
                 key = source_keys[source]
                 begin, end = begins[key], ends[key]
-                absent = begin == ABSENT or data[begin] == _N
+                absent = begin == ABSENT or data[begin] == N
                 if (
                     kind != LEARNED
                     and not absent
@@ -530,7 +425,7 @@ def transcribe(data: Any, size: int, at: int, count: int, plan: Any, table: Any,
                     head = head_ends[field - 1] if field else 0
                     to = copy(heads, head, head_ends[field], out, to)
                     if field == plan.identity:
-                        out[to] = _QUOTE
+                        out[to] = QUOTE
                         begin_text = to + 1
                         to = copy(prefix, 0, prefix_length, out, begin_text)
                         to = copy(data, begin + 1, end, out, to)
@@ -539,7 +434,7 @@ def transcribe(data: Any, size: int, at: int, count: int, plan: Any, table: Any,
                         if field == plan.price:
                             number = 0
                             for place in range(begin, end):
-                                number = 10 * number + (data[place] - _ZERO)
+                                number = 10 * number + (data[place] - ZERO)
                             given.prices[item] = number
                         to = copy(data, begin, end, out, to)
                     written = True
@@ -579,7 +474,7 @@ def transcribe(data: Any, size: int, at: int, count: int, plan: Any, table: Any,
             text = text_ends[entry - 1] if entry else 0
             to = copy(texts, text, text_ends[entry], out, to)
         if state == DONE:
-            out[to] = _CLOSE
+            out[to] = CLOSE
             to += 1
         else:
             to, to_id = begin_out, begin_id

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from connectors.feeds.table import Decimal, Integer, Refused, Row, Text, Unknown, Url
 from schemas.feeds import FeedInfo, stone_id
 from schemas.stone import Content
-from streams.transcription import kernel
-from streams.transcription.kernel import ABSENT, LEFT, WAITING, Given, Plan, Table
+from streams.transcription import grammar, kernel
+from streams.transcription.grammar import ABSENT
+from streams.transcription.kernel import LEFT, WAITING, Given, Plan, Table
 from streams.transcription.words import SLACK
 
 MOST_LEARNED: Final = 200_000
@@ -36,11 +37,11 @@ _MOST_DECIMALS: Final = 4
 """Of a number that need not be learned: a smaller one stands in JSON with an exponent."""
 _FIELDS: Final = Content.__struct_fields__
 _KINDS: Final = {
-    type(None): kernel.NULL,
-    bool: kernel.FALSE_TRUE,
-    int: kernel.WHOLE,
-    float: kernel.WHOLE | kernel.DECIMAL,
-    str: kernel.STRING,
+    type(None): grammar.NULL,
+    bool: grammar.FALSE_TRUE,
+    int: grammar.WHOLE,
+    float: grammar.WHOLE | grammar.DECIMAL,
+    str: grammar.STRING,
 }
 
 
@@ -136,7 +137,7 @@ class Transcriber:
             fields: as for `transcribe`.
         """
         whole, begin = page + _BEHIND, page.find(b"[")
-        if begin < 0 or not kernel.is_printable(np.frombuffer(whole, np.uint8), len(page)):
+        if begin < 0 or not grammar.is_printable(np.frombuffer(whole, np.uint8), len(page)):
             return None
         self._given = self._enough(len(page) // _SHORTEST_ITEM + 1, len(whole), fields)
         made = self._transcribe(whole, begin, 0, fields)

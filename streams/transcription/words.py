@@ -1,4 +1,4 @@
-"""Bytes, eight at a time: what `streams.transcription.kernel` reads, compares and copies with.
+"""Bytes, eight at a time: what the kernels of this package read, compare and copy with.
 
 A word is the number that eight bytes make, the first one lowest; it may begin anywhere. Every array has `SLACK` bytes
 behind its last one that counts, so that a word may reach beyond it: what it brings from there is masked off, or

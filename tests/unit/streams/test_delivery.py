@@ -70,8 +70,9 @@ class Kafka:
             self.waiting.append((report, len(self.taken)))
             self.taken.append((topic, slot, keys[key_begin:key_end], values[begin:end], None))
 
-    def poll(self, _timeout_s: float = 0.0) -> int:
-        return self.flush(0) if self.room < _PLENTY else 0
+    def poll(self) -> None:
+        if self.room < _PLENTY:
+            self.flush(0)
 
     def flush(self, _timeout_s: float) -> int:
         waiting, self.waiting = self.waiting, []

@@ -18,6 +18,7 @@ from streams.pricing import PriceBook
 from streams.records import content_of
 from streams.terms import TermsOf
 from streams.transcription import transcriber
+from streams.worker import RawRecord
 from tests.unit.streams.items import item
 from tests.unit.streams.records import FEED, Log, raw_page
 
@@ -103,6 +104,16 @@ def told(out: Outbox) -> Any:
 
 
 QUICK, SLOW = Log(), slow_log()
+
+
+def assert_both_ways_tell_the_same(record: RawRecord) -> None:
+    outs = []
+    for log in (QUICK, SLOW):
+        out = Outbox()
+        log.worker.take(record, log.book, log.now_ms, out)
+        out.settle()
+        outs.append(told(out))
+    assert outs[0] == outs[1]
 
 
 def spoilt(path: str, value: object) -> str | None:
@@ -215,13 +226,7 @@ def test_a_page_is_read_or_split_whatever_stands_in_it(strange: str) -> None:
     places = [*range(0, len(page), 41), *range(len(page) - 20, len(page))]
     for number, place in enumerate(places, start=1):
         record = raw_page(seq=number, value=page[:place] + strange.encode() + page[place:], rows=b"1")
-        outs = []
-        for log in (QUICK, SLOW):
-            out = Outbox()
-            log.worker.take(record, log.book, log.now_ms, out)
-            out.settle()
-            outs.append(told(out))
-        assert outs[0] == outs[1]
+        assert_both_ways_tell_the_same(record)
 
 
 def test_a_vendors_list_is_read_without_splitting() -> None:
@@ -332,13 +337,7 @@ def test_both_ways_give_the_same(texts: list[str], cut: int) -> None:
     page = reply(texts)
     for value in (page, page[:-cut] if cut else page + b" "):
         record = raw_page(seq=5, value=value, rows=b"1")
-        outs = []
-        for log in (QUICK, SLOW):
-            out = Outbox()
-            log.worker.take(record, log.book, log.now_ms, out)
-            out.settle()
-            outs.append(told(out))
-        assert outs[0] == outs[1]
+        assert_both_ways_tell_the_same(record)
     quick, slow = (
         {name: one.unknown.by_field for name, one in log.normalisers.items()} for log in (QUICK, SLOW)
     )
