@@ -31,7 +31,6 @@ from schemas.receipt import Receipt
 from schemas.stone import Cause, is_position
 from schemas.topics import CANONICAL, PROCESS_GROUP, RAW, RECEIPTS, SINK_GROUP
 from streams.ranges import Range
-from streams.rereading import KIND as REREAD
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -132,6 +131,9 @@ class Replay:
 
     async def _behind(self) -> None:
         """Have the owner read the range behind its fresh facts."""
+        # The owner's side is slow to import, and nothing else here needs it.
+        from streams.rereading import KIND as REREAD
+
         if "child" not in self._kept:
             async with self._database.link() as link:
                 child = await jobs.submit(

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from connectors.feeds.mappings import MAPPINGS
 from connectors.feeds.nivoda import mapping
@@ -27,8 +27,10 @@ from operating.letters import Letter
 from schemas.errors import Invalid
 from schemas.feeds import FEEDS, STANDARD
 from schemas.ruleset import PublishedRuleSet
-from streams.normalise import Normaliser, normalisers
 from streams.pricing import PriceBook
+
+if TYPE_CHECKING:
+    from streams.normalise import Normaliser
 
 ResultT = TypeVar("ResultT")
 
@@ -135,6 +137,9 @@ def _bar(cpu_s: int) -> None:
 
 @lru_cache(maxsize=1)
 def _mapper(candidate: Path | None) -> Mapper:
+    # Only the child understands items, and what that takes is slow to import.
+    from streams.normalise import Normaliser, normalisers
+
     if candidate is None:
         table, version = mapping.MAPPING, mapping.MAPPER_VERSION
     else:

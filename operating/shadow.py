@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from confluent_kafka import KafkaException, Producer
@@ -32,14 +32,12 @@ from runtime.tail import Tail
 from schemas.errors import Invalid, Retriable
 from schemas.feeds import FEEDS, SLOTS
 from schemas.topics import CANONICAL, RAW, Topic
-from streams.memory import Memory
-from streams.normalise import Normaliser
-from streams.outbox import Outbox
 from streams.pricing import PriceBook
 from streams.ranges import Range
-from streams.rereading import raw_record
 from streams.rules import RuleHead
-from streams.worker import Worker
+
+if TYPE_CHECKING:
+    from streams.memory import Memory
 
 KIND: Final = "shadow"
 ABOVE_ALL: Final = 1_000_000
@@ -111,6 +109,9 @@ def handler(kafka: KafkaSettings) -> Handler:
 
 
 def _run(kafka: KafkaSettings, task: Task) -> Mapping[str, Any]:
+    # An owner's tools are slow to import, and only who makes a shadow needs them.
+    from streams.memory import Memory
+
     topic = topic_of(task.job.id)
     ensure_topics(kafka, [topic])
     with tempfile.TemporaryDirectory(prefix="adamas-shadow-") as folder:
@@ -140,6 +141,11 @@ def _wait(task: Task, tail: Tail, head: RuleHead) -> None:
 def _compare(
     kafka: KafkaSettings, task: Task, memory: Memory, book: PriceBook, topic: Topic
 ) -> Mapping[str, Any]:
+    from streams.normalise import Normaliser
+    from streams.outbox import Outbox
+    from streams.rereading import raw_record
+    from streams.worker import Worker
+
     normalisers = {
         name: Normaliser(mapping.table, ABOVE_ALL, FEEDS[name], mapping.form)
         for name, mapping in MAPPINGS.items()

@@ -1,13 +1,14 @@
 """The command: bad settings exit with 2 and are all named, secrets are masked, help needs nothing."""
 
 import json
+import subprocess
 import sys
 from importlib import import_module
 
 import pytest
 from typer.testing import CliRunner
 
-from adamas.cli import app, without
+from adamas.cli import SUB_COMMANDS, app, without
 from runtime.settings import EXIT_BAD_SETTINGS, Settings
 
 
@@ -90,3 +91,33 @@ def test_what_is_not_wanted_counts_as_not_installed_for_a_while(monkeypatch: pyt
             import_module("colorsys")
         assert import_module("json") is json
     assert import_module("colorsys").rgb_to_hsv(0, 0, 0) == (0, 0, 0)
+
+
+_WITHOUT_NUMBA = """
+import json, sys
+sys.modules["numba"] = None  # from now on it counts as not installed
+from typer.testing import CliRunner
+from adamas.cli import app
+results = {line: CliRunner().invoke(app, line.split()) for line in sys.argv[1:]}
+json.dump({line: [one.exit_code, one.output] for line, one in results.items()}, sys.stdout)
+"""
+
+
+def test_no_command_imports_numba_to_help_or_to_ask_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAMAS_POSTGRES_DSN", "postgresql://a:b@127.0.0.1:1/c")
+    monkeypatch.setenv("ADAMAS_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    helping = [f"{name} --help" for name in (*SUB_COMMANDS, "price", "price export")]
+    asking = [
+        "dead list",
+        "dead fix a",
+        "dead redrive a",
+        "replay undo 1 --yes",
+        "replay promote 1 --yes",
+        "price a",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_NUMBA, *helping, *asking], capture_output=True, text=True, check=True
+    )
+    told = json.loads(done.stdout)
+    assert [line for line in helping if told[line][0] != 0] == []
+    assert [line for line in asking if "Postgres does not answer" not in told[line][1]] == []
