@@ -15,10 +15,11 @@ Null has one meaning: a condition on an attribute that is null does not hold, wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema, model_validator
-from pydantic.functional_validators import PlainValidator
+from pydantic.functional_validators import BeforeValidator, PlainValidator
 
 from schemas.stone import Content
 
@@ -67,12 +68,22 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _a_number(value: Any) -> Any:
+    """Nothing that could be read as a number: neither "1" nor true is one."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise ValueError("must be a number")
+    return value
+
+
+Bound = Annotated[int | float | None, BeforeValidator(_a_number)]
+
+
 class Range(Strict):
     """A range of numbers: `min` and `max` belong to it, `below` does not."""
 
-    min: int | float | None = None
-    max: int | float | None = None
-    below: int | float | None = None
+    min: Bound = None
+    max: Bound = None
+    below: Bound = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Range:
@@ -143,7 +154,9 @@ def _fitting(name: str, value: Any, path: tuple[str, ...]) -> Condition:
     """The condition as its attribute's type wants it; a single text stands for a list of one."""
     kind = ATTRIBUTES.get(name)
     if kind is None:
-        raise BadCondition(path, f"{name}: a stone has no such attribute that rules may ask for")
+        near = get_close_matches(name, (*ATTRIBUTES, *GROUPS), 1, 0.75)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise BadCondition(path, f"{name}: a stone has no such attribute that rules may ask for{hint}")
     if kind is bool:
         if not isinstance(value, bool):
             raise BadCondition(path, f"{name}: takes true or false")
@@ -167,6 +180,8 @@ def _range(name: str, value: Any, path: tuple[str, ...]) -> Range:
         first = error.errors()[0]
         # Where a union failed, pydantic names the type it tried too; the writer of the file knows no such field.
         place = [str(part) for part in first["loc"][:1]]
+        if first["type"] == "extra_forbidden":
+            raise BadCondition((*path, *place), "a range takes min, max and below") from error
         raise BadCondition((*path, *place), first["msg"].removeprefix("Value error, ")) from error
 
 

@@ -15,9 +15,11 @@ A rounding gives no price below its first, `ending_cents`; without one that is n
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from schemas.conditions import Strict, When, conditions_in
 
@@ -36,6 +38,23 @@ MarginBps = Annotated[int, Field(strict=True, ge=MARGIN_BPS_MIN, le=MARGIN_BPS_M
 Amount = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217")]
 Rating = Annotated[int, Field(strict=True, ge=1, le=10)]
+
+
+def _as_written(value: Any) -> Any:
+    """No number: 20261201 would be a day in 1970."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and re.match(r"\d{4}-", value)):
+        raise ValueError("must be a moment with its zone, e.g. 2026-12-01T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_written)]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _ms(moment: datetime) -> int:
+    """The first whole millisecond since 1970 that is not before a moment."""
+    return -((_EPOCH - moment) // timedelta(milliseconds=1))
 
 
 class Rounding(Strict):
@@ -65,8 +84,8 @@ class Row(Strict):
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^:\s][^:]*$")]
     priority: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
     when: When
-    valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime | None = None
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
 
     @model_validator(mode="after")
     def _is_ever_valid(self) -> Row:
@@ -76,8 +95,8 @@ class Row(Strict):
 
     def valid_at(self, at_ms: int) -> bool:
         """Whether the row counts at a moment (milliseconds since 1970, UTC)."""
-        return (self.valid_from is None or self.valid_from.timestamp() * 1000 <= at_ms) and (
-            self.valid_until is None or at_ms < self.valid_until.timestamp() * 1000
+        return (self.valid_from is None or _ms(self.valid_from) <= at_ms) and (
+            self.valid_until is None or at_ms < _ms(self.valid_until)
         )
 
 
@@ -155,8 +174,9 @@ class RuleSet(Strict):
 
     def boundaries(self) -> list[int]:
         """The moments (ms since 1970, UTC) at which a row begins or ceases to count, in order."""
-        moments = {moment for row in self.rows for moment in (row.valid_from, row.valid_until) if moment}
-        return sorted(int(moment.timestamp() * 1000) for moment in moments)
+        return sorted(
+            {_ms(moment) for row in self.rows for moment in (row.valid_from, row.valid_until) if moment}
+        )
 
 
 def _refuse_twins(rows: tuple[Row, ...], table: str) -> None:

@@ -59,7 +59,7 @@ MISTAKES = {
         "ratings row 1.rating",
         "less than or equal to 10",
     ),
-    "currency in words": ("currency: euro", "currency", "pattern"),
+    "currency in words": ("currency: euro", "currency", "three capital letters"),
     "duplicate rating priority": (
         f"ratings: {{rules: [{RATING}, {RATING.replace('name: a', 'name: b')}]}}",
         "rules",
@@ -86,7 +86,7 @@ MISTAKES = {
         "deeper",
     ),
     "a bound without end": (
-        ROW.replace("shape: ROUND", "carat: {max: 1e300}"),
+        ROW.replace("shape: ROUND", "carat: {max: 1.0e+300}"),
         "row 1.when.carat",
         "beyond",
     ),
@@ -109,9 +109,46 @@ MISTAKES = {
     "validity without a zone": (
         ROW.replace("4500", "1, valid_from: 2026-02-01T00:00:00"),
         "row 1.valid_from",
-        "timezone",
+        "with its zone",
     ),
-    "reserved name": (ROW.replace("name: a", "name: 'base:x'"), "row 1.name", "pattern"),
+    "reserved name": (ROW.replace("name: a", "name: 'base:x'"), "row 1.name", "colon"),
+    "a typing error": (ROW.replace("margin_bps", "margn_bps"), "row 1.margn_bps", "did you mean margin_bps?"),
+    "a typing error in an attribute": (
+        ROW.replace("shape: ROUND", "carats: {min: 1}"),
+        "row 1.when.carats",
+        "did you mean carat?",
+    ),
+    "text for a number": (
+        ROW.replace("shape: ROUND", "carat: {min: '1'}"),
+        "row 1.when.carat.min",
+        "a number",
+    ),
+    "boolean for a number": (
+        ROW.replace("shape: ROUND", "carat: {min: true}"),
+        "row 1.when.carat.min",
+        "a number",
+    ),
+    "octal": (ROW.replace("4500", "04500"), "row 1.margin_bps", "integer"),
+    "minutes": (ROW.replace("4500", "1:30"), "row 1.margin_bps", "integer"),
+    "a number of 5 000 digits": (ROW.replace("4500", "9" * 5_000), "row 1.margin_bps", "integer"),
+    "a day for a moment": (
+        ROW.replace("4500", "1, valid_from: 2026-02-01"),
+        "row 1.valid_from",
+        "with its zone",
+    ),
+    "a day in digits": (ROW.replace("4500", "1, valid_from: 20260201"), "row 1.valid_from", "with its zone"),
+    "seconds in a text": (ROW.replace("4500", "1, valid_from: '1764547200'"), "row 1.valid_from", "zone"),
+    "no such month": (
+        ROW.replace("4500", "1, valid_until: 2026-13-01T00:00:00Z"),
+        "row 1.valid_until",
+        "with its zone",
+    ),
+    "a name of two lines": (ROW.replace("name: a", 'name: "a\\nb"'), "row 1.name", "cannot be printed"),
+    "a text that no database keeps": (
+        ROW.replace("shape: ROUND", 'any: [{shape: "RO\\0UND"}]'),
+        "row 1.when.shape",
+        "cannot be printed",
+    ),
 }
 
 
@@ -140,6 +177,26 @@ def test_every_mistake_of_a_file_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("base: {}\nbase: {}", "file: line 2: 'base' is there twice"),
+        ('{"base": {},\n "base": {}}', "file: line 2: 'base' is there twice"),
+        ('{\n\t"base": {},\n\t"base": {}}', "'base' is there twice"),
+        (f"rules:\n- &a {ROW}\n- *a", "file: line 3: *a is an alias; write out what it stands for"),
+        ("rules:\n\t- a", "file: is neither YAML nor JSON: line 2, column 1: found character that"),
+        (
+            '{"base": {} "rules": []}',
+            "file: is neither YAML nor JSON: Expecting ',' delimiter: line 1 column 13",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named_by_its_line(text: str, said: str) -> None:
+    with pytest.raises(BadRuleFile) as caught:
+        parse_rule_file(text.encode())
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         f"rules: [&a {ROW}, *a]",
@@ -147,6 +204,8 @@ def test_every_mistake_of_a_file_is_told() -> None:
         "{" * 100_000,
         "[" * 100_000,
         "? [a, b]\n: 1",
+        '{"base": {"natural_bps": 1, "natural_bps": 2}}',
+        '{"base": {"natural_bps": NaN}}',
     ],
 )
 def test_what_yaml_does_behind_ones_back_is_refused(text: str) -> None:
@@ -165,3 +224,17 @@ def test_a_rule_set_survives_its_own_json() -> None:
     rules = parse_rule_file(text.encode())
     assert RuleSet.model_validate_json(rules.model_dump_json(exclude_none=True)) == rules
     assert rules.boundaries() == [1_769_900_400_000]
+
+
+def test_a_row_counts_from_the_first_whole_millisecond_of_its_validity() -> None:
+    text = f"rules: [{ROW.replace('4500', '1, valid_from: 2026-02-01T00:00:00.0005Z, valid_until: 2026-02-01T00:00:01Z')}]"
+    rules = parse_rule_file(text.encode())
+    begin, end = rules.boundaries()
+    assert (begin, end) == (1_769_904_000_001, 1_769_904_001_000)
+    # A number made at a boundary has the row, or has lost it: the keeper looks no second time.
+    assert [rules.rules[0].valid_at(at) for at in (begin - 1, begin, end - 1, end)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
