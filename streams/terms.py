@@ -7,7 +7,6 @@ to be priced. Where a rule set looks at anything else (the price, the weight by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -44,11 +43,15 @@ class TermsOf:
         self._known: dict[Any, int] = {}
         self._numbers: dict[Terms, int] = {}
         self.given: list[Terms] = []
+        self._texts: Texts | None = None
 
-    @cached_property
+    @property
     def texts(self) -> Texts:
         """What the terms given so far say in a record."""
-        return terms_texts(self.given)
+        # Not made where a number is given: one page may bring many.
+        if self._texts is None:
+            self._texts = terms_texts(self.given)
+        return self._texts
 
     def known(self, entries: Sequence[bytes], ages: Sequence[int | None] | None) -> list[int | None]:
         """The numbers of the terms that hold for stones by their entries, and their ages where the rule set asks.
@@ -65,8 +68,7 @@ class TermsOf:
         if number is None:
             number = self._numbers[terms] = len(self._numbers)
             self.given.append(terms)
-            # Made again when asked for: one page may bring many.
-            self.__dict__.pop("texts", None)
+            self._texts = None
         if self._remembers and entries is not None and len(self._known) < _REMEMBERED:
             self._known[(entries, age) if self.book.asks_age else entries] = number
         return number

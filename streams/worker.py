@@ -1,16 +1,14 @@
-"""Facts in, an outbox of records out: normalise, price and the owner's decision, stitched together. No Kafka in here.
+"""Facts in, an outbox of records out: reading, pricing and the owner's decision, stitched together. No Kafka in here.
 
-Each page passes two timed stages, normalise and price, and then the decision; contents and terms whose values were met
-before need neither, and are taken together. A stone that fails a stage, or takes it over a second of processor time
-(not of the clock: a process that was paused is not a slow stone), goes to the dead letters; the stone itself, where it
-is known, becomes unavailable, because we no longer know what is true of it.
+Each page is read and then decided on, many stones together. An item that is refused goes to the dead letters; the stone
+itself, where it is known, becomes unavailable, because we no longer know what is true of it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -24,21 +22,21 @@ from schemas.facts import Complete, FactHeaders, Kind, Restore, Retire, Withdraw
 from schemas.feeds import FEEDS, stone_id
 from schemas.headers import from_headers
 from schemas.receipt import Outcome, Receipt, receipt_key
-from schemas.stone import Availability, Content, Position, encode, position_key
+from schemas.stone import Availability, Position, encode, position_key
 from schemas.stone import content_hash as hash_of
 from streams.dead_letters import Refusal, Source, dead_letter
 from streams.lots import Brought, Items, brought, decide
 from streams.memory import Memory
-from streams.normalise import Normaliser, is_plain
+from streams.normalise import Normaliser
 from streams.outbox import Letter, Outbox
 from streams.owner import Decided
 from streams.pages import UNREADABLE
 from streams.pricing import PriceBook
+from streams.reading import Read, Reading
 from streams.records import content_of, sheet
 from streams.stages import Stages
 from streams.terms import TermsOf
 from streams.transcription.decision import FIRST_SEEN, LENGTH, RESTORED, Fact
-from streams.transcription.transcriber import nothing_of
 from streams.versions import numbers_of, retired, signed
 
 log = structlog.stdlib.get_logger(__name__)
@@ -62,10 +60,6 @@ class RawRecord(NamedTuple):
     value: bytes
     headers: Sequence[tuple[str, bytes | None]]
     written_s: int
-
-
-Part = Callable[[int], bytes | msgspec.Raw]
-"""The bytes of a page's item, by its place."""
 
 
 class _Page(NamedTuple):
@@ -97,10 +91,9 @@ class Worker:
         receipted: Callable[[int, int], bool] = lambda partition, offset: False,
     ) -> None:
         self._memory = memory
-        self._normalisers = normalisers
-        self._stages = Stages(clock)
+        stages = Stages(clock)
+        self._readings = {feed: Reading(feed, each, stages) for feed, each in normalisers.items()}
         self._receipted = receipted
-        self._terms: dict[str, TermsOf] = {}
 
     def take(self, raw: RawRecord, book: PriceBook, now_ms: int, out: Outbox) -> None:
         """Add what a raw record gives to the outbox. No input makes it raise."""
@@ -120,7 +113,7 @@ class Worker:
 
     def _fact(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int, out: Outbox) -> None:
         if headers.kind in (Kind.PAGE, Kind.ITEM):
-            self._page(self._read_page(raw, headers, book, now_ms), book, out)
+            self._page(self._page_of(raw, headers, book, now_ms), book, out)
             return
         # Everything else is about what stands in the log by then.
         out.settle()
@@ -129,12 +122,12 @@ class Worker:
         elif headers.kind is Kind.RETIRE:
             self._retire(raw, out)
         elif headers.kind is Kind.WITHDRAW:
-            self._withdraw(self._read_page(raw, headers, book, now_ms), book, out)
+            self._withdraw(self._page_of(raw, headers, book, now_ms), book, out)
         elif headers.kind is Kind.RESTORE:
             self._restore(raw, headers, book, now_ms, out)
 
-    def _read_page(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int) -> _Page:
-        mapper = self._normalisers[headers.feed].version
+    def _page_of(self, raw: RawRecord, headers: FactHeaders, book: PriceBook, now_ms: int) -> _Page:
+        mapper = self._readings[headers.feed].mapper
         run = self._memory.run_code(headers.run)
         # Not our clock: whoever reads the fact again finds the same.
         seen_s = raw.written_s if headers.granted_at is None else headers.granted_at // 1000
@@ -154,15 +147,15 @@ class Worker:
 
     def _page(self, page: _Page, book: PriceBook, out: Outbox) -> None:
         feed = page.headers.feed
-        terms = self._terms_of(feed, book)
-        items, refused, part = self._read(page, terms, out)
-        ids = self._ids(page, items, refused, part)
+        terms = self._readings[feed].terms(book)
+        ages = partial(self._ages, page, book, out)
+        ids, items, refused, part = read = self._readings[feed].read(page.raw.value, terms, ages)
         if page.headers.redriven is None:
             # What an operator sent again says nothing about the feed.
             out.last = feed, [place in refused for place in range(len(ids))]
         tell = partial(self._tell, page, ids, refused, out)
         if len(set(ids)) < len(ids):
-            tell(self._one_by_one(page, ids, items, refused, part, terms, out))
+            tell(self._one_by_one(page, read, terms, out))
             return
         for place in sorted(refused):
             self._dead(page, place, ids[place], refused[place], part(place), terms, out)
@@ -182,60 +175,8 @@ class Worker:
             for (_, tell), own in zip(lot, outcomes, strict=True):
                 tell(own)
 
-    def _terms_of(self, feed: str, book: PriceBook) -> TermsOf:
-        terms = self._terms.get(feed)
-        if terms is None or terms.book is not book:
-            terms = self._terms[feed] = TermsOf(book, self._normalisers[feed].transcriber)
-        return terms
-
-    def _read(self, page: _Page, terms: TermsOf, out: Outbox) -> tuple[Items, dict[int, Refusal], Part]:
-        """What the items say; those, by place, of which nothing can be told; and the bytes of each."""
-        normaliser, value = self._normalisers[page.headers.feed], page.raw.value
-        transcriber, pages = normaliser.transcriber, normaliser.pages
-        split = cache(pages.split)
-        part: Part = partial(_part, split, value)
-        read = transcriber.transcribe_list(value, terms.fields) if transcriber is not None else None
-        if read is not None and pages.holds_nothing(read[1].around):
-            plain, made, part = True, read[0], read[1].item
-        elif (plain := is_plain(value)) and transcriber is not None:
-            made = transcriber.transcribe(split(value), terms.fields)
-        else:
-            items = _refused(pages.decode(value))
-            made = nothing_of(len(items))
-        if transcriber is not None and plain:
-            numbers = terms.known(made.entries, self._ages(page, made.ids, terms.book, out))
-            left = [place for place, stone in enumerate(made.ids) if not stone]
-            items = _refused(pages.item(part(place)) for place in left)
-        else:
-            numbers, left = [None] * len(items), [*range(len(items))]
-        ids, costs, jsons, entries = made
-        contents: dict[int, Content] = {}
-        refused: dict[int, Refusal] = {}
-        normalise = normaliser.content_of_plain if plain else normaliser.content
-        for place, content in zip(left, self._stages.run("normalise", normalise, items), strict=True):
-            numbers[place] = None
-            if type(content) is Refusal:
-                refused[place] = content
-            else:
-                contents[place], jsons[place] = content, encode(content)
-                ids[place], costs[place] = content.id, content.cost_cents
-
-        def price(place: int) -> int:
-            content = contents.get(place) or content_of(jsons[place])
-            (age,) = self._ages(page, [content.id], terms.book, out) or (None,)
-            return terms.of(content, age, None if place in contents else entries[place])
-
-        if None in numbers:
-            new = [place for place, number in enumerate(numbers) if number is None and place not in refused]
-            for place, number in zip(new, self._stages.run("price", price, new), strict=True):
-                if type(number) is Refusal:
-                    refused[place] = number
-                else:
-                    numbers[place] = number
-        return Items(ids, costs, jsons, numbers), refused, part  # type: ignore[arg-type]
-
     def _ages(
-        self, page: _Page, stones: Sequence[str], book: PriceBook, out: Outbox
+        self, page: _Page, book: PriceBook, out: Outbox, stones: Sequence[str]
     ) -> list[int | None] | None:
         """Ages that count as those of the stones, which may come with this page; null where the rule set does not ask."""
         if not book.asks_age:
@@ -256,26 +197,7 @@ class Worker:
                     known[place] = self._memory.known_of(version)
         return known
 
-    def _ids(self, page: _Page, items: Items, refused: Mapping[int, Refusal], part: Part) -> list[str | None]:
-        """All stones, null where not even that can be told."""
-        ids: list[str | None] = [*items.ids]
-        reader = self._normalisers[page.headers.feed].pages
-        for place in refused:
-            vendor_id = reader.stone(part(place))
-            named = vendor_id and vendor_id.strip()
-            ids[place] = stone_id(page.headers.feed, vendor_id) if vendor_id and named else None
-        return ids
-
-    def _one_by_one(
-        self,
-        page: _Page,
-        ids: Sequence[str | None],
-        items: Items,
-        refused: Mapping[int, Refusal],
-        part: Part,
-        terms: TermsOf,
-        out: Outbox,
-    ) -> list[Outcome]:
+    def _one_by_one(self, page: _Page, read: Read, terms: TermsOf, out: Outbox) -> list[Outcome]:
         """Decide on a page that brings a stone twice under one seq; the outcomes of what was not refused.
 
         The first stands (see `owner`).
@@ -283,14 +205,14 @@ class Worker:
         out.settle()
         outcomes = []
         seen: set[str | None] = set()
-        for place, stone in enumerate(ids):
-            if place in refused:
-                self._dead(page, place, stone, refused[place], part(place), terms, out)
+        for place, stone in enumerate(read.stones):
+            if place in read.refused:
+                self._dead(page, place, stone, read.refused[place], read.part(place), terms, out)
             elif stone in seen:
                 outcomes.append(Outcome.DUPLICATE)
             else:
                 seen.add(stone)
-                ((outcome,),) = self._write([_brought(page, items.only([place]))], terms, out)
+                ((outcome,),) = self._write([_brought(page, read.items.only([place]))], terms, out)
                 outcomes.append(outcome)
         return outcomes
 
@@ -395,7 +317,7 @@ class Worker:
         withdraw = _decoded(_decode_withdraw, page.raw.value)
         if withdraw.feed != page.headers.feed:
             raise Invalid("feed", "must be the feed of the headers", "wrong_feed_in_fact")
-        stone, terms = stone_id(withdraw.feed, withdraw.stone), self._terms_of(withdraw.feed, book)
+        stone, terms = stone_id(withdraw.feed, withdraw.stone), self._readings[withdraw.feed].terms(book)
         self._make_unavailable(page, stone, terms, out, understood=True)
 
     def _restore(
@@ -406,7 +328,7 @@ class Worker:
         The version stays the replay's: another reading of the same facts by the same mapper is then silent, and any
         later fact or mapper is higher.
         """
-        terms = self._terms_of(headers.feed, book)
+        terms = self._readings[headers.feed].terms(book)
         for stone in _decoded(_decode_restore, raw.value).stones:
             known = out.held(stone.id) or self._memory.latest(stone.id)
             if known is None or known.body is None or (known.seq, known.mapper) != (stone.seq, stone.mapper):
@@ -476,14 +398,6 @@ def _brought(page: _Page, items: Items) -> Brought:
 def _may_create(headers: FactHeaders, now_ms: int) -> bool:
     # The raw log keeps 14 days, and whoever writes an older fact again tells when it was granted.
     return headers.granted_at is None or now_ms - headers.granted_at <= CREATES_FOR_MS
-
-
-def _part(split: Callable[[bytes], Sequence[msgspec.Raw]], page: bytes, place: int) -> msgspec.Raw:
-    return split(page)[place]
-
-
-def _refused(items: Iterable[Any]) -> list[Any]:
-    return [Refusal("decode", item) if isinstance(item, Invalid) else item for item in items]
 
 
 def _decoded(decode: Callable[[bytes], Any], value: bytes) -> Any:
