@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import TopicPartition
 
-from runtime.kafka import consumer
+from runtime.kafka import consumer, watermarks
 from runtime.settings import KafkaSettings
 from schemas.feeds import feeds_of
 from streams.delivery import TopicNames
@@ -60,17 +60,16 @@ class Membership:
         return max(0, (end or 0) - self._next_offsets.get(slot, 0))
 
     def begin_anew(self, slots: Iterable[int]) -> dict[int, int]:
-        """After an assignment: go on from the group's committed offsets; the end offsets of canonical, by partition."""
+        """After an assignment: go on from the group's committed offsets; the end offsets of canonical, by partition.
+
+        Raises:
+            Retriable: Kafka does not tell one of the ends. Without it nobody may decide.
+        """
         asker, slots = consumer(self._kafka, self._group), list(slots)
         try:
             ends = {
-                slot: answer[1]
+                slot: watermarks(asker, TopicPartition(self._topics.canonical, slot), _ASK_TIMEOUT_S)[1]
                 for slot in slots
-                if (
-                    answer := asker.get_watermark_offsets(
-                        TopicPartition(self._topics.canonical, slot), timeout=_ASK_TIMEOUT_S
-                    )
-                )
             }
             places = [TopicPartition(self._topics.raw, slot) for slot in slots]
             committed = asker.committed(places, timeout=_ASK_TIMEOUT_S)

@@ -33,6 +33,7 @@ class Repricing:
         owned: the feeds the worker owns at the moment.
         head: the newest rule set's number and who published it.
         left: how many stones of a feed are still to be tried under a number.
+        cancel: told when somebody cancels the re-pricing of a feed under a number.
     """
 
     def __init__(
@@ -41,17 +42,14 @@ class Repricing:
         owned: Callable[[], Collection[str]],
         head: Callable[[], tuple[int, str]],
         left: Callable[[str, int], int],
+        cancel: Callable[[str, int], None],
     ) -> None:
         self._database = database
         self._owned = owned
         self._head = head
         self._left = left
+        self._cancel = cancel
         self._known: set[tuple[str, int]] = set()
-        self._stopped: dict[str, int] = {}
-
-    def stopped(self, feed: str, number: int) -> bool:
-        """Whether somebody has cancelled the re-pricing of a feed under this number."""
-        return self._stopped.get(feed) == number
 
     async def serve(self) -> None:
         """Ask for a job wherever stones wait for a new rule set, until cancelled."""
@@ -68,7 +66,7 @@ class Repricing:
                 last = await jobs.last(link, KIND, feed)
                 same = last is not None and last.request.get("number") == number
                 if last is not None and same and last.cancelled_by is not None:
-                    self._stopped[feed] = number
+                    self._cancel(feed, number)
                 elif last is None or not same or last.state.final:
                     await jobs.submit(link, KIND, feed, {"number": number}, actor=actor, unit="stones")
         except Invalid:
@@ -96,7 +94,7 @@ class Repricing:
                 task.progress(max(done, total - left), total=total)
                 await asyncio.sleep(_TELL_EVERY_S)
         except Cancelled:
-            self._stopped[feed] = number
+            self._cancel(feed, number)
             raise
         if self._head()[0] != number:
             return {"superseded_by": self._head()[0], "left": left}

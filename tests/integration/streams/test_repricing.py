@@ -21,19 +21,26 @@ class Stock:
     def __init__(self) -> None:
         self.number = 2
         self.waiting = 100
+        self.cancelled: list[tuple[str, int]] = []
+
+    def head(self) -> tuple[int, str]:
+        return self.number, "ann"
+
+    def cancel(self, feed: str, number: int) -> None:
+        self.cancelled.append((feed, number))
 
     def left(self, feed: str, number: int) -> int:
         return self.waiting if number == self.number else 0
 
 
 @asynccontextmanager
-async def at_work(dsn: str, stock: Stock) -> AsyncIterator[tuple[Database, Repricing]]:
+async def at_work(dsn: str, stock: Stock) -> AsyncIterator[Database]:
     database = Database(dsn, "test")
-    repricing = Repricing(database, lambda: [FEED], lambda: (stock.number, "ann"), stock.left)
+    repricing = Repricing(database, lambda: [FEED], stock.head, stock.left, stock.cancel)
     runner = JobRunner(database, "test", {KIND: repricing.run}, lambda: [FEED])
     work = [asyncio.create_task(repricing.serve()), asyncio.create_task(runner.serve())]
     try:
-        yield database, repricing
+        yield database
     finally:
         for task in work:
             task.cancel()
@@ -52,7 +59,7 @@ async def until(database: Database, held: Callable[[Job], bool]) -> Job:
 
 async def test_a_job_follows_the_stones_to_the_last_one(database: str) -> None:
     stock = Stock()
-    async with at_work(database, stock) as (link, _):
+    async with at_work(database, stock) as link:
         job = await until(link, lambda job: job.state is State.RUNNING and job.total == 100)
         assert (job.actor, job.request, job.unit) == ("ann", {"number": 2}, "stones")
         stock.waiting = 40
@@ -64,7 +71,7 @@ async def test_a_job_follows_the_stones_to_the_last_one(database: str) -> None:
 
 async def test_a_newer_number_ends_the_job_and_begins_its_own(database: str) -> None:
     stock = Stock()
-    async with at_work(database, stock) as (link, _):
+    async with at_work(database, stock) as link:
         first = await until(link, lambda job: job.state is State.RUNNING)
         stock.number = 3
         second = await until(link, lambda job: job.request == {"number": 3})
@@ -76,17 +83,17 @@ async def test_a_newer_number_ends_the_job_and_begins_its_own(database: str) -> 
 
 async def test_a_cancelled_job_stops_the_feed_for_every_owner_until_the_next_number(database: str) -> None:
     stock = Stock()
-    async with at_work(database, stock) as (link, repricing):
+    async with at_work(database, stock) as link:
         job = await until(link, lambda job: job.state is State.RUNNING)
         async with link.link() as postgres:
             await jobs.cancel(postgres, job.id, "bob")
         await until(link, lambda job: job.state is State.CANCELLED)
-        assert repricing.stopped(FEED, 2)
-        assert not repricing.stopped(FEED, 3)
-    async with at_work(database, stock) as (link, successor):
+        assert stock.cancelled == [(FEED, 2)]
+    stock.cancelled.clear()
+    async with at_work(database, stock) as link:
         async with asyncio.timeout(20):
             while True:
-                if successor.stopped(FEED, 2):
+                if stock.cancelled == [(FEED, 2)]:
                     break
                 await asyncio.sleep(0.05)
         stock.number = 3
