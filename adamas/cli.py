@@ -182,7 +182,7 @@ def docs() -> None:
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 SUB_COMMANDS: Mapping[str, tuple[str, str]] = {
-    "rules": ("streams.rules_command", "Publish and list rule sets."),
+    "rules": ("streams.rules.command", "Publish and list rule sets."),
     "runs": ("connectors.runs.command", "Show runs and their ledgers; start, cancel, retry, approve."),
     "keys": ("api.keys_command", "Create, list and revoke API keys."),
     "jobs": ("runtime.jobs_command", "Show and cancel long actions."),

@@ -12,7 +12,7 @@ import asyncpg
 from api.keys import ALL_SCOPES, Scope, ensure_key, new_key
 from migrations import runner
 from runtime.settings import KafkaSettings
-from streams.rules_store import ensure_default
+from streams.rules.store import ensure_default
 
 DATABASE: Final = "adamas"
 KEY_NAME: Final = "demo"

@@ -31,8 +31,8 @@ from runtime.postgres import Database
 from runtime.settings import FeedsSettings, GatewayClientSettings, Settings
 from runtime.shutdown import Shutdown
 from runtime.telemetry import instrument_clients
-from streams.rules_desk import RuleDesk
-from streams.rules_keeper import FetchRates, Keeper
+from streams.rules.desk import RuleDesk
+from streams.rules.keeper import FetchRates, Keeper
 
 log = structlog.stdlib.get_logger(__name__)
 

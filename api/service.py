@@ -22,7 +22,7 @@ from runtime.postgres import Database, Link
 from runtime.settings import IngestSettings, KafkaSettings
 from schemas.errors import Retriable
 from schemas.feeds import STANDARD
-from streams.rules_desk import RuleDesk
+from streams.rules.desk import RuleDesk
 
 KEY_HEADER = "X-API-Key"
 

@@ -28,7 +28,7 @@ from schemas.sql import STONE_COLUMNS, create_table
 from schemas.stone import Cause, Stone, content_hash, encode
 from schemas.vendor import Item
 from streams.normalise import Normaliser
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 
 SOURCE: Final = "plain.raw"
 TARGET: Final = "plain.priced"

@@ -28,11 +28,11 @@ from drills.stock import canonical_stock, fill
 from schemas.conditions import Range
 from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.stone import Content
-from streams.guards import Guards
-from streams.preview import BANDS, MOVES_BPS, TOP, Report, preview
-from streams.pricing import PriceBook
-from streams.shelf import attributes_of
-from streams.stock import Shelves
+from streams.pricing.engine import PriceBook
+from streams.pricing.guards import Guards
+from streams.pricing.preview import BANDS, MOVES_BPS, TOP, Report, preview
+from streams.pricing.shelf import attributes_of
+from streams.pricing.stock import Shelves
 
 STONES: Final = 1_340_000
 SEED: Final = 11

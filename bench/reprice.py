@@ -42,7 +42,7 @@ from schemas.feeds import stone_id
 from schemas.ruleset import BaseMargins, RuleSet
 from schemas.topics import CANONICAL, SINK_GROUP
 from streams.pages import PageReader
-from streams.rules_store import publish
+from streams.rules.store import publish
 
 SEED: Final = 11
 FRESH_SEED: Final = 12

@@ -49,7 +49,7 @@ from schemas.seq import make_seq
 from streams.memory import Memory
 from streams.normalise import normalisers
 from streams.outbox import Outbox
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.process import BATCH_PAGES
 from streams.worker import RawRecord, Worker
 

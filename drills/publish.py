@@ -32,12 +32,13 @@ from schemas.columns import epoch_s
 from schemas.ruleset import PublishedRuleSet, Rate, RuleSet
 from schemas.stone import Stone, decode_stone, is_position
 from schemas.topics import CANONICAL, RULESETS
-from streams import rates, rules_store
-from streams.guards import Guards
-from streams.pricing import PriceBook
-from streams.rules_desk import Intent, RuleDesk
-from streams.rules_store import Publication, StaleBase
-from streams.stock import Shelves
+from streams.pricing.engine import PriceBook
+from streams.pricing.guards import Guards
+from streams.pricing.stock import Shelves
+from streams.rules import rates
+from streams.rules import store as rules_store
+from streams.rules.desk import Intent, RuleDesk
+from streams.rules.store import Publication, StaleBase
 
 STONES: Final = 4_000
 PAGES_PER_S: Final = 100

@@ -31,7 +31,7 @@ from runtime.kafka import admin
 from schemas.feeds import STANDARD
 from schemas.stone import PUBLIC_FIELDS, Availability, Stone
 from schemas.topics import CANONICAL
-from streams.rules_store import ensure_default
+from streams.rules.store import ensure_default
 
 STONES: Final = 5_000
 MEMBERS: Final = ("sink", "process", "api", "ingest")

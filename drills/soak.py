@@ -30,7 +30,7 @@ from drills.stage import Stage
 from drills.vendor import DrillVendor
 from schemas.feeds import STANDARD
 from schemas.ruleset import BaseMargins
-from streams.pricing import base_rule, base_terms, price_cents
+from streams.pricing.engine import base_rule, base_terms, price_cents
 
 STONES: Final = 20_000
 HOURS: Final = 1.0

@@ -33,7 +33,7 @@ from runtime.tail import Tail
 from schemas.feeds import FEEDS, SLOTS
 from schemas.stone import position_key
 from schemas.topics import CANONICAL, RAW, TOPICS
-from streams.rules_store import ensure_default
+from streams.rules.store import ensure_default
 
 POLL_S: Final = 0.2
 """Asking a process for its metrics costs it milliseconds; oftener would disturb what is measured."""
@@ -88,6 +88,8 @@ class Stage:
             if child.exit_code is None:
                 child.process.send_signal(signal.SIGCONT)
             child.stop(10)
+        # It would go on looking for the broker, and say so behind the line of figures that must be the last.
+        del self._admin
         self._supervisor.stop()
         if error is None or isinstance(error, SystemExit):
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -36,7 +36,7 @@ from schemas.topics import CANONICAL
 from streams.memory import Memory
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.worker import RawRecord, Worker
 
 _SAMPLE: Final = 8_000

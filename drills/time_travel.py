@@ -40,12 +40,12 @@ from schemas.headers import from_headers
 from schemas.ruleset import PublishedRuleSet
 from schemas.stone import Content
 from schemas.topics import RAW, RULESETS
-from streams import rules_store
-from streams.guards import Guards
 from streams.normalise import normalisers
-from streams.pricing import PriceBook
-from streams.rules_desk import Intent, RuleDesk
-from streams.stock import Shelves
+from streams.pricing.engine import PriceBook
+from streams.pricing.guards import Guards
+from streams.pricing.stock import Shelves
+from streams.rules import store as rules_store
+from streams.rules.desk import Intent, RuleDesk
 
 STONES: Final = 4_000
 PAGES_PER_S: Final = 40

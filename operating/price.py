@@ -21,7 +21,7 @@ from schemas.errors import Invalid
 from schemas.feeds import FEEDS
 from schemas.topics import RAW
 from streams.pages import PageReader
-from streams.pricing import age_at
+from streams.pricing.engine import age_at
 from streams.ranges import Range
 
 _FIELDS: Final = (

@@ -38,7 +38,7 @@ from schemas.receipt import Outcome, Receipt
 from schemas.ruleset import PublishedRuleSet
 from schemas.seq import epoch_of
 from schemas.topics import RECEIPTS
-from streams.rules import RuleHead
+from streams.rules.head import RuleHead
 
 log = structlog.stdlib.get_logger(__name__)
 

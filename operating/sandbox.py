@@ -27,7 +27,7 @@ from operating.letters import Letter
 from schemas.errors import Invalid
 from schemas.feeds import FEEDS, STANDARD
 from schemas.ruleset import PublishedRuleSet
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 
 if TYPE_CHECKING:
     from streams.normalise import Normaliser

@@ -32,9 +32,9 @@ from runtime.tail import Tail
 from schemas.errors import Invalid, Retriable
 from schemas.feeds import FEEDS, SLOTS
 from schemas.topics import CANONICAL, RAW, Topic
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.ranges import Range
-from streams.rules import RuleHead
+from streams.rules.head import RuleHead
 
 if TYPE_CHECKING:
     from streams.memory import Memory

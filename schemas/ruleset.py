@@ -229,7 +229,7 @@ class TrialLimits(Strict):
 class PublishedRuleSet(Strict):
     """A rule set under its number: one record of `pricing.rulesets`. Whatever moves a price is in it.
 
-    Stones in the share take `content`, the others `rest`; see `streams.pricing.in_share`.
+    Stones in the share take `content`, the others `rest`; see `streams.pricing.engine.in_share`.
     """
 
     number: Annotated[int, Field(ge=1)]

@@ -11,9 +11,9 @@ from runtime.tail import Tail
 from schemas.errors import Fatal
 from streams.delivery import TopicNames
 from streams.memory import Memory
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.receipts import Receipted
-from streams.rules import RuleHead
+from streams.rules.head import RuleHead
 
 
 class Known:

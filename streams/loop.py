@@ -24,7 +24,7 @@ from streams.membership import Membership
 from streams.motion import Motion
 from streams.outbox import Outbox
 from streams.pace import Pace
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.worker import RawRecord, Worker
 
 log = structlog.stdlib.get_logger(__name__)

@@ -19,7 +19,7 @@ from schemas.stone import Content, encode
 from streams.dead_letters import Refusal
 from streams.lots import Items
 from streams.normalise import Normaliser, is_plain
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.records import content_of
 from streams.stages import Stages
 from streams.terms import TermsOf

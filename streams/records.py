@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.stone import Content
 from streams.owner import Decided
-from streams.pricing import Margin
+from streams.pricing.engine import Margin
 from streams.transcription.decision import CAUSES, CHANGED, PRICE, REPRICED, RULES, UPDATED
 from streams.transcription.record import MOST_OF_NUMBERS, Texts, find_prices, put_together, texts
 from streams.transcription.words import SLACK

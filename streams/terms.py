@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.stone import Content
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.records import Terms, terms_texts
 from streams.transcription.record import Texts
 from streams.transcription.transcriber import Transcriber

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from schemas.columns import NULL_INT, Columns
 from schemas.ruleset import PublishedRuleSet
-from streams.bulk import BulkBook
 from streams.memory import Memory
-from streams.pricing import Margin, bucket
+from streams.pricing.bulk import BulkBook
+from streams.pricing.engine import Margin, bucket
+from streams.pricing.shelf import BUCKET, FIRST_SEEN, Shelf, attributes_of
+from streams.pricing.stock import record_of
 from streams.records import terms_texts
-from streams.shelf import BUCKET, FIRST_SEEN, Shelf, attributes_of
-from streams.stock import record_of
 from streams.transcription.record import Texts
 
 _COMPARED: Final = frozenset({"price_cents", "currency", "rule", "rating", "feed"})

@@ -31,7 +31,7 @@ from streams.normalise import Normaliser
 from streams.outbox import Letter, Outbox
 from streams.owner import Decided
 from streams.pages import UNREADABLE
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.reading import Read, Reading
 from streams.records import content_of, sheet
 from streams.stages import Stages

@@ -17,10 +17,11 @@ from api.routes.secured import SECURED, secured
 from api.service import Service
 from schemas.rule_file import parse_rule_file, read_rule_set
 from schemas.ruleset import WHOLE_BPS, Rate, RuleSet, TrialLimits
-from streams import rates, rules_history
-from streams.findings import findings
-from streams.rules_desk import Intent
-from streams.rules_store import Publication
+from streams.pricing.findings import findings
+from streams.rules import history as rules_history
+from streams.rules import rates
+from streams.rules.desk import Intent
+from streams.rules.store import Publication
 
 _OBJECT: Final = {"type": "object"}
 _FILE: Final = {

@@ -10,7 +10,7 @@ from runtime.kafka import ensure_topics
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings
 from schemas.topics import CANONICAL, DEAD, RATES, RULESETS
-from streams.rules_store import ensure_default
+from streams.rules.store import ensure_default
 from tests.conftest import TopicMaker
 from tests.integration.shop import Shop
 

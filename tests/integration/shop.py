@@ -11,10 +11,10 @@ from runtime.postgres import Database
 from runtime.settings import KafkaSettings
 from schemas.ruleset import PublishedRuleSet
 from schemas.stone import Stone, encode
-from streams.guards import Guards
-from streams.pricing import PriceBook
-from streams.rules_desk import RuleDesk
-from streams.stock import Shelves
+from streams.pricing.engine import PriceBook
+from streams.pricing.guards import Guards
+from streams.pricing.stock import Shelves
+from streams.rules.desk import RuleDesk
 from tests.unit.schemas.stones import make_stone
 
 STONES = 300

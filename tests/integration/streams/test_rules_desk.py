@@ -14,12 +14,15 @@ from runtime.postgres import Database
 from runtime.settings import KafkaSettings
 from schemas.errors import Invalid, Retriable
 from schemas.ruleset import Rate, RuleSet, TrialLimits
-from streams import rates, rules_history, rules_keeper, rules_store
-from streams.guards import Guards
-from streams.pricing import PriceBook, bucket, in_share
-from streams.rules_desk import GuardsBroken, Intent, RuleDesk
-from streams.rules_keeper import Keeper
-from streams.rules_store import StaleBase, head
+from streams.pricing.engine import PriceBook, bucket, in_share
+from streams.pricing.guards import Guards
+from streams.rules import history as rules_history
+from streams.rules import keeper as rules_keeper
+from streams.rules import rates
+from streams.rules import store as rules_store
+from streams.rules.desk import GuardsBroken, Intent, RuleDesk
+from streams.rules.keeper import Keeper
+from streams.rules.store import StaleBase, head
 from tests.integration.shop import STONES, Shop
 
 WHY = Intent("ann", "spring")

@@ -16,9 +16,9 @@ from runtime.settings import KafkaSettings
 from runtime.tail import Tail
 from schemas.ruleset import BaseMargins, PublishedRuleSet, RuleSet
 from schemas.topics import RULESETS
-from streams import rules_store
-from streams.rules import RuleHead
-from streams.rules_store import ensure_default, publish, sync
+from streams.rules import store as rules_store
+from streams.rules.head import RuleHead
+from streams.rules.store import ensure_default, publish, sync
 from tests.conftest import TopicMaker
 
 

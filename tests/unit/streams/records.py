@@ -21,7 +21,7 @@ from streams.background import Background
 from streams.memory import Memory
 from streams.normalise import Normaliser
 from streams.outbox import Outbox
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.tried import Tried
 from streams.versions import Version, sheet_of
 from streams.worker import RawRecord, Worker

@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.ruleset import PublishedRuleSet, RuleSet
 from schemas.stone import Cause, decode_stone, encode
-from streams.pricing import DAY_S, PriceBook
+from streams.pricing.engine import DAY_S, PriceBook
 from streams.versions import read_version
 from tests.unit.streams.items import item
 from tests.unit.streams.records import FEED, STONE, Log, raw_page, raw_retire, raw_withdraw, rules, stone

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from schemas.ruleset import PublishedRuleSet, Rule
 from schemas.stone import Stone
-from streams.bulk import MAX_COST, BulkBook
-from streams.pricing import PriceBook
-from streams.shelf import Shelf, attributes_of
-from streams.stock import Stock
+from streams.pricing.bulk import MAX_COST, BulkBook
+from streams.pricing.engine import PriceBook
+from streams.pricing.shelf import Shelf, attributes_of
+from streams.pricing.stock import Stock
 from tests.unit.streams.reference import AT_MS, CHANGES, FIRST_SEEN, PUBLISHED, slow_outcome
 from tests.unit.streams.test_pricing import a_stone, outcome, published, rule
 

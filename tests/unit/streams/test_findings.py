@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.ruleset import Rule, RuleSet
-from streams.findings import findings
+from streams.pricing.findings import findings
 from tests.unit.streams.reference import CHANGES, WHENS, slow_group
 from tests.unit.streams.test_pricing import a_stone
 

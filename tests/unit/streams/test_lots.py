@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.memory import Memory
 from streams.outbox import Outbox
-from streams.pricing import DAY_S, PriceBook
+from streams.pricing.engine import DAY_S, PriceBook
 from streams.versions import Version
 from streams.worker import RawRecord
 from tests.unit.streams.items import item

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from schemas.ruleset import BaseMargins, PublishedRuleSet, Rate, RuleSet
 from schemas.stone import Stone
-from streams.guards import Guards
-from streams.preview import BANDS, MOVES_BPS, changes, preview
-from streams.shelf import Shelf, attributes_of
-from streams.stock import Stock
+from streams.pricing.guards import Guards
+from streams.pricing.preview import BANDS, MOVES_BPS, changes, preview
+from streams.pricing.shelf import Shelf, attributes_of
+from streams.pricing.stock import Stock
 from tests.unit.streams.reference import AT_MS, CHANGES, RULE_SETS, slow_outcome, slow_value
 from tests.unit.streams.test_bulk import PLAIN
 from tests.unit.streams.test_pricing import published, rule

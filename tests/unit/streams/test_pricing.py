@@ -19,7 +19,7 @@ from schemas.stone import Stone
 from schemas.vendor import Item
 from streams.normalise import Normaliser
 from streams.pages import PageReader
-from streams.pricing import PriceBook, in_share, price_cents, price_function
+from streams.pricing.engine import PriceBook, in_share, price_cents, price_function
 from tests.unit.streams.items import item, page
 from tests.unit.streams.reference import CHANGES, PUBLISHED, TERMS, Outcome, slow_outcome, slow_price
 

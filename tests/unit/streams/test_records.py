@@ -15,7 +15,7 @@ from schemas.columns import NULL_INT
 from schemas.stone import Cause, Content, Stone, decode_stone, encode
 from streams.normalise import normalisers
 from streams.owner import Decided
-from streams.pricing import Margin
+from streams.pricing.engine import Margin
 from streams.records import repriced, sheet, terms_texts
 from streams.transcription.decision import CAUSES
 from streams.versions import Sheet, read_version, retired, sheet_of

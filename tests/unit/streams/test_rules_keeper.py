@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.ruleset import PublishedRuleSet, RuleSet
-from streams.rules_keeper import _next_boundary
+from streams.rules.keeper import _next_boundary
 from tests.unit.streams.records import rules
 
 DAY_MS = 86_400_000

@@ -14,7 +14,7 @@ from drills.vendor_pages import page_bodies
 from schemas.ruleset import PublishedRuleSet, RuleSet, Side
 from streams.normalise import is_plain
 from streams.outbox import Outbox
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from streams.records import content_of
 from streams.terms import TermsOf
 from streams.transcription import transcriber

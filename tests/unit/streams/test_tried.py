@@ -10,7 +10,7 @@ from schemas.columns import epoch_s
 from schemas.ruleset import PublishedRuleSet, Rate, RuleSet, Side
 from schemas.stone import Stone
 from streams.outbox import Outbox
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 from tests.unit.streams.items import item
 from tests.unit.streams.records import FEED, Log, book, raw_page, rules
 

@@ -10,7 +10,7 @@ from runtime.settings import KafkaSettings
 from runtime.tail import Tail
 from schemas.ruleset import PublishedRuleSet
 from schemas.topics import RULESETS
-from streams.pricing import PriceBook
+from streams.pricing.engine import PriceBook
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ruleset import HOME_CURRENCY, RATE_ONE, WHOLE_BPS, PublishedRuleSet, Rate
-from streams.bulk import Lot
-from streams.pricing import SCALE, sides
-from streams.shelf import Shelf
+from streams.pricing.bulk import Lot
+from streams.pricing.engine import SCALE, sides
+from streams.pricing.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from schemas.conditions import TYPES
 from schemas.ruleset import HOME_CURRENCY, RATE_ONE, WHOLE_BPS, PublishedRuleSet
-from streams.bulk import BulkBook, Lot
-from streams.guards import Break, Guards, Limits
-from streams.pricing import sides
-from streams.shelf import Shelf
+from streams.pricing.bulk import BulkBook, Lot
+from streams.pricing.engine import sides
+from streams.pricing.guards import Break, Guards, Limits
+from streams.pricing.shelf import Shelf
 
 MOVES_BPS: Final = (-5_000, -2_000, -1_000, -500, -200, -100, 0, 100, 200, 500, 1_000, 2_000, 5_000)
 """Bounds between the bars of the histogram, in basis points of the present price."""
@@ -112,7 +112,7 @@ def preview(
 
     Args:
         draft: under the number it would get.
-        shelf: with the columns of `streams.shelf.attributes_of(draft)`.
+        shelf: with the columns of `streams.pricing.shelf.attributes_of(draft)`.
         guards: what it may do.
         present: the rule set it would replace; tells the rate of present prices in another currency.
     """

@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 
 from schemas.ruleset import HOME_CURRENCY, RATE_ONE, WHOLE_BPS, PublishedRuleSet, Side, TrialLimits
-from streams.guards import Guards, least_cents
-from streams.preview import preview
-from streams.pricing import in_share
-from streams.shelf import Shelf
+from streams.pricing.engine import in_share
+from streams.pricing.guards import Guards, least_cents
+from streams.pricing.preview import preview
+from streams.pricing.shelf import Shelf
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ def measure(published: PublishedRuleSet, shelf: Shelf, guards: Guards, dead: Col
 
     Args:
         published: the number on trial.
-        shelf: with the columns of `streams.shelf.attributes_of(published)`.
+        shelf: with the columns of `streams.pricing.shelf.attributes_of(published)`.
         guards: tells the least margin.
         dead: the stones that could not be priced.
     """

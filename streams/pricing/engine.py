@@ -1,6 +1,6 @@
 """From content to price: a published rule set compiled once into one function. Pure; money in integers only.
 
-What a row means is said in `schemas.ruleset`, how its conditions are compiled in `streams.matching`.
+What a row means is said in `schemas.ruleset`, how its conditions are compiled in `streams.pricing.matching`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from schemas.ruleset import (
     Terms,
 )
 from schemas.stone import Content
-from streams.matching import Case, Match, compile_cases, fields_read, stone_type
+from streams.pricing.matching import Case, Match, compile_cases, fields_read, stone_type
 
 SCALE: Final = WHOLE_BPS * RATE_ONE
 """A cost times (10 000 + margin) times rate is a price in this many parts of a minor unit."""

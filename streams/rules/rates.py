@@ -1,6 +1,6 @@
 """Exchange rates: kept for ever in Postgres, the latest of each currency in `pricing.rates`.
 
-A rate moves no price by itself: the number that is published with it does (`streams.rules_keeper`).
+A rate moves no price by itself: the number that is published with it does (`streams.rules.keeper`).
 """
 
 from __future__ import annotations

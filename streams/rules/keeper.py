@@ -27,11 +27,12 @@ from schemas.events import Kind
 from schemas.headers import from_headers
 from schemas.ruleset import WHOLE_BPS, PublishedRuleSet, Rate, TrialLimits
 from schemas.topics import DEAD
-from streams import rates, rules_store
-from streams.pricing import DAY_S
-from streams.rules_desk import Intent, RuleDesk
-from streams.shelf import attributes_of
-from streams.trial import Arms, fault, measure
+from streams.pricing.engine import DAY_S
+from streams.pricing.shelf import attributes_of
+from streams.pricing.trial import Arms, fault, measure
+from streams.rules import rates
+from streams.rules import store as rules_store
+from streams.rules.desk import Intent, RuleDesk
 
 log = structlog.stdlib.get_logger(__name__)
 

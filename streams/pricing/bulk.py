@@ -1,4 +1,4 @@
-"""A published rule set over columns of stones at once: the same prices and ratings as `streams.pricing`, to the cent.
+"""A published rule set over columns of stones at once: the same prices and ratings as `streams.pricing.engine`, to the cent.
 
 Stones are taken in lots that stay in the processor's cache. Each distinct condition of a table is looked at once a lot,
 whichever rows name it; a row is then a few operations on bits. Sums stay within 64 bits: a cost up to `MAX_COST`
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from schemas.columns import NULL_INT
 from schemas.conditions import AGE, GROUPS, TYPES, Condition, Range
 from schemas.ruleset import HOME_CURRENCY, RATE_ONE, WHOLE_BPS, PublishedRuleSet, Row, Side, Terms
-from streams.pricing import (
+from streams.pricing.engine import (
     SCALE,
     TO_THE_CENT,
     Margin,
@@ -27,7 +27,7 @@ from streams.pricing import (
     price_function,
     sides,
 )
-from streams.shelf import Shelf
+from streams.pricing.shelf import Shelf
 
 LOT: Final = 1 << 15
 MAX_COST: Final = 10**12
@@ -304,7 +304,7 @@ def _span(column: NDArray[Any], span: Range) -> Look:
 
 
 class _Money:
-    """Costs to prices by terms; see `streams.pricing.price_function`, whose results these are."""
+    """Costs to prices by terms; see `streams.pricing.engine.price_function`, whose results these are."""
 
     def __init__(self, terms: Sequence[Terms], ppm: int) -> None:
         self._scalar = [price_function(one, ppm) for one in terms]

@@ -1,6 +1,6 @@
 """The whole stock as columns, for whoever must look at all of it at once: the attributes that were asked for, no more.
 
-It follows the canonical topic on a thread of its own and hands out consistent copies (`streams.shelf`).
+It follows the canonical topic on a thread of its own and hands out consistent copies (`streams.pricing.shelf`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from schemas.columns import Columns
 from schemas.errors import Retriable
 from schemas.stone import Stone, is_position
 from schemas.topics import CANONICAL
-from streams.pricing import bucket
-from streams.shelf import BUCKET, PRESENT, REPORTED, Shelf
+from streams.pricing.engine import bucket
+from streams.pricing.shelf import BUCKET, PRESENT, REPORTED, Shelf
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -19,11 +19,12 @@ from runtime.settings import KafkaSettings, LogSettings, PostgresSettings, Prici
 from schemas.errors import AdamasError
 from schemas.rule_file import BadRuleFile, parse_rule_file
 from schemas.ruleset import WHOLE_BPS, Rate, RuleSet, TrialLimits
-from streams import rates, rules_history
-from streams.findings import findings
-from streams.report_text import summary
-from streams.rules_desk import Intent, RuleDesk
-from streams.rules_store import Publication
+from streams.pricing.findings import findings
+from streams.rules import history as rules_history
+from streams.rules import rates
+from streams.rules.desk import Intent, RuleDesk
+from streams.rules.report_text import summary
+from streams.rules.store import Publication
 
 app = typer.Typer(help="Check, preview, publish and roll back rule sets.", no_args_is_help=True)
 rates_app = typer.Typer(help="Exchange rates.", no_args_is_help=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.preview import Report
+from streams.pricing.preview import Report
 
 _MOVERS = 3
 

@@ -21,12 +21,13 @@ from runtime.settings import KafkaSettings, Settings
 from schemas.errors import Invalid, Retriable
 from schemas.ruleset import WHOLE_BPS, PublishedRuleSet, Rate, RuleSet, Side, TrialLimits
 from schemas.topics import RULESETS
-from streams import rates, rules_store
-from streams.guards import Guards
-from streams.preview import Change, Report, changes, preview
-from streams.rules_store import Publication, StaleBase, Story
-from streams.shelf import attributes_of
-from streams.stock import Shelves
+from streams.pricing.guards import Guards
+from streams.pricing.preview import Change, Report, changes, preview
+from streams.pricing.shelf import attributes_of
+from streams.pricing.stock import Shelves
+from streams.rules import rates
+from streams.rules import store as rules_store
+from streams.rules.store import Publication, StaleBase, Story
 
 log = structlog.stdlib.get_logger(__name__)
 

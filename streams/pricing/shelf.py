@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from schemas.columns import NULL_INT
 from schemas.conditions import AGE, DERIVED, TYPES, conditions_in
 from schemas.ruleset import PublishedRuleSet
-from streams.matching import FANCY
-from streams.pricing import DAY_S, sides
+from streams.pricing.engine import DAY_S, sides
+from streams.pricing.matching import FANCY
 
 PRESENT: Final = ("price_cents", "currency", "rules_version")
 """What a stone is asked for at present."""
@@ -22,7 +22,7 @@ REPORTED: Final = ("cost_cents", "shape", "carat", "color", "fancy_color", "lab_
 """What every preview looks at, whatever the rows ask."""
 FIRST_SEEN: Final = "first_seen"
 BUCKET: Final = "bucket"
-"""The extra column with `streams.pricing.bucket`."""
+"""The extra column with `streams.pricing.engine.bucket`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Shelf:
         return types
 
     def aged(self, at_ms: int) -> Shelf:
-        """The same with the derived attribute `age` at a moment (ms since 1970); see `streams.pricing.PriceBook.age`."""
+        """The same with the derived attribute `age` at a moment (ms since 1970); see `streams.pricing.engine.PriceBook.age`."""
         seen = self.arrays[FIRST_SEEN]
         days = np.maximum(0, (at_ms // 1000 - seen // 1000) // DAY_S)
         return replace(self, arrays={**self.arrays, AGE: np.where(seen == NULL_INT, NULL_INT, days)})
