@@ -25,7 +25,7 @@ help: ## List every target
 .PHONY: up
 up: $(VENV)/.installed ## Start everything here and show how it goes (STONES= SEED= FRESH=1 PORT_BASE= API= PROCESS= DATA=)
 	@exec $(PYTHON) -I -S adamas/leash.py $$PPID 15 -- $(PYTHON) -m adamas.cli up --stones $(STONES) --seed $(SEED) \
-		--port-base $(PORT_BASE) --api $(API) --process $(PROCESS) --data $(DATA) $(if $(filter-out 0,$(FRESH)),--fresh)
+		--port-base $(PORT_BASE) --api $(API) --process $(PROCESS) --data "$(DATA)" $(if $(filter-out 0,$(FRESH)),--fresh)
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## Run all tests, with a real Kafka and a real Postgres
@@ -71,9 +71,9 @@ lock: ## Resolve all dependencies anew: both lock files and Kafka's jars
 
 .PHONY: clean
 clean: ## Forget the kept data (DATA=), caches and build results; the virtual environment stays
-	@if kill -0 "$$(cat $(DATA)/up.lock 2>/dev/null)" 2>/dev/null; then \
+	@if kill -0 "$$(cat "$(DATA)/up.lock" 2>/dev/null)" 2>/dev/null; then \
 		echo "make up is running on $(DATA); stop it first (Ctrl-C)." >&2; exit 1; fi
-	rm -rf $(DATA) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf "$(DATA)" build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Sets $$python to the first candidate that is new enough. A name may exist and still not run (pyenv's shims).
