@@ -145,6 +145,9 @@ class Session:
             try:
                 with await self._budget.grant(Priority.LIVE) as grant:
                     self._token = await self._new_token(grant)
+            except StaleGrant:
+                # Nothing was sent: the vendor is not to blame, and the next who waits may try at once.
+                raise
             except Retriable:
                 # Everybody who waits for the lock would try in turn.
                 self._login_pause.next_s()

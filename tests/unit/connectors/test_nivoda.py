@@ -211,6 +211,19 @@ async def test_a_wrong_password_stops_the_process_and_is_not_named() -> None:
     assert "a secret" not in str(raised.value)
 
 
+async def test_a_login_that_was_never_sent_holds_nobody_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def too_late(*_: object) -> None:
+        monkeypatch.undo()
+        raise StaleGrant("granted too long ago to be written now")
+
+    async with opened(logged_in=False) as case:
+        monkeypatch.setattr(case.session, "_post", too_late)
+        with pytest.raises(StaleGrant):
+            await case.session.log_in()
+        await case.session.log_in()
+        assert case.stub.count_of("login") == 1
+
+
 async def test_a_login_without_answer_is_not_repeated_by_everybody_at_once() -> None:
     async with opened(on("login", HTML), logged_in=False) as case:
         for _ in range(5):
