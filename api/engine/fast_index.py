@@ -167,10 +167,11 @@ class FastIndex:
         else:
             counted = self._counter.count(query, query.facets, self._clusters, match)
         [(plan, matching, total)] = asked
-        if query.limit == 0 or total == 0:
+        if query.limit == 0 or total <= query.offset:
             return Page([], total, None, counted)
         end = query.offset + query.limit
-        rows = self._sorter.first(query, plan, self._clusters, matching, total, end + 1)
+        # No more than there are: room is made for as many as are asked for.
+        rows = self._sorter.first(query, plan, self._clusters, matching, total, min(end + 1, total))
         chosen = rows[query.offset : end]
         last: After | None = self._sorter.end_of(query, chosen[-1]) if len(rows) > end else None
         return Page(chosen, total, last, counted)

@@ -110,6 +110,14 @@ def check(index: FastIndex, stock: list[Stone], query: Query) -> int:
         query = replace(query, after=page.last, offset=0)
 
 
+@pytest.mark.parametrize("offset", [2, 3, 4, 2**53])
+def test_no_more_room_is_made_than_there_are_stones(offset: int) -> None:
+    stock = [make_stone(id=f"nivoda-natural:{number}", price_cents=number) for number in range(4)]
+    index = FastIndex()
+    index.apply(batch_of(*stock))
+    check(index, stock, Query(limit=1, offset=offset))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wild", [False, True])
 @pytest.mark.parametrize("turn", range(QUICK_ROUNDS))
