@@ -75,7 +75,7 @@ class Child:
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            log.warning("child.killed", child=self.name, after_s=timeout_s)
+            log.warning("child.killed", child=self.name, after_s=round(timeout_s, 1))
             self.process.kill()
             self.process.wait()
             return False

@@ -3,6 +3,7 @@
 A figure is None while its process does not answer or does not know it yet.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -17,10 +18,11 @@ from adamas.stack import Member
 TIMEOUT_S: Final = 0.8
 RATE_OVER_S: Final = 5.0
 
-FETCHED: Final = "adamas_ingest_stones_total"
+SWEPT: Final = "adamas_ingest_swept_stones"
 EXPECTED: Final = "adamas_ingest_expected_stones"
+FETCHED: Final = "adamas_ingest_stones_total"
 BUDGET_USED: Final = "adamas_budget_used_ratio"
-PRICED: Final = "adamas_process_items_total"
+PRICED: Final = "adamas_process_known_stones"
 SEARCHABLE: Final = "adamas_api_stones"
 LAG: Final = "adamas_sink_lag_records"
 
@@ -30,13 +32,13 @@ class Reading:
     """One moment of a stack.
 
     Attributes:
-        fetched: items of pages in the raw log since ingest started.
-        expected: what the vendor counted.
-        priced: items the process workers are done with since they started.
+        fetched: stones of the last full sweep, never more than the vendor counted for it.
+        expected: what the vendor counted; None until all sweeps under way have been counted.
+        priced: stones in stock that the most knowing worker has priced, now or before.
         searchable: stones the slowest API replica holds.
         lag: records of the canonical topic that are not in Postgres yet.
         budget_used: share of the vendor's budget in use, 0 to 1.
-        fetched_per_s: over the last seconds.
+        fetched_per_s: items of pages of every kind of run, over the last seconds.
     """
 
     fetched: int | None
@@ -49,10 +51,9 @@ class Reading:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until everything expected is fetched; None when nothing moves or nothing is known."""
-        if not self.fetched_per_s or self.fetched is None or not self.expected:
-            return None
-        return max(0.0, (self.expected - self.fetched) / self.fetched_per_s)
+        """Seconds until everything expected is fetched; None when it is, nothing moves or nothing is known."""
+        left = (self.expected or 0) - (self.fetched or 0)
+        return left / self.fetched_per_s if left > 0 and self.fetched_per_s else None
 
 
 class Gauges:
@@ -67,17 +68,19 @@ class Gauges:
     def read(self) -> Reading:
         """Ask every member once, at most 0.8 s each."""
         samples = [(member.command, self._samples(member)) for member in self._members]
-        fetched = _total(FETCHED, samples, "ingest")
+        swept, expected = _known(SWEPT, samples, "ingest"), _known(EXPECTED, samples, "ingest")
         return Reading(
-            fetched=fetched,
-            expected=_total(EXPECTED, samples, "ingest"),
-            priced=_total(PRICED, samples, "process"),
-            searchable=min((_sum(SEARCHABLE, s) or 0 for c, s in samples if c == "api" and s), default=None),
-            lag=_total(LAG, samples, "sink"),
+            # While it is read the vendor's stock moves: a stone that came to a later page is swept twice.
+            fetched=min([*swept, *expected]) if swept else None,
+            expected=max(expected, default=None),
+            # Every worker knows every stone, and every replica holds it: the one ahead, and the one behind.
+            priced=max(_known(PRICED, samples, "process"), default=None),
+            searchable=min(_known(SEARCHABLE, samples, "api"), default=None),
+            lag=max(_known(LAG, samples, "sink"), default=None),
             budget_used=next(
                 (s[BUDGET_USED] for c, s in samples if c == "ingest" and BUDGET_USED in s), None
             ),
-            fetched_per_s=self._rate(fetched),
+            fetched_per_s=self._rate(max(_known(FETCHED, samples, "ingest"), default=None)),
         )
 
     def close(self) -> None:
@@ -111,12 +114,7 @@ def parse(text: str) -> dict[str, float]:
     return sums
 
 
-def _sum(name: str, samples: Mapping[str, float]) -> int | None:
-    return int(samples[name]) if name in samples else None
-
-
-def _total(name: str, samples: Iterable[tuple[str, Mapping[str, float]]], command: str) -> int | None:
-    values = [
-        value for owner, found in samples if owner == command and (value := _sum(name, found)) is not None
-    ]
-    return sum(values) if values else None
+def _known(name: str, samples: Iterable[tuple[str, Mapping[str, float]]], command: str) -> list[int]:
+    """What those members say that run the command, know the figure and answer."""
+    found = [values[name] for owner, values in samples if owner == command and name in values]
+    return [int(value) for value in found if not math.isnan(value)]

@@ -69,19 +69,22 @@ class Screen:
 
 
 def line_of(reading: Reading) -> str:
-    """The live line: `fetched 12 340 of 20 000 · priced ... · ETA 7 s`; a dash stands for what is not known."""
+    """The live line: `fetched 12 340 of 20 000 · priced ... · ETA 7 s`; a dash stands for what is not known.
+
+    Without a full sweep since the start there is nothing of it to tell, and nothing to expect behind its end.
+    """
     is_asking = reading.budget_used is not None
     if is_asking and not (reading.fetched or reading.fetched_per_s or reading.searchable):
         return "waiting for the first page: the vendor is asked what it has"
     of = f" of {_count(reading.expected)}" if reading.expected else ""
     parts = [
-        f"fetched {_count(reading.fetched)}{of}",
+        *([] if reading.fetched is None else [f"fetched {_count(reading.fetched)}{of}"]),
         f"priced {_count(reading.priced)}",
         f"searchable {_count(reading.searchable)}",
         f"{_count(reading.fetched_per_s)}/s",
         f"budget {_percent(reading.budget_used)}",
         f"lag {_count(reading.lag)}",
-        f"ETA {_duration(reading.eta_s)}",
+        *([] if reading.eta_s is None else [f"ETA {_duration(reading.eta_s)}"]),
     ]
     return " · ".join(parts)
 
@@ -94,8 +97,6 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.0%}"
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
+def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -101,7 +101,7 @@ def _stock(watch: Watch) -> dict[str, Any]:
 
 def _feed(watch: Watch, feed: str, now_s: float) -> dict[str, Any]:
     positions = _of(watch, "adamas_api_position_timestamp_seconds", feed)
-    fetched = _of(watch, "adamas_ingest_stones_total", feed)
+    fetched = _of(watch, "adamas_ingest_swept_stones", feed)
     expected = _of(watch, "adamas_ingest_expected_stones", feed)
     active = _of(watch, "adamas_ingest_run_active", feed)
     return {

@@ -158,9 +158,9 @@ BOARDS: Final = (
             ),
             Panel("Under way", {"{{feed}}": "max by (feed) (adamas_ingest_run_active)"}),
             Panel(
-                "Fetched, and what the vendor counted",
+                "The last full sweep: fetched, and what the vendor counted",
                 {
-                    "{{feed}} fetched": "sum by (feed) (adamas_ingest_stones_total)",
+                    "{{feed}} fetched": "sum by (feed) (adamas_ingest_swept_stones)",
                     "{{feed}} counted": "max by (feed) (adamas_ingest_expected_stones)",
                 },
             ),

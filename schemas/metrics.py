@@ -67,7 +67,18 @@ _INGEST: Final = (
         "feed",
     ),
     _counter("adamas_ingest_pages_total", "pages", "Pages that are in the raw log.", "feed"),
-    _gauge("adamas_ingest_expected_stones", "stones", "Stones the vendor counted for the last plan.", "feed"),
+    _gauge(
+        "adamas_ingest_swept_stones",
+        "items",
+        "Items of the last full sweep that are in the raw log; a stone that moved to another page is in both.",
+        "feed",
+    ),
+    _gauge(
+        "adamas_ingest_expected_stones",
+        "stones",
+        "Stones the vendor counted for the last full sweep; NaN until it has counted.",
+        "feed",
+    ),
     _gauge("adamas_ingest_run_active", "0 or 1", "1 while a run of the feed is under way.", "feed"),
     _counter("adamas_ingest_retries_total", "calls", "Requests and deliveries tried again.", "feed", "cause"),
     _counter("adamas_ingest_pages_too_large_total", "pages", "Pages over Kafka's record limit.", "feed"),
@@ -136,7 +147,7 @@ _PROCESS: Final = (
         "feed",
         "field",
     ),
-    _gauge("adamas_process_known_stones", "stones", "Stones in the owner's memory."),
+    _gauge("adamas_process_known_stones", "stones", "Stones in stock that the worker knows, priced."),
 )
 _SINK: Final = (
     _counter("adamas_sink_rows_total", "rows", "Rows inserted, changed or retired in Postgres."),

@@ -67,7 +67,9 @@ class Memory:
         self._lock = RLock()
 
     def __len__(self) -> int:
-        return len(self._columns)
+        """Stones in stock: what was retired is known too."""
+        with self._lock:
+            return int(np.count_nonzero(self._columns["length"] > 0))
 
     def run_code(self, run: str | None) -> int:
         """The number that stands for a run's name in `known`."""

@@ -7,6 +7,7 @@ failed, a process that died and a run that was retried all go on in the same way
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -144,9 +145,11 @@ class Lane:
         return self._order
 
     async def _read(self, run: Run) -> int | None:
+        if self._kind is RunKind.FULL:
+            self._show(0, math.nan)
         progress = await self._progress(run)
         if self._kind is RunKind.FULL:
-            metrics.EXPECTED.labels(self._feed.name).set(progress.plan.counted)
+            self._show(progress.rows, progress.plan.counted)
         self._sweep = Sweep(
             self._writer,
             progress,
@@ -154,6 +157,10 @@ class Lane:
             off_limit_percent=self._settings.count_off_percent,
         )
         return await self._sweep.run()
+
+    def _show(self, swept: int, expected: float) -> None:
+        metrics.SWEPT.labels(self._feed.name).set(swept)
+        metrics.EXPECTED.labels(self._feed.name).set(expected)
 
     async def _progress(self, run: Run) -> RunProgress:
         async with self._database.link() as link:

@@ -260,6 +260,8 @@ class Sweep:
             metrics.PAGES.labels(self._feed.name).inc()
             more = self._progress.logged(partition, read.page, read.reread, page.rows, page.ids)
             metrics.STONES.labels(self._feed.name).inc(more)
+            if self._plan.kind is RunKind.FULL:
+                metrics.SWEPT.labels(self._feed.name).inc(more)
         else:
             self._empty[read.partition, read.page] = (page, seq)
             partition.done(read.page, 0, (), read.reread)

@@ -56,6 +56,14 @@ def test_what_was_observed_is_known_whole() -> None:
     assert memory.latest("nobody") is None
 
 
+def test_only_stones_in_stock_are_counted() -> None:
+    memory = Memory()
+    observe(memory, (0, VERSIONS[0]))
+    assert len(memory) == 1
+    observe(memory, (1, retired(IDS[0], make_seq(9, 1))))
+    assert len(memory) == 0
+
+
 def test_a_record_reads_back_as_the_version_that_wrote_it() -> None:
     assert [read_version(version.body or b"") for version in VERSIONS] == VERSIONS
 
