@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -35,6 +35,7 @@ from api.routes.runs import runs_router
 from api.routes.sums import sums_router
 from api.search import PATH, Search
 from api.service import KEY_HEADER, Service
+from api.strict import strict
 from schemas.errors import Invalid, Retriable
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -61,6 +62,7 @@ def create_app(service: Service, lifespan: Lifespan | None = None) -> App:
         version=service.health.version,
         lifespan=lifespan,
         redoc_url=None,
+        dependencies=[Depends(strict)],
         # `Access` makes the one span of a request, also of those that do not pass the router.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

@@ -157,7 +157,8 @@ def read_parameters(
     for name, text in given.items():
         parameter = PARAMETERS.get(name)
         if parameter is None:
-            raise BadParameter(shown(name), "is not a parameter of this search", nearest(name, PARAMETERS))
+            rule = "is not a parameter of this search"
+            raise BadParameter(shown(name) or "(no name)", rule, nearest(name, PARAMETERS))
         parameter.read(asked, name, text, values_of)
         if parameter.private:
             asked.private.append(name)
@@ -193,7 +194,9 @@ def split(raw: bytes) -> dict[str, str]:
         if not plain:
             name, text = _decoded(name), _decoded(text)
         if name in given:
-            raise BadParameter(shown(name), "is given twice; put the values into one, with commas")
+            several = name in FIELDS and FIELDS[name].kind in (Kind.LIST, Kind.EXACT)
+            advice = "; put the values into one, with commas" if several else ""
+            raise BadParameter(shown(name), f"is given twice{advice}")
         given[name] = text
     return given
 
@@ -220,7 +223,8 @@ def _too_long(raw: bytes) -> BadParameter:
         rule = f"has {len(raw)} bytes; at most {MAX_QUERY_BYTES} are read"
         return BadParameter("query", rule, MAX_QUERY_BYTES)
     values = text.count(b",") + 1
-    rule = f"has {values} values and {len(text)} bytes; a query has at most {MAX_QUERY_BYTES} bytes"
+    many = f"{values} values and " if values > 1 else ""
+    rule = f"has {many}{len(text)} bytes; a query has at most {MAX_QUERY_BYTES} bytes"
     return BadParameter(field_name, rule, MAX_QUERY_BYTES)
 
 
@@ -330,6 +334,8 @@ def _read_sort(asked: Asked, name: str, text: str, _: ValuesOf) -> None:
     keys: list[SortKey] = []
     for part in text.split(","):
         key = part.strip().removeprefix("-")
+        if not key:
+            raise BadParameter(name, "has an empty value")
         of = FIELDS.get(key)
         if of is None or not of.sortable:
             raise BadParameter(name, f"cannot be by {shown(key)}", nearest(key, SORTABLE))

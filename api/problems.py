@@ -11,10 +11,12 @@ import msgspec
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from schemas.errors import Invalid, SlowDown
+from schemas.wording import rule_of
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -152,29 +154,42 @@ async def on_bad_request(request: Request, error: Exception) -> Response:
     """Answer what FastAPI finds wrong with a path, a query or a body: 422 with the first field and rule."""
     assert isinstance(error, RequestValidationError)
     first: Any = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return await on_problem(request, BadParameter(field, str(first["msg"])))
+    # Of a body that is no JSON the place is a number of characters.
+    where = [] if first["type"] == "json_invalid" else first["loc"][1:]
+    field = ".".join(map(str, where)) or str(first["loc"][0])
+    rule = rule_of(first)
+    if field == "body" and "json" not in request.headers.get("Content-Type", ""):
+        rule = "must be JSON, and the header Content-Type must be application/json"
+    return await on_problem(request, BadParameter(field, rule))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """Answer what the framework refuses: unknown paths and methods."""
+    """Answer what the framework refuses: unknown paths and methods, and bodies that are no text."""
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
+    status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _methods_here(request)
+        field, rule = "method", f"must be {headers['Allow'].replace(', ', ' or ')} here"
+    elif status == HTTPStatus.NOT_FOUND:
+        field, rule = "path", "leads nowhere; /docs shows every path there is"
+    else:
+        field, rule = "body", str(error.detail)
     kind = status.phrase.lower().replace(" ", "-")
-    body = document(kind, status, str(error.detail), request.url.path, request.scope.get("trace_id"))
-    headers = {"Allow": _methods_here(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
-    return _response(body, headers or {})
+    trace_id = request.scope.get("trace_id")
+    body = document(kind, status, f"{field} {rule}", request.url.path, trace_id, field=field, rule=rule)
+    return _response(body, headers)
 
 
 def _methods_here(request: Request) -> str:
     """What the path takes: the framework's own answer knows only the first of its routes."""
-    found = {
-        method
-        for route in request.app.routes
+    routes = [
+        route
+        for route in iter_route_contexts(request.app.routes)
         if route.matches(request.scope)[0] is not Match.NONE
-        for method in getattr(route, "methods", None) or ()
-    }
-    return ", ".join(sorted(found))
+    ]
+    # `/v1/diamonds/batch` could be a stone's path as well: the first that matches says which path it is.
+    here = {method for route in routes if route.path == routes[0].path for method in route.methods or ()}
+    return ", ".join(sorted(here))
 
 
 def internal_error(path: str, trace_id: str) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -62,7 +63,7 @@ class Vendor:
             VendorTrouble, VendorTooSlow: the vendor did not answer.
         """
         headers = {DEADLINE_HEADER: str(max(1, int(within_s * 1000)))}
-        path = f"/v1/{feed}/stones/{stone}/availability"
+        path = f"/v1/{feed}/stones/{quote(stone, safe='')}/availability"
         try:
             reply = await self._http.get(path, headers=headers, timeout=within_s + _SLACK_S)
         except httpx.ConnectError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
+import msgspec
 import uvicorn
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope, Send
@@ -120,6 +121,17 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The request's head is too long.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; a problem document (RFC 9457) as every other refusal is."""
+        problem = {
+            **{"type": "/problems/bad-request", "title": "Bad request", "status": 400, "detail": msg},
+            **{"instance": "", "trace_id": None, "field": "request", "rule": "must be HTTP/1.1"},
+        }
+        body = msgspec.json.encode(problem)
+        head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[400] + head % len(body) + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """Begin a head."""

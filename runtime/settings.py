@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.feeds import FEEDS, STANDARD
+from schemas.wording import rule_of
 
 PLACEHOLDERS = ("changeme", "not-configured")
 EXIT_BAD_SETTINGS = 2
@@ -420,4 +421,4 @@ def _problem(group: type[Group], detail: dict[str, Any]) -> str:
     variable = group.variable(str(detail["loc"][0])) if detail["loc"] else group.__name__
     if detail["type"] == "missing":
         return f"{variable} is not set ({(group.__doc__ or '').splitlines()[0].rstrip('.')})"
-    return f"{variable}: {str(detail['msg']).removeprefix('Value error, ')}"
+    return f"{variable}: {rule_of(detail)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request
@@ -13,6 +12,7 @@ from api.keys import Scope
 from api.problems import answers
 from api.routes.secured import SECURED, secured
 from api.service import Service
+from api.strict import Moment
 from operating.price import explain
 from operating.price_export import Wanted, lines
 from schemas.errors import Retriable
@@ -35,7 +35,7 @@ def prices_router(service: Service) -> APIRouter:
     async def why(
         request: Request,
         stone: Annotated[str, Path(max_length=200, description="feed:vendor's stone id")],
-        at: Annotated[datetime | None, Query(description="a past time; now without one")] = None,
+        at: Annotated[Moment | None, Query(description="a past time; now without one")] = None,
     ) -> dict[str, Any]:
         await service.authorise(request, Scope.READ_COST)
         if service.database is None or service.kafka is None or service.archive is None:
@@ -53,8 +53,8 @@ def prices_router(service: Service) -> APIRouter:
         request: Request,
         stone: _Text = None,
         rule: _Text = None,
-        start: Annotated[datetime | None, Query(alias="from", description="the first moment")] = None,
-        end: Annotated[datetime | None, Query(alias="to", description="the first moment no more")] = None,
+        start: Annotated[Moment | None, Query(alias="from", description="the first moment")] = None,
+        end: Annotated[Moment | None, Query(alias="to", description="the first moment no more")] = None,
     ) -> StreamingResponse:
         await service.authorise(request, Scope.READ_COST)
         pieces = _pieces(service, Wanted(stone, rule, start, end))

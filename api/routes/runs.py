@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -12,6 +11,7 @@ from fastapi import APIRouter, Body, Path, Query, Request
 from api.keys import Scope
 from api.routes.secured import secured
 from api.service import Service
+from api.strict import Moment
 from connectors.runs import actions, store
 from connectors.runs.actions import Action, Asked
 from connectors.runs.states import State
@@ -41,7 +41,7 @@ def runs_router(service: Service) -> APIRouter:
         feed: str | None = None,
         kind: RunKind | None = None,
         state: State | None = None,
-        before: Annotated[datetime | None, Query(description="`requested_at` of the last one shown")] = None,
+        before: Annotated[Moment | None, Query(description="`requested_at` of the last one shown")] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
     ) -> dict[str, Any]:
         await service.authorise(request, Scope.OPERATE)
@@ -98,7 +98,7 @@ def runs_router(service: Service) -> APIRouter:
         request: Request,
         feed: Annotated[str, Body(max_length=100)],
         kind: Annotated[RunKind, Body()] = RunKind.FULL,
-        at: Annotated[datetime | None, Body()] = None,
+        at: Annotated[Moment | None, Body()] = None,
     ) -> dict[str, Any]:
         return await act(request, lambda link, actor: actions.start(link, feed, kind, actor, at=at))
 
@@ -113,7 +113,7 @@ def runs_router(service: Service) -> APIRouter:
         action: Action,
         cause: Annotated[str, Body(max_length=500)] = "cancelled",
         partition: Annotated[int | None, Body(ge=0, le=2**31 - 1)] = None,
-        at: Annotated[datetime | None, Body()] = None,
+        at: Annotated[Moment | None, Body()] = None,
     ) -> dict[str, Any]:
         plain = {
             Action.FORCE: actions.force,
@@ -141,8 +141,8 @@ def runs_router(service: Service) -> APIRouter:
     async def set_watermark(
         request: Request,
         feed: Annotated[str, Path(max_length=100)],
-        watermark: Annotated[datetime, Body()],
-        at: Annotated[datetime | None, Body()] = None,
+        watermark: Annotated[Moment, Body()],
+        at: Annotated[Moment | None, Body()] = None,
     ) -> dict[str, Any]:
         return await act(
             request, lambda link, actor: actions.set_watermark(link, feed, watermark, actor, at=at)

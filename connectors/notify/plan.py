@@ -23,6 +23,7 @@ from connectors.notify.channels import Channel
 from connectors.notify.notice import Notice
 from schemas.errors import Invalid
 from schemas.events import Kind, Severity
+from schemas.wording import rule_of
 
 Legs = tuple[tuple[str, ...], ...]
 """Receivers; each is a list of channels, tried in order until one takes the notice."""
@@ -73,4 +74,4 @@ def read_plan(file: Path | None) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or str(file)
-        raise Invalid(place, first["msg"].removeprefix("Value error, ")) from error
+        raise Invalid(place, rule_of(first)) from error

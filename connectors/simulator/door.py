@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from schemas.wording import rule_of
+
 from . import vocabulary as words
 from .batch import Batch
 from .faults import UnknownSetting
@@ -244,7 +246,7 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _sentence(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors())
+    return "; ".join(f"{'.'.join(map(str, detail['loc']))}: {rule_of(detail)}" for detail in error.errors())
 
 
 def _rfc3339(epoch_s: float) -> str:

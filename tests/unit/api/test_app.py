@@ -227,6 +227,7 @@ async def test_several_searches_in_one_call(client: httpx.AsyncClient) -> None:
         (b'{"searches": [1]}', "searches.0"),
         (b'{"searches": [{"shape": {}}]}', "searches.0.shape"),
         (b'{"searches": [{}], "more": 1}', "searches"),
+        (b"[" * 100_000, "body"),
     ],
 )
 async def test_a_bad_batch_is_refused_as_a_whole(client: httpx.AsyncClient, body: bytes, field: str) -> None:
@@ -277,6 +278,61 @@ async def test_a_refusal_is_a_problem_document(
     assert body["type"] == f"/problems/{kind}"
     assert body["status"] == status
     assert body["trace_id"] == answer.headers["x-trace-id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body", "status", "field", "rule"),
+    [
+        ("POST", "/v1/diamonds", b"", 405, "method", "must be GET here"),
+        ("PUT", "/v1/runs", b"", 405, "method", "must be GET or POST here"),
+        ("GET", "/v1/nothing", b"", 404, "path", "leads nowhere"),
+        ("GET", "/v1/jobs?limit=0", b"", 422, "limit", "must be greater than or equal to 1"),
+        ("GET", "/v1/jobs?sparkle=1", b"", 422, "sparkle", "is not a parameter here"),
+        ("GET", "/v1/jobs?limit=1&limit=2", b"", 422, "limit", "is given twice"),
+        ("GET", "/v1/diamonds/compare", b"", 422, "ids", "is missing"),
+        ("GET", "/v1/diamonds/compare?ids=a&ids=b", b"", 422, "ids", "is given twice"),
+        ("GET", "/v1/diamonds/compare?ids=%00", b"", 422, "ids", "NUL"),
+        ("GET", "/v1/diamonds/nivoda-natural:%00/availability", b"", 422, "id", "NUL"),
+        ("GET", "/v1/diamonds/%00/price", b"", 422, "stone", "NUL"),
+        ("GET", "/v1/diamonds/x/price?at=0001-01-01T00:00:00%2B14:00", b"", 422, "at", "1970 to 9998"),
+        ("GET", "/v1/prices?from=9999-12-31T23:59:59-14:00", b"", 422, "from", "1970 to 9998"),
+        ("GET", "/v1/sums?x=1", b"", 422, "x", "is not a parameter here"),
+        ("GET", "/v1/diamonds?sort=", b"", 422, "sort", "has an empty value"),
+        ("GET", "/v1/diamonds?=1", b"", 422, "(no name)", "is not a parameter of this search"),
+        ("POST", "/v1/replays/preview", b"garbage", 422, "body", "must be JSON"),
+        ("POST", "/v1/replays/preview", b"[]", 422, "body", "must be a mapping"),
+        ("POST", "/v1/replays/preview", b"\xff", 400, "body", "parsing"),
+        ("POST", "/v1/rules/draft", b'{"rules": {}, "note": "\\u0000"}', 422, "body", "NUL"),
+    ],
+)
+async def test_whatever_is_wrong_has_a_field_and_a_rule(
+    method: str, url: str, body: bytes, status: int, field: str, rule: str
+) -> None:
+    async with StockApp(STOCK).client(BUYER) as client:
+        answer = await client.request(method, url, content=body, headers={"Content-Type": "application/json"})
+    told = answer.json()
+    assert (answer.status_code, told["field"]) == (status, field)
+    assert rule in told["rule"]
+    assert told["detail"] == f"{told['field']} {told['rule']}"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_method_that_is_not_taken_is_told_the_ones_that_are(client: httpx.AsyncClient) -> None:
+    assert (await client.delete("/v1/runs")).headers["Allow"] == "GET, POST"
+
+
+async def test_json_that_comes_as_a_form_is_told_what_it_lacks() -> None:
+    async with StockApp(STOCK).client(BUYER) as client:
+        answer = await client.post("/v1/replays/preview", data={"feed": "nivoda-natural"})
+    assert answer.json()["field"] == "body"
+    assert "Content-Type must be application/json" in answer.json()["rule"]
+
+
+async def test_advice_to_use_commas_is_for_lists_only(client: httpx.AsyncClient) -> None:
+    rules = [
+        (await client.get(f"/v1/diamonds?{name}=1&{name}=2")).json()["rule"] for name in ("limit", "shape")
+    ]
+    assert rules == ["is given twice", "is given twice; put the values into one, with commas"]
 
 
 async def test_a_bad_parameter_names_field_rule_and_nearest(client: httpx.AsyncClient) -> None:

@@ -88,7 +88,7 @@ def test_every_kind_of_parameter_is_read() -> None:
         ("price_cents_min=" + "9" * 5000, "price_cents_min", None),
         ("shpe=ROUND", "shpe", "shape"),
         ("carat=1", "carat", "carat_min"),
-        ("=", "", None),
+        ("=", "(no name)", None),
         ("shape=ROUNDD", "shape", "ROUND"),
         ("shape=", "shape", None),
         ("shape=ROUND,", "shape", None),

@@ -1,6 +1,7 @@
 """What comes in over HTTP is bounded before the application sees it."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -57,6 +58,15 @@ async def test_a_head_without_end_is_refused() -> None:
     async with served() as ask:
         answer = await ask(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * (MAX_HEAD_BYTES + 1))
     assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_what_is_no_http_is_told_so_as_every_other_refusal() -> None:
+    async with served() as ask:
+        head, _, body = (await ask(b"FOO / HTTP/1.1\r\n\r\n")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    assert b"content-type: application/problem+json" in head
+    told = json.loads(body)
+    assert (told["type"], told["field"]) == ("/problems/bad-request", "request")
 
 
 async def test_a_connection_taken_before_the_stop_is_answered_after_it() -> None:
