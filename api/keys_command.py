@@ -10,7 +10,7 @@ import typer
 from api.keys import ALL_SCOPES, Scope, create_key, list_keys, revoke_key
 from runtime.settings import PostgresSettings, load_settings
 
-app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(help="The key's name: the actor of whatever it does.")]
 

@@ -16,7 +16,11 @@ from runtime.jobs import State
 from runtime.postgres import Database
 from runtime.settings import NotifySettings, load_settings
 
-app = typer.Typer(help="Events that somebody should know of, and whom they reach.", no_args_is_help=True)
+app = typer.Typer(
+    help="Events that somebody should know of, and whom they reach.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.command("list")

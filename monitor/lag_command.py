@@ -19,7 +19,10 @@ from monitor.movement import Movements, Status
 from monitor.positions import Positions
 from runtime.settings import KafkaSettings, load_settings
 
-app = typer.Typer(help="Where every reader of Kafka stands: lag in records and seconds, pace, forecast.")
+app = typer.Typer(
+    help="Where every reader of Kafka stands: lag in records and seconds, pace, forecast.",
+    add_completion=False,
+)
 
 EVERY_S: Final = 1.0
 _COLORS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.STALLED: "bold red", Status.GONE: "dim"}

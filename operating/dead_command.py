@@ -24,7 +24,9 @@ from runtime.settings import KafkaSettings, load_settings
 from schemas.feeds import FEEDS
 from schemas.topics import RAW
 
-app = typer.Typer(help="Show, fix, redrive and drop what was refused.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show, fix, redrive and drop what was refused.", no_args_is_help=True, add_completion=False
+)
 
 GroupName = Annotated[str, typer.Argument(help="The group's fingerprint, or its beginning.")]
 _EXAMPLE_BYTES: Final = 600

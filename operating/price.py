@@ -21,7 +21,7 @@ from schemas.errors import Invalid
 from schemas.feeds import FEEDS
 from schemas.topics import RAW
 from streams.pages import PageReader
-from streams.pricing.engine import age_at
+from streams.pricing.engine import age_at, bucket
 from streams.ranges import Range
 
 _FIELDS: Final = (
@@ -38,6 +38,14 @@ _RULES: Final = """
 SELECT published_at, actor, reason,
        coalesce(to_timestamp((record->>'valid_at')::bigint / 1000.0), published_at) AS valid_at
 FROM rulesets WHERE number = $1"""
+_TERMS: Final = """
+WITH own AS (
+    SELECT CASE WHEN $3 >= (record->>'share_bps')::int THEN record->'rest'
+           ELSE coalesce(record, jsonb_build_object('content', content)) END AS side
+    FROM rulesets WHERE number = $1)
+SELECT jsonb_path_query_first(side, '$.content.rules[*] ? (@.name == $name)', jsonb_build_object('name', $2::text)) AS row,
+       side->'rate' AS rate
+FROM own"""
 _PAGE: Final = """
 SELECT p.run, p.raw_offset, p.partition, p.page FROM run_pages p JOIN runs r USING (run)
 WHERE p.seq = $1 AND r.feed = $2 LIMIT 1"""
@@ -95,6 +103,8 @@ class Explanation:
     Attributes:
         rules: when, by whom and why its rule set was published, and the moment that it counts at; null for one Postgres
             does not have.
+        row: the row of its rule as that rule set has it; null for a base margin.
+        rate: the exchange rate that the rule set names; null in the home currency.
         age_days: the age that the rule set counted, whether a row asks for it or not; null where nobody knows it.
         since: what the price became afterwards, oldest first.
     """
@@ -103,6 +113,8 @@ class Explanation:
     at: datetime | None
     price: Price
     rules: dict[str, Any] | None
+    row: dict[str, Any] | None
+    rate: dict[str, Any] | None
     age_days: int | None
     source: Source
     availability: str
@@ -136,12 +148,27 @@ async def explain(
         price = Price(*row)
         since = [Price(*later) for later in await link.fetch(_SINCE, stone, price.changed_at)]
         rules = await link.fetchrow(_RULES, price.rules_version)
+        terms = await link.fetchrow(_TERMS, price.rules_version, price.rule, bucket(stone))
         place = await _place(link, now, price.seq)
     source = await asyncio.to_thread(_source, kafka, archive, stone, price.seq, *place)
+    row, rate = (None, None) if terms is None else (_read_json(terms["row"]), _read_json(terms["rate"]))
     return Explanation(
-        *(stone, at, price, None if rules is None else dict(rules), _age_days(price, rules), source),
+        *(
+            stone,
+            at,
+            price,
+            None if rules is None else dict(rules),
+            row,
+            rate,
+            _age_days(price, rules),
+            source,
+        ),
         *(now["availability"], now["retired_at"], since),
     )
+
+
+def _read_json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
 def _age_days(price: Price, rules: Any) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -30,6 +31,8 @@ def price(
         typer.echo(json.dumps(found.shown(), indent=2))
         return
     typer.echo(f"{stone}: {line(found.price)}")
+    for step in steps(found):
+        typer.echo(f"  {step}")
     if found.rules is not None:
         typer.echo(
             f"  rule set {found.price.rules_version} by {found.rules['actor']}: {found.rules['reason']}"
@@ -52,13 +55,32 @@ def price(
 def line(price: Price) -> str:
     """A price and its reasons on one line."""
     return (
-        f"{price.price_cents} {price.currency} cents = {price.cost_cents} + {price.margin_bps} bps by {price.rule!r}"
+        f"{price.price_cents} {price.currency} cents for a cost of {price.cost_cents} and {price.margin_bps} bps by {price.rule!r}"
         f" of rule set {price.rules_version}, mapper {price.mapper_version}, {price.cause} at {price.changed_at:%Y-%m-%d %H:%M:%S}"
     )
+
+
+def steps(found: Explanation) -> Iterator[str]:
+    """What else made the price beside cost and margin, in the order in which it did."""
+    row, rate = found.row or {}, found.rate
+    if when := row.get("when"):
+        yield f"holds where {json.dumps(when)}"
+    if rate is not None:
+        yield f"at {rate['ppm']} cents per million US cents ({rate['id']})"
+    if amount := row.get("amount_cents"):
+        yield f"{amount:+} cents"
+    if rounding := row.get("rounding"):
+        yield f"rounded {rounding['mode']} to {rounding['ending_cents']} above a multiple of {rounding['to_cents']} cents"
+    if (floor := row.get("floor_cents")) is not None:
+        yield f"not below {floor} cents"
+    if (ceiling := row.get("ceiling_cents")) is not None:
+        yield f"not above {ceiling} cents"
 
 
 def _plain(query: dict[str, Any]) -> str:
     """What was asked of the vendor, without what was left open."""
     said = {**query, **(query["slice"] or {})}
     del said["slice"]
-    return ", ".join(f"{name} {value}" for name, value in said.items() if value is not None)
+    return ", ".join(
+        f"{name} {value}" for name, value in said.items() if value is not None and value is not False
+    )

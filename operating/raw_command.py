@@ -10,7 +10,9 @@ from operating.archive import Folder, archive, restore
 from runtime.settings import DataSettings, KafkaSettings, load_settings
 
 app = typer.Typer(
-    help="Keep the raw log in files beyond its fourteen days, and bring pages back.", no_args_is_help=True
+    help="Keep the raw log in files beyond its fourteen days, and bring pages back.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 
@@ -18,9 +20,14 @@ app = typer.Typer(
 def archive_() -> None:
     """Archive what the log holds and the files do not; to be run daily."""
     settings = load_settings(KafkaSettings, DataSettings)
+    new = False
     for kept in archive(settings.kafka, Folder(settings.data.archive_folder)):
-        lost = f"; {kept.missed} records before them were gone already" if kept.missed else ""
-        typer.echo(f"partition {kept.slot}: offsets {kept.begin} to {kept.end - 1}{lost}")
+        if kept.begin < kept.end or kept.missed:
+            new = True
+            lost = f"; {kept.missed} records before them were gone already" if kept.missed else ""
+            typer.echo(f"partition {kept.slot}: offsets {kept.begin} to {kept.end - 1}{lost}")
+    if not new:
+        typer.echo("the files have everything already")
 
 
 @app.command("restore")

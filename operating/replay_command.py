@@ -20,7 +20,9 @@ from runtime.postgres import Database
 from runtime.settings import KafkaSettings, load_settings
 
 app = typer.Typer(
-    help="Read the log again, undo that, or see beforehand what it would change.", no_args_is_help=True
+    help="Read the log again, undo that, or see beforehand what it would change.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 

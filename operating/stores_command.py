@@ -14,7 +14,11 @@ from runtime.jobs import Job, State
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings, MonitorSettings, load_settings
 
-app = typer.Typer(help="Compare Postgres, the canonical topic and the API's replicas.", no_args_is_help=True)
+app = typer.Typer(
+    help="Compare Postgres, the canonical topic and the API's replicas.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.callback()

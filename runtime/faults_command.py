@@ -11,7 +11,9 @@ from runtime.commands import with_database
 from runtime.faults import Fault
 from runtime.postgres import Database
 
-app = typer.Typer(help="Show what went wrong in our own code, by kind.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show what went wrong in our own code, by kind.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.callback()

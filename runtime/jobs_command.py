@@ -13,7 +13,7 @@ from runtime.commands import follow, line, with_database
 from runtime.jobs import Job, State
 from runtime.postgres import Database
 
-app = typer.Typer(help="Show and cancel long actions.", no_args_is_help=True)
+app = typer.Typer(help="Show and cancel long actions.", no_args_is_help=True, add_completion=False)
 
 Id = Annotated[int, typer.Argument(help="The job's number.")]
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from schemas.conditions import BadCondition, Range, conditions_in
 from schemas.errors import Invalid
 from schemas.ruleset import BaseMargins, RatingRule, Ratings, Rounding, Rule, RuleSet
+from schemas.wording import rule_of
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 MAX_MISTAKES: Final = 50
@@ -188,15 +189,14 @@ def _rule(detail: Any) -> str:
     name, kind = str(detail["loc"][-1]) if detail["loc"] else "", detail["type"]
     if kind == "extra_forbidden":
         near = get_close_matches(name, _FIELDS, 1, 0.75)
-        return f"is not permitted here{f'; did you mean {near[0]}?' if near else ''}"
+        return f"{rule_of(detail)}{f'; did you mean {near[0]}?' if near else ''}"
     if kind == "string_pattern_mismatch":
         return _FORMS[name]
     if kind == "too_long" and "actual_length" in detail["ctx"]:
         return "has {actual_length} rows; at most {max_length} are taken".format(**detail["ctx"])
     if kind.startswith(("datetime", "timezone")):
         return "must be a moment with its zone, e.g. 2026-12-01T00:00:00Z"
-    said = _KINDS.get(kind, str(detail["msg"]))
-    return said.removeprefix("Value error, ").replace("Input should be ", "must be ")
+    return rule_of(detail)
 
 
 _FIELDS: Final = sorted(
@@ -209,12 +209,4 @@ _FIELDS: Final = sorted(
 _FORMS: Final = {
     "name": "must neither begin with a space nor hold a colon",
     "currency": "must be three capital letters, e.g. EUR",
-}
-_KINDS: Final = {
-    "missing": "is missing",
-    "model_type": "must be a mapping",
-    "dict_type": "must be a mapping",
-    "tuple_type": "must be a list",
-    "string_type": "must be a text",
-    "int_type": "must be an integer",
 }

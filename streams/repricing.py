@@ -50,25 +50,30 @@ class Repricing:
         self._left = left
         self._cancel = cancel
         self._known: set[tuple[str, int]] = set()
+        self._cancelled: set[tuple[str, int]] = set()
 
     async def serve(self) -> None:
         """Ask for a job wherever stones wait for a new rule set, until cancelled."""
         while True:
             number, actor = self._head()
             for feed in self._owned():
-                if (feed, number) not in self._known and self._left(feed, number):
-                    await self._ask(feed, number, actor)
+                # Looked at to the end: a job that is cancelled before it begins is followed by nobody.
+                if (feed, number) not in self._cancelled and (left := self._left(feed, number)):
+                    await self._ask(feed, number, left, actor)
             await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _ask(self, feed: str, number: int, actor: str) -> None:
+    async def _ask(self, feed: str, number: int, left: int, actor: str) -> None:
         try:
             async with self._database.link() as link:
                 last = await jobs.last(link, KIND, feed)
                 same = last is not None and last.request.get("number") == number
                 if last is not None and same and last.cancelled_by is not None:
                     self._cancel(feed, number)
-                elif last is None or not same or last.state.final:
-                    await jobs.submit(link, KIND, feed, {"number": number}, actor=actor, unit="stones")
+                    self._cancelled.add((feed, number))
+                elif (feed, number) not in self._known and (last is None or not same or last.state.final):
+                    # How many there were: a small stock is done before anybody begins to follow.
+                    asked = {"number": number}
+                    await jobs.submit(link, KIND, feed, asked, actor=actor, unit="stones", total=left)
         except Invalid:
             # That of a former number is about to end.
             return
@@ -86,7 +91,7 @@ class Repricing:
         """
         feed, number = task.job.subject, int(task.job.request["number"])
         done = task.job.done
-        total = done + self._left(feed, number)
+        total = max(task.job.total or 0, done + self._left(feed, number))
         try:
             while (left := self._left(feed, number)) and self._head()[0] == number:
                 if feed not in self._owned():

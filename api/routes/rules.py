@@ -35,7 +35,8 @@ _FILE: Final = {
 Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="number of a published rule set")]
 DraftId = Annotated[int, Path(ge=1, le=2**63 - 1, description="the draft's number")]
 Text = Annotated[str, Field(min_length=1, max_length=2_000)]
-BigInt = Annotated[int, Field(ge=1, le=2**63 - 1)]
+BigInt = Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)]
+ShareBps = Annotated[int, Field(strict=True, ge=1, le=WHOLE_BPS)]
 
 
 class _Body(BaseModel):
@@ -53,7 +54,7 @@ class Publishing(Why):
     """How something is published; `override` is the reason for which broken guardrails do not matter."""
 
     override: Text | None = None
-    share_bps: Annotated[int, Field(ge=1, le=WHOLE_BPS)] = WHOLE_BPS
+    share_bps: ShareBps = WHOLE_BPS
     limits: TrialLimits = TrialLimits()
 
     def intent(self, actor: str) -> Intent:
@@ -80,7 +81,7 @@ class Recording(_Body):
 
     id: Annotated[str, Field(min_length=1, max_length=100)]
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-    ppm: Annotated[int, Field(ge=1, le=900_000_000)]
+    ppm: Annotated[int, Field(strict=True, ge=1, le=900_000_000)]
 
 
 def rules_router(service: Service) -> APIRouter:

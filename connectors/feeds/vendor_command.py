@@ -15,7 +15,9 @@ from schemas.errors import Retriable
 from schemas.feeds import NIVODA_NATURAL
 from schemas.gateway import Finding, Refusal
 
-app = typer.Typer(help="Ask the vendor by way of ingest, within the one budget.", no_args_is_help=True)
+app = typer.Typer(
+    help="Ask the vendor by way of ingest, within the one budget.", no_args_is_help=True, add_completion=False
+)
 
 _TIMEOUT_S: Final = 120.0
 

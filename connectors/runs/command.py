@@ -20,7 +20,11 @@ from runtime.postgres import Database, Link
 from runtime.settings import IngestSettings, load_settings
 from schemas.facts import RunKind
 
-app = typer.Typer(help="Show runs and their ledgers; start, cancel, retry, approve.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show runs and their ledgers; start, cancel, retry, approve.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 WAIT_S = 10.0
 

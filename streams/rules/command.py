@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,7 +27,9 @@ from streams.rules.desk import Intent, RuleDesk
 from streams.rules.report_text import summary
 from streams.rules.store import Publication
 
-app = typer.Typer(help="Check, preview, publish and roll back rule sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check, preview, publish and roll back rule sets.", no_args_is_help=True, add_completion=False
+)
 rates_app = typer.Typer(help="Exchange rates.", no_args_is_help=True)
 app.add_typer(rates_app, name="rates")
 
@@ -206,10 +209,14 @@ def list_rates() -> None:
 @rates_app.command("set")
 def set_rate(
     currency: Annotated[str, typer.Argument(help="ISO 4217")],
-    ppm: Annotated[int, typer.Argument(help="minor units of the currency per million US cents", min=1)],
+    ppm: Annotated[
+        int, typer.Argument(help="minor units of the currency per million US cents", min=1, max=900_000_000)
+    ],
     rate_id: Annotated[str | None, typer.Option("--id", help="its name; made from the time without")] = None,
 ) -> None:
     """Record a rate by hand; the next number is published with it."""
+    if not re.fullmatch("[A-Z]{3}", currency):
+        raise typer.BadParameter("must be three capital letters, e.g. EUR", param_hint="'currency'")
     now_ms = int(time.time() * 1000)
     actor = getpass.getuser()
     rate = Rate(

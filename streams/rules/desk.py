@@ -27,6 +27,7 @@ from streams.pricing.shelf import attributes_of
 from streams.pricing.stock import Shelves
 from streams.rules import rates
 from streams.rules import store as rules_store
+from streams.rules.report_text import guardrail
 from streams.rules.store import Publication, StaleBase, Story
 
 log = structlog.stdlib.get_logger(__name__)
@@ -45,11 +46,7 @@ class GuardsBroken(Invalid):
     """A draft breaks guardrails and comes without a reason to override them."""
 
     def __init__(self, report: Report) -> None:
-        told = "; ".join(
-            f"{one.guard}: {one.stones} stones (limit {one.limit} bps, worst {one.found}"
-            f"{f', {one.example}' if one.example else ''})"
-            for one in report.breaks
-        )
+        told = "; ".join(guardrail(one, report.currency) for one in report.breaks)
         super().__init__(
             "guardrails", f"{told}. Override them with a reason, or change the draft", code="guards"
         )
@@ -219,6 +216,7 @@ class RuleDesk:
             former = await rules_store.get(link, number)
             rate = await rates.rate_for(link, former.content.currency)
         base = present.number if intent.base is None else intent.base
+        intent = replace(intent, reason=f"back to {number}: {intent.reason}")
         proposal = _next(present, former.content, rate, intent, "rollback", WHOLE_BPS, None)
         return await self._append(proposal, Story(base=base))
 
@@ -247,7 +245,7 @@ class RuleDesk:
             raise StaleBase(intent.base, present.number)
         if present.share_bps < WHOLE_BPS:
             raise Invalid(
-                "share", "a gradual publish is under way: widen it or take it back first", code="on_trial"
+                "share", "a gradual publish is under way: widen it or take it back first", code="busy"
             )
         proposal = await self._proposal(present, content, share_bps, intent)
         return await self._guarded(proposal, present, intent, draft_id, report)

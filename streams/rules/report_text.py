@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from streams.pricing.guards import Break
 from streams.pricing.preview import Report
 
 _MOVERS = 3
@@ -38,11 +39,21 @@ def _lines(report: Report) -> Iterator[str]:
             f" ({mover.move_bps / 100:+.2f} %) by {mover.rule}"
         )
     for row in report.rows:
-        kind = "" if row.hits else " DEAD" + (" (shadowed)" if row.holds else "")
-        yield f"  row {row.name}: {row.hits:,} stones{kind}"
+        dead = " DEAD" + (" (shadowed)" if row.name in report.shadowed else "")
+        yield f"  row {row.name}: {row.hits:,} stones{dead if row.name in report.dead else ''}"
     for broken in report.breaks:
-        example = f", e.g. {broken.example}" if broken.example else ""
-        yield (
-            f"GUARDRAIL {broken.guard}: {broken.stones:,} stones, worst {broken.found},"
-            f" limit {broken.limit} bps{example}"
-        )
+        yield f"GUARDRAIL {guardrail(broken, report.currency)}"
+
+
+def guardrail(broken: Break, currency: str) -> str:
+    """What breaks a guardrail, and how badly, each figure in its own unit."""
+    limit = f"{broken.limit / 100:g} %"
+    if broken.guard == "below_cost":
+        margin = f" and a margin of {limit}" if broken.limit else ""
+        told = f"priced below their cost{margin}, the worst by {broken.found / 100:,.2f} {currency}"
+    elif broken.guard == "max_move":
+        told = f"move by more than {limit}, the worst by {broken.found / 100:,.2f} %"
+    else:
+        told = f"change, {broken.found / 100:.2f} % of all and more than {limit}"
+    example = f" ({broken.example})" if broken.example else ""
+    return f"{broken.guard}: {broken.stones:,} stones {told}{example}"

@@ -40,6 +40,9 @@ async def test_the_history_comes_as_csv(database: str) -> None:
             assert (await buyer.get("/v1/prices")).status_code == 422
             late = {"from": times["to"], "to": times["from"]}
             assert (await buyer.get("/v1/prices", params=late)).status_code == 422
+            for odd in ({"stone": "f:\0"}, {"rule": "\0"}, {"to": "9999-12-31T23:59:59-14:00"}):
+                assert (await buyer.get("/v1/prices", params=odd)).status_code == 422
+            assert (await buyer.get("/v1/diamonds/f%00/price")).status_code == 422
         async with client(opened, READER) as reader:
             assert (await reader.get("/v1/prices", params={"stone": "f:1"})).status_code == 403
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 
 from api.app import create_app
 from api.plain_index import PlainIndex
@@ -84,3 +85,32 @@ async def test_rates_are_recorded_and_show_their_age(shop: Shop) -> None:
         assert [(one["id"], one["ppm"], one["source"]) for one in found] == [("r1", 917_431, "buyer")]
         assert found[0]["age_s"] < 600
         assert (await buyer.post("/v1/rates/record", json={**rate, "currency": "USD"})).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("publish", b'{"rules": {}, "reason": "a\\u0000b"}', "body"),
+        ("draft", b'{"rules": {}, "note": "a\\u0000b"}', "body"),
+        ("publish", b'{"rules": {}, "reason": "a", "base": "1"}', "base"),
+        ("publish", b'{"rules": {}, "reason": "a", "share_bps": true}', "share_bps"),
+        ("publish", b'{"rules": {}, "reason": ', "body"),
+        ("../rates/record", b'{"id": "a", "currency": "EUR", "ppm": true}', "ppm"),
+        ("../rates/record", b'{"id": "a\\u0000", "currency": "EUR", "ppm": 1}', "body"),
+    ],
+)
+async def test_what_only_looks_right_is_refused_by_its_field(
+    shop: Shop, path: str, body: bytes, field: str
+) -> None:
+    async with client(shop) as buyer:
+        refused = await buyer.post(
+            f"/v1/rules/{path}", content=body, headers={"content-type": "application/json"}
+        )
+    assert (refused.status_code, refused.json()["field"]) == (422, field)
+
+
+async def test_a_gradual_publish_is_in_the_way_of_another_one(shop: Shop) -> None:
+    async with client(shop) as buyer:
+        await buyer.post("/v1/rules/publish", json=publishing(4_100, share_bps=100))
+        refused = await buyer.post("/v1/rules/publish", json=publishing(4_200))
+    assert (refused.status_code, refused.json()["field"]) == (409, "share")

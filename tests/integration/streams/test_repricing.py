@@ -69,6 +69,17 @@ async def test_a_job_follows_the_stones_to_the_last_one(database: str) -> None:
         assert (ended.done, ended.result) == (100, {"stones": 100})
 
 
+async def test_a_stock_that_is_done_before_anybody_follows_counts_all_the_same(database: str) -> None:
+    class Quick(Stock):
+        def left(self, feed: str, number: int) -> int:
+            left, self.waiting = self.waiting, 0
+            return left
+
+    async with at_work(database, Quick()) as link:
+        ended = await until(link, lambda job: job.state is State.DONE)
+        assert (ended.done, ended.total, ended.result) == (100, 100, {"stones": 100})
+
+
 async def test_a_newer_number_ends_the_job_and_begins_its_own(database: str) -> None:
     stock = Stock()
     async with at_work(database, stock) as link:
@@ -98,3 +109,19 @@ async def test_a_cancelled_job_stops_the_feed_for_every_owner_until_the_next_num
                 await asyncio.sleep(0.05)
         stock.number = 3
         await until(link, lambda job: job.request == {"number": 3})
+
+
+async def test_a_job_that_is_cancelled_before_it_begins_stops_the_feed_too(database: str) -> None:
+    stock = Stock()
+    async with Database(database, "test") as link:
+        repricing = Repricing(link, lambda: [FEED], stock.head, stock.left, stock.cancel)
+        asking = asyncio.create_task(repricing.serve())
+        job = await until(link, lambda job: job.state is State.WAITING)
+        async with link.link() as postgres:
+            await jobs.cancel(postgres, job.id, "bob")
+        async with asyncio.timeout(20):
+            while True:
+                if stock.cancelled == [(FEED, 2)]:
+                    break
+                await asyncio.sleep(0.05)
+        asking.cancel()

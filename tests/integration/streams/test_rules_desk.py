@@ -58,7 +58,9 @@ async def test_what_is_previewed_is_what_publishing_does(shop: Shop) -> None:
 
 async def test_a_price_below_cost_needs_a_reason_that_history_keeps(shop: Shop) -> None:
     cheap = rules(-100)
-    with pytest.raises(GuardsBroken, match="below_cost: 300 stones") as caught:
+    with pytest.raises(
+        GuardsBroken, match=r"below_cost: 300 stones priced below their cost, the worst by 10\.00 USD"
+    ) as caught:
         await shop.desk.publish(cheap, WHY)
     assert {one["guard"] for one in caught.value.more["breaks"]} == {"below_cost", "max_changed"}
     assert (await shop.desk.head()).number == 1
@@ -97,7 +99,7 @@ async def test_a_draft_lives_until_it_is_published_and_can_be_undone(shop: Shop)
         await desk.publish_draft(draft, WHY)
     back = await desk.rollback(1, Intent("ann", "too much"))
     assert (made.number, back.number) == (2, 3)
-    assert back.published.content == RuleSet()
+    assert (back.published.content, back.published.reason) == (RuleSet(), "back to 1: too much")
     async with desk.database.link() as link:
         kept = await rules_history.draft(link, draft)
         causes = [row["cause"] for row in await rules_history.numbers(link)]
