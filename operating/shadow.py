@@ -28,7 +28,7 @@ from runtime.jobs import Job, State
 from runtime.kafka import ensure_topics, producer
 from runtime.postgres import Link
 from runtime.settings import KafkaSettings
-from runtime.tail import Tail
+from runtime.tail import Following
 from schemas.errors import Invalid, Retriable
 from schemas.feeds import FEEDS, SLOTS
 from schemas.topics import CANONICAL, RAW, Topic
@@ -110,13 +110,14 @@ def handler(kafka: KafkaSettings) -> Handler:
 
 def _run(kafka: KafkaSettings, task: Task) -> Mapping[str, Any]:
     # An owner's tools are slow to import, and only who makes a shadow needs them.
+    from connectors.log.tail import LogTail
     from streams.memory import Memory
 
     topic = topic_of(task.job.id)
     ensure_topics(kafka, [topic])
     with tempfile.TemporaryDirectory(prefix="adamas-shadow-") as folder:
         memory, head = Memory(Path(folder)), RuleHead(kafka)
-        tail = Tail(kafka, CANONICAL.name, memory.apply)
+        tail = LogTail(kafka, CANONICAL.name, memory.apply, start={})
         try:
             for one in (tail, head.tail):
                 one.start()
@@ -128,7 +129,7 @@ def _run(kafka: KafkaSettings, task: Task) -> Mapping[str, Any]:
         return _compare(kafka, task, memory, head.book, topic)
 
 
-def _wait(task: Task, tail: Tail, head: RuleHead) -> None:
+def _wait(task: Task, tail: Following, head: RuleHead) -> None:
     deadline = time.monotonic() + _LOAD_S
     while not (tail.caught_up and head.tail.caught_up and head.book is not None):
         task.progress(0)

@@ -1,6 +1,6 @@
-"""Reading a topic without a group, message by message: rule sets, rates, receipts, and stones for the owner's memory.
+"""Reading a topic without a group, message by message: rule sets, rates, receipts.
 
-The API takes the stock by whole batches instead (`connectors.log.tail`); where a reader stands, both tell alike (`Following`).
+The stock is taken by whole batches instead (`connectors.log.tail`); where a reader stands, both tell alike (`Following`).
 
 A tail owns a thread and a consumer that joins no group. It reads the whole topic from the beginning, hands messages
 over in batches, and is caught up once it has reached the end offsets that stood when it started.
@@ -26,7 +26,6 @@ from confluent_kafka.admin import AdminClient
 
 from runtime.kafka import admin, consumer, passing, topic_id
 from runtime.settings import KafkaSettings
-from runtime.stretches import Stretches
 from schemas.errors import Fatal, Retriable
 
 log = structlog.stdlib.get_logger(__name__)
@@ -169,7 +168,6 @@ class Tail(Following):
         apply: called in the tail's thread with at least one message, in log order within each partition. What it
             raises ends the tail and is kept in `failure`.
         start: first offset to read by partition; the beginning where none is named.
-        own: what the caller writes to the topic itself and so knows without reading it back.
     """
 
     def __init__(
@@ -179,12 +177,9 @@ class Tail(Following):
         apply: Apply,
         *,
         start: dict[int, int] | None = None,
-        own: Stretches | None = None,
     ) -> None:
         super().__init__(kafka, topic, start, self._run)
         self._apply = apply
-        self._own = own or Stretches()
-        self._left: set[int] = set()
 
     def wait_caught_up(self, timeout_s: float) -> bool:
         """Block until the tail has caught up; false when time ran out or the tail has failed."""
@@ -240,7 +235,6 @@ class Tail(Following):
         while not self._stop.is_set():
             if same.is_due:
                 same.refuse_another()
-            self._leave_and_return(reader)
             # The first message is waited for, the rest is what lies ready: `consume` with a time-out would hold
             # back a lone message for all of it.
             batch = reader.consume(1, _WAIT_S)
@@ -248,18 +242,6 @@ class Tail(Following):
                 batch += reader.consume(_BATCH - 1, gather_s)
                 gather_s = _GATHER_S if len(batch) > _FLOW else 0.0
                 self._hand_over(batch)
-
-    def _leave_and_return(self, reader: Consumer) -> None:
-        """Stop reading the partitions of which everything is known, and go on with those where it no longer is."""
-        skips = self._own.skips(self._positions)
-        self._positions.update({slot: position for slot, position in skips.items() if slot in self._left})
-        if leave := skips.keys() - self._left:
-            reader.incremental_unassign([TopicPartition(self._topic, slot) for slot in leave])
-        if back := self._left - skips.keys():
-            reader.incremental_assign(
-                [TopicPartition(self._topic, slot, self._positions[slot]) for slot in back]
-            )
-        self._left = set(skips)
 
     def _hand_over(self, batch: list[Message]) -> None:
         messages = [message for message in batch if message.error() is None]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from connectors.log.tail import LogTail
 from runtime.health import Check
 from runtime.settings import KafkaSettings
 from runtime.stretches import Stretches
-from runtime.tail import Tail
 from schemas.errors import Fatal
 from streams.delivery import TopicNames
 from streams.memory import Memory
@@ -36,7 +36,8 @@ class Known:
         self.own = Stretches()
         self.rules = RuleHead(kafka, topics.rulesets)
         self.receipted = Receipted(kafka, topics.receipts)
-        self._canonical = Tail(kafka, topics.canonical, self.memory.apply, own=self.own)
+        # In log order: each version must meet the one before it.
+        self._canonical = LogTail(kafka, topics.canonical, self.memory.apply, start={}, own=self.own)
         self._tails = (self._canonical, self.rules.tail, self.receipted.tail)
 
     def start(self) -> None:

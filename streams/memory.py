@@ -7,7 +7,8 @@ replace what is known; the stone is noted in `repairs`, and its owner appends wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
 from threading import RLock
@@ -16,9 +17,9 @@ from typing import Final
 import msgspec
 import numpy as np
 import structlog
-from confluent_kafka import Message
 from numpy.typing import NDArray
 
+from connectors.log.records import Records
 from schemas.columns import NULL_CODE, NULL_INT, Columns
 from schemas.errors import Invalid
 from schemas.headers import from_headers
@@ -27,8 +28,10 @@ from streams.bodies import SEGMENT_SHIFT, BodyStore
 from streams.pages import UNREADABLE
 from streams.transcription.decision import KNOWN, NUMBERS, RUN, SEQ
 from streams.versions import Sheet, Version, read_version, retired, sheet_of, version_of
+from streams.written import plain_versions
 
 _BELOW_ALL: Final = -1
+_COLON: Final = ord(":")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -208,67 +211,80 @@ class Memory:
             # What is not in flight any more has been remembered.
             self._early = [entry for entry in self._early if self._in_flight(entry[1].id) == entry[1]]
 
-    def apply(self, messages: list[Message]) -> None:
-        """The tail's entrance."""
+    def apply(self, records: Records, _reached: Mapping[int, int] | None = None) -> None:
+        """The tail's entrance: records of the topic, those of a partition in log order."""
         with self._lock:
-            fresh = self._fresh(messages)
-            if all(version == self._in_flight(version.id) for _, version in fresh):
-                # Our own records, seen before their delivery reports: those bring the same, and soon.
-                self._early += fresh
+            ids = [key.decode(errors="replace") for key in records.all_keys()]
+            fresh, positions = self._fresh(records, ids), records.key_ends_with(_COLON)
+            for place in fresh[positions[fresh]].tolist():
+                self._take_position(records, place)
+            fresh = fresh[~positions[fresh]]
+            if self._in_flight is not _nothing:
+                self._apply_beside_our_own(records, ids, fresh)
                 return
-            # Somebody else's records are among them: each must meet what stands before it in the log.
-            fresh = self._early + fresh
-            self._early.clear()
-            # One stone twice in a batch: the later record must meet the earlier one's effect.
-            while fresh:
-                seen: set[str] = set()
-                first: list[tuple[int, Version]] = []
-                later: list[tuple[int, Version]] = []
-                for entry in fresh:
-                    (later if entry[1].id in seen else first).append(entry)
-                    seen.add(entry[1].id)
-                offsets = np.array([offset for offset, _ in first], np.int64)
-                self.observe(offsets, [sheet_of([version for _, version in first])])
-                fresh = later
+            for turn in _turns([ids[place] for place in fresh.tolist()]):
+                places = fresh[turn]
+                sheet, plain = plain_versions(records, ids, places)
+                others = self._read_all(records, ids, places[~plain])
+                offsets = [*records.offsets[places[plain]].tolist(), *(offset for offset, _ in others)]
+                self.observe(
+                    np.array(offsets, np.int64), [sheet, sheet_of([version for _, version in others])]
+                )
 
-    def _fresh(self, messages: list[Message]) -> list[tuple[int, Version]]:
-        get = self._columns.rows.get
-        keys = [(message.key() or b"").decode(errors="replace") for message in messages]
-        rows = np.array([get(key, -1) for key in keys])
-        offsets = np.array([message.offset() for message in messages])
+    def _apply_beside_our_own(self, records: Records, ids: Sequence[str], fresh: NDArray[np.intp]) -> None:
+        """Take in records while there are some of ours whose delivery reports are not in yet."""
+        entries = self._read_all(records, ids, fresh)
+        if all(version == self._in_flight(version.id) for _, version in entries):
+            # Our own records, seen before their delivery reports: those bring the same, and soon.
+            self._early += entries
+            return
+        # Somebody else's records are among them: each must meet what stands before it in the log.
+        entries = self._early + entries
+        self._early.clear()
+        for turn in _turns([version.id for _, version in entries]):
+            some = [entries[place] for place in turn.tolist()]
+            offsets = np.array([offset for offset, _ in some], np.int64)
+            self.observe(offsets, [sheet_of([version for _, version in some])])
+
+    def _fresh(self, records: Records, ids: Sequence[str]) -> NDArray[np.intp]:
+        """Places of the records that lie above what is known of their stones."""
+        rows = np.fromiter(map(self._columns.rows.get, ids, repeat(-1)), np.int64, len(ids))
         known = np.where(rows >= 0, self._columns.arrays["offset"][rows], -1)
-        fresh = []
-        for place in np.flatnonzero(offsets > known).tolist():
-            message, key = messages[place], keys[place]
-            if key[-1:] == ":":
-                self._take_position(message)
-            elif (version := self._read(key, message)) is not None:
-                fresh.append((int(offsets[place]), version))
-        return fresh
+        return np.flatnonzero(records.offsets > known)
 
-    def _take_position(self, message: Message) -> None:
-        value = message.value()
+    def _take_position(self, records: Records, place: int) -> None:
+        value = records.value(place)
         try:
             if value is not None:
                 position = decode_position(value)
                 self.positions[position.feed] = position
         except UNREADABLE:
-            log.exception("memory.position_unreadable", offset=message.offset())
+            log.exception("memory.position_unreadable", offset=int(records.offsets[place]))
 
-    def _read(self, key: str, message: Message) -> Version | None:
-        value = message.value()
+    def _read_all(
+        self, records: Records, ids: Sequence[str], places: NDArray[np.intp]
+    ) -> list[tuple[int, Version]]:
+        """Offsets and versions of records, one by one."""
+        read = [
+            (int(records.offsets[place]), self._read(records, ids[place], place)) for place in places.tolist()
+        ]
+        return [(offset, version) for offset, version in read if version is not None]
+
+    def _read(self, records: Records, key: str, place: int) -> Version | None:
+        value = records.value(place)
         mine = self._in_flight(key)
         if mine is not None and mine.body == value and value is not None:
             return mine
         try:
             if value is None:
-                return retired(key, from_headers(message.headers(), _NullHeaders).seq)  # type: ignore[arg-type]
+                return retired(key, from_headers(records.headers_of(place), _NullHeaders).seq)
             version = read_version(value)
             if version.id != key:
                 raise Invalid("id", "must be the record's key", "bad_record")
             return version
         except Invalid as error:
-            log.error("memory.record_unreadable", stone=key, offset=message.offset(), error=str(error))
+            offset = int(records.offsets[place])
+            log.error("memory.record_unreadable", stone=key, offset=offset, error=str(error))
             # Nobody's version of a stone we know: lower than any, so that the owner appends what it knows again.
             return retired(key, _BELOW_ALL) if key in self._columns.rows else None
 
@@ -370,6 +386,20 @@ class Memory:
 
 def _nothing(_stone: str) -> None:
     return None
+
+
+def _turns(stones: Sequence[str]) -> Iterator[NDArray[np.intp]]:
+    """Places so that each turn has a stone once at most, and its later ones meet the effect of its earlier ones."""
+    if len(set(stones)) == len(stones):
+        yield np.arange(len(stones))
+        return
+    counts = Counter[str]()
+    turns = np.empty(len(stones), np.intp)
+    for place, stone in enumerate(stones):
+        turns[place] = counts[stone]
+        counts[stone] += 1
+    for turn in range(max(counts.values())):
+        yield np.flatnonzero(turns == turn)
 
 
 def _ends(sheets: Sequence[Sheet]) -> NDArray[np.int64]:

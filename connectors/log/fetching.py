@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -179,14 +179,17 @@ class Cursor:
         self.positions = dict(positions)
         self.ends: dict[int, int] = {}
 
-    async def read_on(self, *, most_bytes: int, least_bytes: int = 1, within_s: float) -> list[Batch]:
+    async def read_on(
+        self, *, most_bytes: int, least_bytes: int = 1, within_s: float, without: Collection[int] = ()
+    ) -> list[Batch]:
         """The next batches, each partition's in order; a partition whose offset is not in the log goes on at its beginning.
 
-        Takes and raises what `Log.fetch` does; where it raises, no position has moved.
+        Takes and raises what `Log.fetch` does; where it raises, no position has moved. Some partitions may be left out.
         """
         some, positions = list[Batch](), self.positions.copy()
+        wanted = {slot: offset for slot, offset in positions.items() if slot not in without}
         fetched = await self._log.fetch(
-            positions, most_bytes=most_bytes, least_bytes=least_bytes, within_s=within_s
+            wanted, most_bytes=most_bytes, least_bytes=least_bytes, within_s=within_s
         )
         for slot, found in fetched.items():
             if not found.batches and found.end is not None and found.end > positions[slot]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import getrefcount
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import cramjam
@@ -93,6 +94,11 @@ class Records:
     def key(self, place: int) -> bytes:
         """One key; none is as good as an empty one."""
         return self.data[max(0, self.keys[0, place]) : max(0, self.keys[1, place])].tobytes()
+
+    def all_keys(self) -> list[bytes]:
+        """All keys, in order."""
+        data = self.data.data
+        return [bytes(data[max(0, begin) : max(0, end)]) for begin, end in self.keys.T.tolist()]
 
     def value(self, place: int) -> bytes | None:
         """One value; None is a null."""
@@ -240,14 +246,25 @@ def _decompressed(some: Sequence[Batch], room: Room) -> tuple[NDArray[np.uint8],
 
 
 def batch_of(
-    records: Iterable[tuple[bytes | None, bytes | None]], slot: int = 0, first: int = 0, at_ms: int = 0
+    records: Iterable[tuple[bytes | None, bytes | None]],
+    slot: int = 0,
+    first: int = 0,
+    at_ms: int = 0,
+    headers: Mapping[int, list[tuple[str, bytes | None]]] = MappingProxyType({}),
 ) -> Batch:
-    """Keys and values as a batch of a partition, from the offset `first` on, all written at the same time."""
+    """Keys and values as a batch of a partition, from the offset `first` on, all written at the same time.
+
+    Args:
+        records: key and value of each.
+        slot, first, at_ms: of all.
+        headers: by a record's place in the batch.
+    """
     pairs = list(records)
     room = sum(len(part or b"") + _ROOM for pair in pairs for part in pair)
+    room += sum(len(name) + len(value or b"") + _ROOM for own in headers.values() for name, value in own)
     builder = DefaultRecordBatchBuilder(_FORMAT, 0, 0, -1, -1, -1, max(1, room))
     for offset, (key, value) in enumerate(pairs):
-        builder.append(offset, at_ms, key, value, [])
+        builder.append(offset, at_ms, key, value, headers.get(offset, []))
     (batch,) = batches(slot, bytes(builder.build()))
     return batch._replace(base=first, behind=first + len(pairs))
 

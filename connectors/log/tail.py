@@ -1,14 +1,14 @@
-"""Follows a topic by its batches, without a group: first what stands there, the newest first, then what comes.
+"""Follows a topic by its batches, without a group: first what stands there, then what comes.
 
 Of a compacted topic's reader who keeps the last record of each key, most of what compaction has not got at yet is
-nothing to look at, if the newest come first. Like `runtime.tail`, it is caught up once it has the end offsets that
-stood when it started.
+nothing to look at, if the newest come first; whoever must know what each record met reads them in order. Like
+`runtime.tail`, it is caught up once it has the end offsets that stood when it started.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
@@ -18,6 +18,7 @@ import uvloop
 from connectors.log.fetching import EARLIEST, LATEST, Cursor, Log
 from connectors.log.records import NO_RECORDS, Batch, Records, Room, read
 from runtime.settings import KafkaSettings
+from runtime.stretches import Stretches
 from runtime.tail import Following, SameTopic
 from schemas.errors import Retriable
 
@@ -56,14 +57,22 @@ class LogTail(Following):
         apply: called in one thread, with records and the next offset of each partition that is read up to there.
             While the topic is loaded, each call's records are older than those of the calls before; behind that they
             come in log order. What it raises ends the tail and is kept in `failure`.
-        start: first offset to read by partition, the beginning where none is named; nothing is loaded then.
+        start: first offset to read by partition, the beginning where none is named; everything comes in log order then.
+        own: what the caller writes to the topic itself and so knows without reading it back.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, topic: str, apply: Apply, *, start: Mapping[int, int] | None = None
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        apply: Apply,
+        *,
+        start: Mapping[int, int] | None = None,
+        own: Stretches | None = None,
     ) -> None:
         super().__init__(kafka, topic, start, self._run)
         self._apply = apply
+        self._own = own or Stretches()
         self._left: dict[int, int] = {}
         self._room = Room()
         self._worker = ThreadPoolExecutor(1, f"apply-{topic}")
@@ -160,11 +169,16 @@ class LogTail(Following):
         while not self._stop.is_set():
             if same.is_due:
                 await asyncio.to_thread(same.refuse_another)
+            known = await self._skip(cursor)
+            if len(known) == len(cursor.positions):
+                await asyncio.sleep(_GATHER_S)
+                continue
             low = cursor.positions
             some = await cursor.read_on(
                 most_bytes=_FOLLOWED_AT_ONCE,
                 least_bytes=_FOLLOWED_AT_ONCE if flows else 1,
                 within_s=_GATHER_S if flows else _WAIT_S,
+                without=known,
             )
             records = read(some, low, room=self._room)
             flows = len(records) > _FLOW
@@ -172,6 +186,15 @@ class LogTail(Following):
                 self._room = Room()
             if cursor.positions != low:
                 await self._hand_over(records, cursor.positions)
+
+    async def _skip(self, cursor: Cursor) -> Collection[int]:
+        """Go on behind what the caller has written; the partitions of which nothing else is new."""
+        known = self._own.skips(cursor.positions)
+        moved = {slot: offset for slot, offset in known.items() if offset > cursor.positions[slot]}
+        if moved:
+            cursor.positions = cursor.positions | moved
+            await self._hand_over(NO_RECORDS, moved)
+        return known
 
     async def _hand_over(self, records: Records, reached: dict[int, int]) -> None:
         """Have records applied while the next ones are fetched, once those before them are."""

@@ -17,6 +17,7 @@ from connectors.log.records import Records
 from connectors.log.tail import LogTail
 from runtime.kafka import admin, ensure_topics, producer
 from runtime.settings import KafkaSettings
+from runtime.stretches import Stretches
 from schemas.topics import Topic
 from tests.conftest import TopicMaker
 
@@ -33,13 +34,17 @@ def fill(kafka: KafkaSettings, topic: str, partition: int, count: int, keys: int
 
 @contextmanager
 def following(
-    kafka: KafkaSettings, topic: str, seen: Seen, start: dict[int, int] | None = None
+    kafka: KafkaSettings,
+    topic: str,
+    seen: Seen,
+    start: dict[int, int] | None = None,
+    own: Stretches | None = None,
 ) -> Iterator[LogTail]:
     def apply(records: Records, _reached: dict[int, int]) -> None:
         for slot in set(records.slots.tolist()):
             seen.append((slot, records.offsets[records.slots == slot].tolist()))
 
-    tail = LogTail(kafka, topic, apply, start=start)
+    tail = LogTail(kafka, topic, apply, start=start, own=own)
     tail.start()
     try:
         yield tail
@@ -187,3 +192,36 @@ def test_the_reading_goes_on_when_the_broker_is_back(tmp_path: Path) -> None:
         assert (offsets_of(seen, 0), offsets_of(seen, 1)) == (list(range(100)), list(range(100)))
     finally:
         server.stop()
+
+
+def test_own_records_are_skipped_and_what_others_wrote_between_is_read(
+    kafka_settings: KafkaSettings, make_topic: TopicMaker
+) -> None:
+    topic = make_topic().name
+    fill(kafka_settings, topic, 0, 150)
+    own = Stretches(clock=lambda: 0.0)
+    own.wrote(0, 0, 100)
+    seen = Seen()
+    with following(kafka_settings, topic, seen, {}, own) as tail:
+        wait_for(lambda: tail.positions == {0: 100})
+        own.wrote(0, 130, 150)
+        wait_for(lambda: tail.caught_up)
+        own.forget()
+        fill(kafka_settings, topic, 0, 1)
+        wait_for(lambda: tail.positions == {0: 151})
+    # Records fetched before the partition was left may still arrive; reading one's own is waste, not a fault.
+    assert [offset for offset in offsets_of(seen, 0) if 100 <= offset < 130] == list(range(100, 130))
+    assert offsets_of(seen, 0)[-1] == 150
+
+
+def test_in_order_each_record_comes_after_those_before_it(
+    kafka_settings: KafkaSettings, make_topic: TopicMaker
+) -> None:
+    topic = make_topic(partitions=2).name
+    for partition in range(2):
+        fill(kafka_settings, topic, partition, 2_000, keys=7)
+    seen = Seen()
+    with following(kafka_settings, topic, seen, {}) as tail:
+        wait_for(lambda: tail.caught_up)
+    for partition in range(2):
+        assert offsets_of(seen, partition) == list(range(2_000))

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from confluent_kafka import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.log.records import Records, batch_of, of, read
 from schemas.columns import NULL_INT
 from schemas.seq import make_seq
 from streams import bodies
@@ -38,11 +38,15 @@ def versions(count: int = 6) -> list[Version]:
 VERSIONS = versions()
 
 
-def message(offset: int, version: Version) -> Message:
-    headers: list[tuple[str, str | bytes | None]] | None = None
-    if version.body is None:
-        headers = [("seq", str(version.seq).encode())]
-    return Message("diamonds.canonical", 0, offset, version.id.encode(), version.body, headers)
+def records(*entries: tuple[int, Version]) -> Records:
+    """Versions as they lie in the log, at offsets that follow each other."""
+    pairs = [(version.id.encode(), version.body) for _, version in entries]
+    headers: dict[int, list[tuple[str, bytes | None]]] = {
+        place: [("seq", b"%d" % version.seq)]
+        for place, (_, version) in enumerate(entries)
+        if version.body is None
+    }
+    return read([batch_of(pairs, first=entries[0][0], headers=headers)], {0: 0})
 
 
 def test_what_was_observed_is_known_whole() -> None:
@@ -127,9 +131,9 @@ def test_tail_and_reports_in_any_interleaving_give_the_same(
         observe(mixed, entries[reported])
         batch = entries[place : place + cut]
         if batch:
-            mixed.apply([message(*entry) for entry in batch])
+            mixed.apply(records(*batch))
         place += cut
-    mixed.apply([message(*entry) for entry in entries])
+    mixed.apply(records(*entries))
     assert mixed.latest(IDS[0]) == plain.latest(IDS[0])
     assert mixed.repairs == plain.repairs
 
@@ -138,7 +142,7 @@ def test_own_records_in_flight_are_taken_in_by_their_reports() -> None:
     memory = Memory()
     observe(memory, (0, VERSIONS[0]))
     memory.expect({IDS[0]: VERSIONS[3]}.get)
-    memory.apply([message(1, VERSIONS[3])])
+    memory.apply(records((1, VERSIONS[3])))
     assert memory.latest(IDS[0]) == VERSIONS[0]
     observe(memory, (1, VERSIONS[3]))
     memory.expect(None)
@@ -148,8 +152,8 @@ def test_own_records_in_flight_are_taken_in_by_their_reports() -> None:
 def test_an_older_record_behind_our_own_in_flight_is_repaired() -> None:
     memory = Memory()
     memory.expect({IDS[0]: VERSIONS[3]}.get)
-    memory.apply([message(1, VERSIONS[3])])
-    memory.apply([message(2, VERSIONS[1])])
+    memory.apply(records((1, VERSIONS[3])))
+    memory.apply(records((2, VERSIONS[1])))
     observe(memory, (1, VERSIONS[3]))
     memory.expect(None)
     assert memory.latest(IDS[0]) == VERSIONS[3]
@@ -160,13 +164,14 @@ def test_garbage_in_the_log_is_overwritten_where_the_stone_is_known() -> None:
     memory = Memory()
     observe(memory, (0, VERSIONS[0]))
     name = IDS[0].encode()
-    for offset, value in enumerate((b"garbage", b'{"id": "another"}', VERSIONS[0].body), start=1):
-        key = name if offset < 3 else IDS[1].encode()
-        memory.apply([Message("diamonds.canonical", 0, offset, key, value, None)])
-    memory.apply([Message("diamonds.canonical", 0, 4, b"\xff", b"garbage", None)])
-    memory.apply([Message("diamonds.canonical", 0, 5, b"", b"garbage", None)])
-    memory.apply([Message("diamonds.canonical", 0, 6, b"nivoda-natural:", b"garbage", None)])
-    memory.apply([Message("diamonds.canonical", 0, 7, name, None, None)])
+    garbage: list[tuple[bytes, bytes | None]] = [
+        *((name, value) for value in (b"garbage", b'{"id": "another"}')),
+        (IDS[1].encode(), VERSIONS[0].body),
+        *((key, b"garbage") for key in (b"\xff", b"", b"nivoda-natural:")),
+        (name, None),
+    ]
+    for offset, record in enumerate(garbage, start=1):
+        memory.apply(of([record], first=offset))
     assert memory.latest(IDS[0]) == VERSIONS[0]
     assert memory.repairs == {IDS[0]}
 
