@@ -145,7 +145,9 @@ class _Side:
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int8]]:
         """Prices, terms and ratings; only the counted stones are counted as hits."""
         won = self.table.first(rows, counted)
-        terms = np.where(won < self._rules, won, self._rules + self._shelf.types[rows]).astype(np.int32)
+        # Types are bytes, and a table has more rows than a byte can count.
+        base = self._shelf.types[rows].astype(np.int32) + self._rules
+        terms = np.where(won < self._rules, won, base)
         seen = terms if counted is None else terms[counted]
         self.hits += np.bincount(seen, minlength=len(self.names))
         prices = self._money.prices(self._shelf.arrays["cost_cents"][rows], terms)

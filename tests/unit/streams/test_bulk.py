@@ -165,6 +165,27 @@ def test_hits_and_holds_tell_shadowed_rows_from_dead_ones() -> None:
     assert book.holds[:3].tolist() == [3, 3, 0]
 
 
+@pytest.mark.parametrize("rows", [125, 126, 127, 128, 129, 300])
+def test_a_table_of_more_rows_than_a_byte_counts_gives_base_margins_too(rows: int) -> None:
+    rules = published(*(rule(f"r{place}", place, place, shape=f"S{place}") for place in range(rows)))
+    kinds: dict[str, dict[str, Any]] = {
+        "f:natural": {},
+        "f:grown": {"lab_grown": True},
+        "f:fancy": {"color": "FANCY"},
+    }
+    stones = [
+        msgspec.structs.replace(PLAIN, **{"id": name, "shape": "ROUND", **kind})
+        for name, kind in kinds.items()
+    ]
+    stones.append(msgspec.structs.replace(PLAIN, id="f:last", shape=f"S{rows - 1}"))
+    found = bulk_outcomes(shelf_of(stones, rules), rules)
+    own = {stone.id: outcome(PriceBook(rules), stone) for stone in stones}
+    assert found == {name: (one.price_cents, one.rule, one.rating) for name, one in own.items()}
+    assert {name: rule for name, (_, rule, _) in found.items()} == {
+        "f:natural": "base:natural", "f:grown": "base:lab_grown", "f:fancy": "base:fancy", "f:last": f"r{rows - 1}"
+    }  # fmt: skip
+
+
 def test_a_cost_beyond_the_columns_arithmetic_is_exact_too() -> None:
     rules = published(rule("all", 1, 999_999, cost_cents={"min": 0}))
     stone = msgspec.structs.replace(PLAIN, cost_cents=MAX_COST * 900)
