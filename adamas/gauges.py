@@ -34,7 +34,7 @@ class Reading:
     Attributes:
         fetched: stones of the last full sweep, never more than the vendor counted for it.
         expected: what the vendor counted; None until all sweeps under way have been counted.
-        priced: stones in stock that the most knowing worker has priced, now or before.
+        priced: stones in stock with a price, made now or before.
         searchable: stones the slowest API replica holds.
         lag: records of the canonical topic that are not in Postgres yet.
         budget_used: share of the vendor's budget in use, 0 to 1.
@@ -69,13 +69,14 @@ class Gauges:
         """Ask every member once, at most 0.8 s each."""
         samples = [(member.command, self._samples(member)) for member in self._members]
         swept, expected = _known(SWEPT, samples, "ingest"), _known(EXPECTED, samples, "ingest")
+        searchable = _known(SEARCHABLE, samples, "api")
         return Reading(
             # While it is read the vendor's stock moves: a stone that came to a later page is swept twice.
             fetched=min([*swept, *expected]) if swept else None,
             expected=max(expected, default=None),
-            # Every worker knows every stone, and every replica holds it: the one ahead, and the one behind.
-            priced=max(_known(PRICED, samples, "process"), default=None),
-            searchable=min(_known(SEARCHABLE, samples, "api"), default=None),
+            # Every worker knows every stone, and tells once a second; what can be found already has its price.
+            priced=max([*_known(PRICED, samples, "process"), *searchable], default=None),
+            searchable=min(searchable, default=None),
             lag=max(_known(LAG, samples, "sink"), default=None),
             budget_used=next(
                 (s[BUDGET_USED] for c, s in samples if c == "ingest" and BUDGET_USED in s), None

@@ -69,9 +69,10 @@ class Screen:
 
 
 def line_of(reading: Reading) -> str:
-    """The live line: `fetched 12 340 of 20 000 · priced ... · ETA 7 s`; a dash stands for what is not known.
+    """The live line: `fetched 12 340 of 20 000 · ETA 7 s · priced ...`; a dash stands for what is not known.
 
-    Without a full sweep since the start there is nothing of it to tell, and nothing to expect behind its end.
+    What is looked at first comes first: a narrow terminal cuts the end. Without a full sweep since the start there is
+    nothing of it to tell, and nothing to expect behind its end.
     """
     is_asking = reading.budget_used is not None
     if is_asking and not (reading.fetched or reading.fetched_per_s or reading.searchable):
@@ -79,12 +80,12 @@ def line_of(reading: Reading) -> str:
     of = f" of {_count(reading.expected)}" if reading.expected else ""
     parts = [
         *([] if reading.fetched is None else [f"fetched {_count(reading.fetched)}{of}"]),
+        *([] if reading.eta_s is None else [f"ETA {_duration(reading.eta_s)}"]),
         f"priced {_count(reading.priced)}",
         f"searchable {_count(reading.searchable)}",
         f"{_count(reading.fetched_per_s)}/s",
         f"budget {_percent(reading.budget_used)}",
         f"lag {_count(reading.lag)}",
-        *([] if reading.eta_s is None else [f"ETA {_duration(reading.eta_s)}"]),
     ]
     return " · ".join(parts)
 

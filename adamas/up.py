@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from shlex import quote
 from typing import Final, NoReturn, TypeVar
 
 import httpx
@@ -36,6 +38,7 @@ FIRST_START: Final = ": the first start on a machine compiles the search, up to 
 LEFTOVERS_S: Final = 15.0
 """How long the processes of an `up` that was killed may take to stop; they notice its end by themselves."""
 STATE: Final = "up.json"
+ENV: Final = "env"
 RECORDER_STOP_S: Final = 1.0
 POLL_S: Final = 0.1
 LINE_EVERY_S: Final = 1.0
@@ -108,7 +111,7 @@ class Up:
     def run(self) -> None:
         """Go through all steps; returns when a stop is requested after everything was up."""
         self._shutdown.on_close(self._stop)
-        self._state_file.unlink(missing_ok=True)
+        self._forget_state()
         if self._options.fresh:
             data_folder.forget(self._data)
         self._check_ports()
@@ -119,9 +122,9 @@ class Up:
         self._write_state(stack, key)
         self._watch(stack, key)
 
-    @property
-    def _state_file(self) -> Path:
-        return self._data / STATE
+    def _forget_state(self) -> None:
+        for name in (STATE, ENV):
+            (self._data / name).unlink(missing_ok=True)
 
     def _check_ports(self) -> None:
         deadline = time.monotonic() + self._patience_s
@@ -225,11 +228,15 @@ class Up:
             "key": key,
             "pids": self._supervisor.pids(),
         }
+        self._write(ENV, environment_file({**stack.environment(), "ADAMAS_DATA_DIR": str(self._data)}))
+        self._write(STATE, json.dumps(state, indent=2) + "\n")
+
+    def _write(self, name: str, text: str) -> None:
         # Renamed into place, so that nobody reads half of it; for its owner only, because of key and password.
-        draft = self._state_file.with_suffix(".draft")
+        draft = self._data / f"{name}.draft"
         draft.touch(mode=0o600)
-        draft.write_text(json.dumps(state, indent=2) + "\n")
-        draft.replace(self._state_file)
+        draft.write_text(text)
+        draft.replace(self._data / name)
 
     def _watch(self, stack: Stack, key: str) -> None:
         """Show figures until a stop is requested."""
@@ -258,12 +265,13 @@ class Up:
             f"  demo key  {key}\n"
             f"  try       curl -H 'X-API-Key: {key}' \\\n"
             f"              '{base}/v1/diamonds?shape=ROUND&carat_min=1&sort=price_cents&limit=3'\n"
+            f"  commands  . {quote(str(self._options.data / ENV))}; adamas runs list; adamas dead list\n"
             "Ctrl-C stops everything and keeps the data; make clean forgets it.\n"
         )
 
     def _stop(self) -> None:
         self._screen.close()
-        self._state_file.unlink(missing_ok=True)
+        self._forget_state()
         if self._recorder is not None:
             self._recorder.stop(RECORDER_STOP_S)
         if not self._supervisor.pids():
@@ -274,6 +282,12 @@ class Up:
         self._screen.say(
             f"Everything has stopped ({time.monotonic() - began:.1f} s). Data and logs: {self._data}"
         )
+
+
+def environment_file(variables: Mapping[str, str]) -> str:
+    """What a shell reads (`. env`) to have the `adamas` command and have it ask this stack."""
+    lines = [f"export {name}={quote(value)}" for name, value in variables.items()]
+    return "\n".join([f'export PATH={quote(str(Path(sys.executable).parent))}:"$PATH"', *lines, ""])
 
 
 def _taken(options: Options) -> list[str]:

@@ -9,10 +9,10 @@ _WORDS: Final = {
     "missing": "is missing",
     "extra_forbidden": "is not permitted here",
     "json_invalid": "must be JSON",
+    "string_type": "must be a text",
+    "int_type": "must be an integer",
     **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
-    **dict.fromkeys(
-        ("dict_type", "model_type", "model_attributes_type"), "must be a mapping of names to values"
-    ),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a mapping"),
 }
 
 

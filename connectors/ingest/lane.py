@@ -102,6 +102,8 @@ class Lane:
         """
         active = metrics.RUN_ACTIVE.labels(self._feed.name)
         active.set(0)
+        # Shown as 0 until the first page, not as unknown.
+        metrics.STONES.labels(self._feed.name)
         while True:
             run = await self._next()
             active.inc()

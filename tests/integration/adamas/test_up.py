@@ -74,11 +74,20 @@ def _running(state: dict[str, Any]) -> list[int]:
     return [process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE]
 
 
+def _command(data: Path, command: str) -> str:
+    """What a command of this stack prints, in a shell that knows nothing but the stack's `env`."""
+    bare = {"PATH": os.defpath, "HOME": os.environ["HOME"]}
+    return subprocess.run(
+        ["sh", "-c", f". '{data}/env'; {command}"], env=bare, capture_output=True, text=True, check=True
+    ).stdout
+
+
 def _stop(stack: "subprocess.Popen[str]", data: Path, state: dict[str, Any]) -> None:
     stack.send_signal(signal.SIGINT)
     assert stack.communicate(timeout=STOP_S)[0].rstrip().endswith(str(data))
     assert stack.returncode == 0
     assert not (data / "up.json").exists()
+    assert not (data / "env").exists()
     assert _running(state) == []
 
 
@@ -91,6 +100,7 @@ def test_a_first_start_a_clean_stop_and_a_second_start_with_the_kept_data(data: 
             "monitor",
         }  # fmt: skip
         _await_stones(first)
+        assert _command(data, "adamas keys list").startswith("demo ")
         _stop(stack, data, first)
     with _up(data, port_base) as stack:
         second = _state(stack, data)

@@ -26,7 +26,7 @@ class Asked(BaseModel, extra="forbid"):
         ({"limit": 0}, "must be greater than or equal to 1"),
         ({"limit": "x"}, "must be a valid integer, unable to parse string as an integer"),
         ({"rows": {}}, "must be a list"),
-        ({"inner": 1}, "must be a mapping of names to values"),
+        ({"inner": 1}, "must be a mapping"),
         ({"inner": {}}, "is missing"),
         ({"sparkle": 1}, "is not permitted here"),
     ],
