@@ -57,7 +57,10 @@ class Child:
     def ending(self) -> str:
         """How it ended, in words."""
         code = self.exit_code or 0
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        who = " (by somebody, or by the system when memory ran out)" if -code == signal.SIGKILL else ""
+        return f"was ended by {signal.Signals(-code).name}{who}"
 
     def shown_log(self, count: int = 8) -> str:
         """The end of its log, and where the rest is."""

@@ -54,11 +54,16 @@ def _lock(handle: int, folder: Path) -> bool:
     return was_killed
 
 
+def free_mib(folder: Path) -> int:
+    """What is free on the disk of a folder."""
+    return shutil.disk_usage(folder).free // 2**20
+
+
 def _check_room(folder: Path) -> None:
-    free_mib = shutil.disk_usage(folder).free // 2**20
-    if free_mib < NEEDED_MIB:
+    free = free_mib(folder)
+    if free < NEEDED_MIB:
         raise UpFailed(
-            f"Only {free_mib} MiB are free on the disk of {folder.absolute()}, and {NEEDED_MIB} are needed."
+            f"Only {free} MiB are free on the disk of {folder.absolute()}, and {NEEDED_MIB} are needed."
             " Free some (make clean forgets kept data) or choose another disk: make up DATA=dir."
         )
 

@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TypeVar
 import httpx
 
 from adamas import data_folder, demo
-from adamas.children import Child, launch
+from adamas.children import Child, ChildDied, launch
 from adamas.embedded.kafka import EmbeddedKafka
 from adamas.embedded.postgres import EmbeddedPostgres
 from adamas.gauges import Gauges
@@ -37,6 +37,8 @@ SLOW_S: Final = 6.0
 FIRST_START: Final = ": the first start on a machine compiles the search, up to a minute"
 LEFTOVERS_S: Final = 15.0
 """How long the processes of an `up` that was killed may take to stop; they notice its end by themselves."""
+FULL_MIB: Final = 20
+"""Kafka and Postgres write pieces of 16 MiB ahead, and fail while there still is a little."""
 STATE: Final = "up.json"
 ENV: Final = "env"
 RECORDER_STOP_S: Final = 1.0
@@ -66,13 +68,15 @@ def _run(options: Options, screen: Screen) -> int:
     try:
         options.check()
         with data_folder.owned(options.data) as was_killed, Shutdown(STOP_GRACE_S) as shutdown:
-            return _run_stack(Up(options, screen, shutdown, LEFTOVERS_S if was_killed else 0), screen)
+            return _run_stack(
+                Up(options, screen, shutdown, LEFTOVERS_S if was_killed else 0), screen, options.data
+            )
     except UpFailed as error:
         screen.say(str(error))
         return 1
 
 
-def _run_stack(stack: "Up", screen: Screen) -> int:
+def _run_stack(stack: "Up", screen: Screen, data: Path) -> int:
     """The failure is told before the stop, which takes its seconds."""
     try:
         stack.run()
@@ -80,17 +84,17 @@ def _run_stack(stack: "Up", screen: Screen) -> int:
         return 0
     except (AdamasError, OSError) as error:
         screen.close()
-        screen.say(f"\n{explained(error)}\n")
+        screen.say(f"\n{explained(error, data)}\n")
         return 1
     return 0
 
 
-def explained(error: Exception) -> str:
-    """An error as a sentence that says what to do; a full disk shows in many ways, also in a child's log."""
+def explained(error: Exception, folder: Path) -> str:
+    """An error as a sentence that says what to do; whoever finds the disk full may have words of its own for it."""
     text = str(error)
-    if "No space left" in text or "ENOSPC" in text:
-        return f"The disk is full. Free some space (make clean forgets kept data) and try again.\n{text}"
-    return text
+    if "No space left" in text or data_folder.free_mib(folder) < FULL_MIB:
+        return f"The disk of {folder} is full. Free some space (make clean forgets kept data) and try again.\n{text}"
+    return f"{text}\nThe data is kept: make up goes on from there." if isinstance(error, ChildDied) else text
 
 
 class Up:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from adamas import data_folder
+from adamas import data_folder, up
+from adamas.children import ChildDied
 from adamas.stack import UpFailed
 
 
@@ -38,6 +39,29 @@ def test_a_full_disk_is_refused_before_it_is_full(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(data_folder, "NEEDED_MIB", 10**12)
     with pytest.raises(UpFailed, match="MiB are free on the disk"):
         data_folder.owned(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("said", "free_mib", "told"),
+    [
+        ("sink ended with exit code 1: could not extend file: No space left on device", 900, "The disk of"),
+        ("Kafka ended with exit code 1", 3, "The disk of"),
+        ("Kafka ended with exit code 1", 900, "Kafka ended"),
+    ],
+)
+def test_whoever_dies_of_a_full_disk_the_disk_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, free_mib: int, told: str
+) -> None:
+    monkeypatch.setattr(data_folder, "free_mib", lambda _: free_mib)
+    explained = up.explained(OSError(said), tmp_path)
+    assert explained.startswith(told)
+    assert said in explained
+
+
+def test_whoever_died_one_is_told_how_to_go_on(tmp_path: Path) -> None:
+    assert up.explained(ChildDied("sink was ended by SIGKILL."), tmp_path).endswith(
+        "make up goes on from there."
+    )
 
 
 def test_forgetting_keeps_the_lock(tmp_path: Path) -> None:
