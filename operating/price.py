@@ -38,14 +38,14 @@ _RULES: Final = """
 SELECT published_at, actor, reason,
        coalesce(to_timestamp((record->>'valid_at')::bigint / 1000.0), published_at) AS valid_at
 FROM rulesets WHERE number = $1"""
-_TERMS: Final = """
-WITH own AS (
-    SELECT CASE WHEN $3 >= (record->>'share_bps')::int THEN record->'rest'
-           ELSE coalesce(record, jsonb_build_object('content', content)) END AS side
-    FROM rulesets WHERE number = $1)
-SELECT jsonb_path_query_first(side, '$.content.rules[*] ? (@.name == $name)', jsonb_build_object('name', $2::text)) AS row,
-       side->'rate' AS rate
-FROM own"""
+_NAMED: Final = "rules[*] ? (@.name == $name)', jsonb_build_object('name', $2::text))"
+_TERMS: Final = f"""
+SELECT CASE WHEN outside THEN jsonb_path_query_first(record, '$.rest.content.{_NAMED}
+       ELSE coalesce(jsonb_path_query_first(record, '$.content.{_NAMED},
+                     jsonb_path_query_first(content, '$.{_NAMED}) END AS row,
+       CASE WHEN outside THEN record#>'{{rest,rate}}' ELSE record->'rate' END AS rate
+FROM rulesets, LATERAL (SELECT coalesce($3 >= (record->>'share_bps')::int, false) AS outside) AS arm
+WHERE number = $1"""
 _PAGE: Final = """
 SELECT p.run, p.raw_offset, p.partition, p.page FROM run_pages p JOIN runs r USING (run)
 WHERE p.seq = $1 AND r.feed = $2 LIMIT 1"""
