@@ -53,7 +53,7 @@ types: $(VENV)/.installed-dev ## Check types, tests included
 docs: $(VENV)/.installed ## Write the pages of docs/ that are generated from code
 	$(PYTHON) -m adamas.cli docs
 
-bench-%: $(VENV)/.installed-dev ## Measure a claim about speed, as bench-replay
+bench-%: $(VENV)/.installed-dev ## Measure a claim about speed, as bench-replay (STONES= SEED= ROUNDS= and what else its file names)
 	@$(PYTHON) -m bench.$(subst -,_,$*)
 
 drill-%: $(VENV)/.installed-dev ## Try a claim about faults, as drill-process-kill (SEED=n: other moments, other victims; ARGS: its own)

@@ -12,7 +12,6 @@ The heap is the process's anonymous memory (`RssAnon`): mapped files are the pag
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
 import statistics
@@ -30,6 +29,7 @@ from confluent_kafka.admin._resource import ResourceType
 
 from api.keys import Scope, create_key
 from bench.accounts import threads, used_s
+from bench.options import read_options
 from drills.report import Figure, finish, print_environment
 from drills.searches import query_strings
 from drills.stage import Stage
@@ -57,11 +57,7 @@ _STARTS: Final = 180
 
 def main() -> None:
     """Fill the topic, start again and again, print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stones", type=int, default=int(os.environ.get("STONES", "1340000")))
-    parser.add_argument("--reprices", type=int, default=int(os.environ.get("REPRICES", "3")))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "11")))
-    options = parser.parse_args()
+    options = read_options(__doc__, stones=1_340_000, reprices=3, seed=11)
     print_environment("confluent-kafka", "numpy", "numba", "msgspec")
     with Stage(kafka_overrides=_KAFKA) as stage:
         key = create_key(stage.dsn, "bench", [Scope.READ_DIAMONDS], "bench")

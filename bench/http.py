@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import re
 import shutil
 import signal
@@ -48,6 +47,7 @@ from api.keys import Scope as KeyScope
 from api.search import PATH
 from api.service import Service
 from bench.accounts import used_s
+from bench.options import parser
 from drills.report import Figure, finish, print_environment
 from drills.searches import query_strings
 from drills.stock import batches, canonical_stock
@@ -176,14 +176,9 @@ def _serve_granian(app: Any, port: int) -> None:
 
 def main() -> None:
     """Measure both servers and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stones", type=int, default=int(os.environ.get("STONES", "1340000")))
-    parser.add_argument("--seconds", type=int, default=int(os.environ.get("SECONDS", "5")))
-    parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "3")))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "11")))
-    parser.add_argument("--serve", choices=SERVERS)
-    parser.add_argument("--port", type=int, default=0)
-    options = parser.parse_args()
+    told = parser(__doc__, stones=1_340_000, seconds=5, rounds=3, seed=11, port=0)
+    told.add_argument("--serve", choices=SERVERS)
+    options = told.parse_args()
     if options.serve:
         serve(options.serve, options.port, options.stones, options.seed)
         return

@@ -1,6 +1,6 @@
 """A full sweep of 1.34 million stones: what its plan costs, how even it is, and how long it takes at 25 requests a second.
 
-    make bench-plan ARGS='--stones 1340000 --seed 7'
+    make bench-plan              # STONES=1340000 SEED=7
 
 The simulated vendor counts, over its own HTTP application but without the wire; the plan is the real one. The sweep is then
 read on paper: the real rules of what to read next, against partitions of the planned size, count every request until
@@ -9,12 +9,12 @@ each has ended. It is compared with the least that 50 stones a page allow.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from typing import Final
 
 import httpx
 
+from bench.options import read_options
 from connectors.budget import LIMIT, Budget, Priority
 from connectors.feeds.nivoda.client import NivodaFeed
 from connectors.feeds.nivoda.session import Session
@@ -92,12 +92,7 @@ def spread(partitions: tuple[PlanPartition, ...]) -> float:
 
 def main() -> None:
     """Run the bench and print its figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--stones", type=int, default=STONES)
-    arguments = parser.parse_args()
+    arguments = read_options(__doc__, stones=STONES, seed=7)
     print_environment("httpx", "numpy")
     simulator = SimulatorSettings(
         stones=arguments.stones, seed=arguments.seed, requests_per_s=UNHURRIED, violation_answer="none"

@@ -1,6 +1,6 @@
 """Preview: a draft of a hundred rows on the whole stock, on one core, beside the same as SQL on the sink's Postgres.
 
-    make bench-preview           # all of it; or python -m bench.preview --stones 100000
+    make bench-preview           # STONES=1340000 ROUNDS=5
 
 Claim: 1.34 million stones under a second, the report included, and many times faster than SQL.
 
@@ -12,7 +12,6 @@ report; both must come to the same figures, or the run fails.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import statistics
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from bench.options import read_options
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
 from drills.stock import canonical_stock, fill
@@ -46,11 +46,7 @@ _TIMEOUT_S: Final = 600
 
 def main() -> None:
     """Fill both sides, run the rounds, print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stones", type=int, default=STONES)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
+    options = read_options(__doc__, stones=STONES, rounds=ROUNDS, seed=SEED)
     print_environment("numpy", "asyncpg", "confluent-kafka")
     with Stage() as stage:
         stage.start("sink")

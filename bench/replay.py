@@ -13,7 +13,6 @@ time is what was used while the clock ran.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from confluent_kafka import Message
 from confluent_kafka.admin import NewTopic
 
 from bench.accounts import STAGES, Account, Accounts, memory_of, print_account
+from bench.options import read_options
 from drills.raw_writer import RawWriter
 from drills.report import Figure, finish, print_environment
 from drills.stage import Stage
@@ -49,11 +49,7 @@ _NEAR_S: Final = 0.02
 
 def main() -> None:
     """Run the rounds and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stones", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
+    options = read_options(__doc__, stones=200_000, rounds=3, seed=SEED)
     print_environment("faust-streaming", "confluent-kafka", "asyncpg", "msgspec", "numpy")
     pages = list(page_bodies(options.stones, options.seed))
     print(f"{len(pages)} pages, {sum(len(body) for _, body in pages) / options.stones:.0f} bytes a stone")

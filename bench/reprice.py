@@ -1,6 +1,6 @@
 """Re-pricing: a new rule set over the whole stock, while fresh stones keep coming.
 
-    make bench-reprice           # STONES via: python -m bench.reprice --stones 200000
+    make bench-reprice           # STONES=1000000
 
 Four figures, on one worker, one sink and one API, everything on this machine:
 
@@ -15,7 +15,6 @@ Four figures, on one worker, one sink and one API, everything on this machine:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
@@ -32,6 +31,7 @@ import psutil
 
 from api.keys import Scope, create_key
 from bench.accounts import STAGES, Accounts, memory_of, print_account
+from bench.options import read_options
 from connectors.feeds.nivoda.form import NIVODA_FORM
 from drills.raw_writer import RawWriter
 from drills.report import Figure, finish, print_environment
@@ -57,10 +57,7 @@ _IS_JSON: Final = re.compile(r"\{.*\}$")
 
 def main() -> None:
     """Run once and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stones", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
+    options = read_options(__doc__, stones=1_000_000, seed=SEED)
     print_environment("confluent-kafka", "asyncpg", "msgspec", "numpy")
     with Stage() as stage:
         stones = _fill(stage, options.stones, options.seed)

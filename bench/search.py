@@ -15,8 +15,6 @@ changes, and every one of their answers must equal ours.
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +33,7 @@ from api.index import Batch
 from api.query import Query
 from api.searchable import decode_searchable
 from bench.in_tantivy import in_tantivy
+from bench.options import read_options
 from bench.sql_search import Answer, Columns, InPostgres, in_duckdb
 from drills.report import Figure, finish, print_environment
 from drills.searches import FACETS, make_searches
@@ -54,7 +53,8 @@ Times = list[float]
 
 def main() -> None:
     """Measure and report."""
-    options = _options()
+    # Of another scale without the slow engines.
+    options = read_options(__doc__, stones=_STONES, seed=7, scale=0)
     print_environment("numpy", "numba", "duckdb", "tantivy", "asyncpg")
     stones = options.scale or options.stones
     began = time.perf_counter()
@@ -101,19 +101,6 @@ def main() -> None:
             Figure("stones", stones, "stones"),
         ],
     )
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stones", type=int, default=int(os.environ.get("STONES", _STONES)))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", 7)))
-    parser.add_argument(
-        "--scale",
-        type=int,
-        default=int(os.environ.get("SCALE", 0)),
-        help="so many stones, without the slow engines",
-    )
-    return parser.parse_args()
 
 
 def _fill(stones: int, seed: int) -> tuple[FastIndex, str]:

@@ -11,7 +11,6 @@ rounds of the variants take turns. What is done with a batch is what `streams.pr
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import subprocess
@@ -33,6 +32,7 @@ from api.engine.warming import warm
 from api.freshness import Freshness
 from api.service import Service
 from bench.http import KEY, FixedKeys
+from bench.options import read_options
 from drills.report import Figure, finish, print_environment
 from drills.searches import query_strings
 from drills.stock import batches, canonical_stock
@@ -213,13 +213,7 @@ def produced_us(instrumented: bool) -> float:
 
 def main() -> None:
     """Run the benchmark and print its figures."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--stones", type=int, default=10_000)
-    parser.add_argument("--requests", type=int, default=2_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    options = read_options(__doc__, stones=10_000, requests=2_000, rounds=5)
     print_environment("opentelemetry-sdk", "opentelemetry-instrumentation-confluent-kafka")
     configure_logs(LogSettings(level="ERROR"), "bench")
     figures = []
