@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.conditions import GROUPS, TYPES, Condition, Range, direct
+from schemas.conditions import GROUPS, TYPES, Condition, Range, conditions_in, direct
+from schemas.feeds import FEEDS
 from schemas.grades import GRADES
 from schemas.ruleset import RatingRule, Row, Rule, RuleSet, Terms
 
@@ -26,13 +27,14 @@ MAX_ROWS: Final = 2_000
 _CLOSED: Final[dict[str, frozenset[str]]] = {
     **{name: frozenset(values) for name, values in GRADES.items()},
     "type": frozenset(TYPES),
+    "feed": frozenset(FEEDS),
 }
 
 Alternative = dict[str, Condition]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing worth knowing: about which row of which table, what (`never`, `shadowed`, `contradicts`), and why."""
+    """One thing worth knowing: about which row of which table, what (`never`, `unknown`, `shadowed`, …), and why."""
 
     table: str
     row: str
@@ -63,6 +65,11 @@ def _in_table(table: str, rows: Sequence[Rule | RatingRule]) -> Iterator[Finding
             why = next((_impossible(one) for one in alternatives if one is not None), None)
             yield Finding(table, row.name, "never", why or "its groups exclude one another")
             continue
+        for name, condition in conditions_in(row.when):
+            if isinstance(condition, tuple) and 0 < len(strange := _strange(name, condition)) < len(
+                condition
+            ):
+                yield Finding(table, row.name, "unknown", f"{name}: no stone is ever {', '.join(strange)}")
         yield from _overshadowed(table, row, possible, earlier)
         earlier.append((row, possible))
 
@@ -160,13 +167,20 @@ def _top(span: Range) -> tuple[float, bool]:
 def _impossible(alternative: Alternative) -> str | None:
     """Why no stone can be like that."""
     for name, condition in alternative.items():
-        if isinstance(condition, tuple) and name in _CLOSED and not _CLOSED[name] & set(condition):
+        if isinstance(condition, tuple) and len(_strange(name, condition)) == len(condition):
             return f"{name}: no stone is ever {', '.join(condition)}"
         if isinstance(condition, Range):
             top, open_ = _top(condition)
             if condition.min is not None and condition.min == top and open_:
                 return f"{name}: nothing lies between {condition.min} and below {top}"
     return None
+
+
+def _strange(name: str, texts: tuple[str, ...]) -> list[str]:
+    """The texts that no stone has; of shapes, whose list is each vendor's, those that are not in upper case."""
+    if name in _CLOSED:
+        return [text for text in texts if text not in _CLOSED[name]]
+    return [text for text in texts if name == "shape" and text != text.upper()]
 
 
 def _implies(narrow: Alternative, wide: Alternative) -> bool:

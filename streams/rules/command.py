@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import getpass
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -21,6 +22,7 @@ from schemas.errors import AdamasError
 from schemas.rule_file import BadRuleFile, parse_rule_file
 from schemas.ruleset import WHOLE_BPS, Rate, RuleSet, TrialLimits
 from streams.pricing.findings import findings
+from streams.pricing.preview import Change
 from streams.rules import history as rules_history
 from streams.rules import rates
 from streams.rules.desk import Intent, RuleDesk
@@ -80,11 +82,7 @@ def preview_file(
         report = await desk.preview(content)
         typer.echo(json.dumps(msgspec.to_builtins(report), indent=2) if as_json else summary(report))
         if stones is not None:
-            lines = [
-                f"{one.id},{one.before_cents},{one.after_cents},{one.rule}"
-                for one in await desk.changes(content)
-            ]
-            stones.write_text("\n".join(["id,before_cents,after_cents,rule", *lines, ""]))
+            write_changes(stones, await desk.changes(content))
 
     _run(work)
 
@@ -229,6 +227,18 @@ def set_rate(
         typer.echo(f"recorded {rate.id}" if made else f"{rate.id} is known already")
 
     _run(work)
+
+
+def write_changes(file: Path, changes: Sequence[Change]) -> None:
+    """Write a preview's stones as CSV; ends the command where the file cannot be written."""
+    try:
+        with file.open("w", newline="") as opened:
+            lines = csv.writer(opened, lineterminator="\n")
+            lines.writerow(Change._fields)
+            lines.writerows(changes)
+    except OSError as error:
+        typer.echo(f"{file} cannot be written: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
 
 
 def _read(file: Path) -> RuleSet:

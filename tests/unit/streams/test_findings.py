@@ -28,6 +28,15 @@ def found(*whens: dict[str, Any], margins: tuple[int, ...] = ()) -> list[tuple[s
 CASES: dict[str, tuple[list[dict[str, Any]], list[tuple[str, str]]]] = {
     "nothing": ([{"shape": "ROUND"}, {"shape": "OVAL"}], []),
     "a grade that does not exist": ([{"color": ["Dee"]}], [("row-0", "never")]),
+    "one of several grades that does not exist": (
+        [{"color": ["D", "Dee"]}, {"any": [{"carat": {"min": 1}}, {"cut": ["EX", "Ex"]}]}],
+        [("row-0", "unknown"), ("row-1", "unknown")],
+    ),
+    "a shape in lower case": (
+        [{"shape": "round"}, {"shape": ["OVAL", "Pear"]}],
+        [("row-0", "never"), ("row-1", "unknown")],
+    ),
+    "a feed that does not exist": ([{"feed": "nivoda"}, {"feed": "nivoda-natural"}], [("row-0", "never")]),
     "a range of nothing": ([{"carat": {"min": 1, "below": 1}}], [("row-0", "never")]),
     "groups that exclude one another": (
         [
