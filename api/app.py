@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from api.access import Access, AtOnce, Told
 from api.items import ITEM_SCHEMA, PAGE_SCHEMA, SLIM_ITEM_SCHEMA
 from api.problems import (
+    KEY_HEADER,
     SCHEMA,
     Problem,
     on_bad_request,
@@ -34,7 +35,7 @@ from api.routes.rules import rules_router
 from api.routes.runs import runs_router
 from api.routes.sums import sums_router
 from api.search import PATH, Search
-from api.service import KEY_HEADER, Service
+from api.service import Service
 from api.strict import strict
 from schemas.errors import Invalid, Retriable
 

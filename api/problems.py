@@ -19,24 +19,30 @@ from schemas.errors import Invalid, SlowDown
 from schemas.wording import rule_of
 
 MEDIA_TYPE: Final = "application/problem+json"
+KEY_HEADER: Final = "X-API-Key"
 
 
 class Problem(Exception):
     """A request that is not answered as asked.
 
     Args:
-        detail: what is wrong, for a person.
+        detail: what is wrong, for a person; where a field is named and no rule, it is the rule.
         members: further members of the document, e.g. `field`, `rule`, `nearest`.
     """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     kind: ClassVar[str] = "internal"
     headers: ClassVar[Mapping[str, str]] = {}
+    about: ClassVar[str | None] = None
+    """The field, where it is always the same."""
 
     def __init__(self, detail: str, **members: Any) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.members = members
+        about = {} if self.about is None else {"field": self.about}
+        self.members = about | members
+        if "field" in self.members:
+            self.members.setdefault("rule", detail)
 
 
 class BadParameter(Problem):
@@ -60,6 +66,7 @@ class NotAuthenticated(Problem):
 
     status = HTTPStatus.UNAUTHORIZED
     kind = "not-authenticated"
+    about = KEY_HEADER
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'ApiKey realm="adamas", header="X-API-Key"'}
 
 
@@ -68,6 +75,7 @@ class NotAllowed(Problem):
 
     status = HTTPStatus.FORBIDDEN
     kind = "not-allowed"
+    about = KEY_HEADER
 
 
 class NotFound(Problem):

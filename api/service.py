@@ -14,7 +14,7 @@ from api.freshness import Freshness
 from api.index import Index
 from api.keyring import Caller, Keys
 from api.keys import Scope
-from api.problems import NotAllowed, NotAuthenticated, NotReady
+from api.problems import KEY_HEADER, NotAllowed, NotAuthenticated, NotReady
 from api.vendor import Vendor
 from operating.archive import Storage
 from runtime.health import Health
@@ -23,8 +23,6 @@ from runtime.settings import IngestSettings, KafkaSettings
 from schemas.errors import Retriable
 from schemas.feeds import STANDARD
 from streams.rules.desk import RuleDesk
-
-KEY_HEADER = "X-API-Key"
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Protocol(HttpToolsProtocol):
         """Refuse what is no HTTP; a problem document (RFC 9457) as every other refusal is."""
         problem = {
             **{"type": "/problems/bad-request", "title": "Bad request", "status": 400, "detail": msg},
-            **{"instance": "", "trace_id": None, "field": "request", "rule": "must be HTTP/1.1"},
+            **{"instance": "", "trace_id": None, "field": "request", "rule": msg},
         }
         body = msgspec.json.encode(problem)
         head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"

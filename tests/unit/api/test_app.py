@@ -277,6 +277,8 @@ async def test_a_refusal_is_a_problem_document(
     body = answer.json()
     assert body["type"] == f"/problems/{kind}"
     assert body["status"] == status
+    assert body["field"]
+    assert body["rule"] in body["detail"]
     assert body["trace_id"] == answer.headers["x-trace-id"]
 
 
