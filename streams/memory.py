@@ -220,8 +220,11 @@ class Memory:
                 self._take_position(records, place)
             fresh = fresh[~positions[fresh]]
             if self._in_flight is not _nothing:
-                self._apply_beside_our_own(records, ids, fresh)
-                return
+                ours = np.array(
+                    [self._in_flight(ids[place]) is not None for place in fresh.tolist()], np.bool_
+                )
+                self._take_in_ours(self._read_all(records, ids, fresh[ours]))
+                fresh = fresh[~ours]
             for turn in _turns([ids[place] for place in fresh.tolist()]):
                 places = fresh[turn]
                 sheet, plain = plain_versions(records, ids, places)
@@ -231,9 +234,8 @@ class Memory:
                     np.array(offsets, np.int64), [sheet, sheet_of([version for _, version in others])]
                 )
 
-    def _apply_beside_our_own(self, records: Records, ids: Sequence[str], fresh: NDArray[np.intp]) -> None:
-        """Take in records while there are some of ours whose delivery reports are not in yet."""
-        entries = self._read_all(records, ids, fresh)
+    def _take_in_ours(self, entries: list[tuple[int, Version]]) -> None:
+        """Take in records of stones of which we have sent some ourselves that were not reported yet."""
         if all(version == self._in_flight(version.id) for _, version in entries):
             # Our own records, seen before their delivery reports: those bring the same, and soon.
             self._early += entries

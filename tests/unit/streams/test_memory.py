@@ -149,6 +149,21 @@ def test_own_records_in_flight_are_taken_in_by_their_reports() -> None:
     assert memory.latest(IDS[0]) == VERSIONS[3]
 
 
+def test_other_stones_are_taken_in_while_ours_are_in_flight() -> None:
+    memory = Memory()
+    memory.expect({IDS[0]: VERSIONS[3]}.get)
+    others = [
+        msgspec.structs.replace(VERSIONS[0], id=stone, body=(VERSIONS[0].body or b"").replace(*names))
+        for stone in IDS[1:3]
+        for names in [(IDS[0].encode(), stone.encode())]
+    ]
+    memory.apply(records((1, others[0]), (2, VERSIONS[3]), (3, others[1])))
+    assert [memory.latest(stone) for stone in IDS[:3]] == [None, *others]
+    memory.apply(records((4, VERSIONS[1])))
+    assert memory.latest(IDS[0]) == VERSIONS[3]
+    assert memory.repairs == {IDS[0]}
+
+
 def test_an_older_record_behind_our_own_in_flight_is_repaired() -> None:
     memory = Memory()
     memory.expect({IDS[0]: VERSIONS[3]}.get)
