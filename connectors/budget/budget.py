@@ -91,6 +91,7 @@ class Budget:
         self._paused_until = dict.fromkeys(Priority, float("-inf"))
         self._throttle = {priority: GrowingPause(*_THROTTLE_S, self.now) for priority in Priority}
         self._pause_reason = ""
+        self._was_answered = False
         self._next_at = float("-inf")
         self._timer: Timer | None = None
 
@@ -198,10 +199,14 @@ class Budget:
         self._answered(grant)
 
     def _answered(self, grant: Grant) -> None:
-        if self.breaker.succeeded(grant):
-            log.info("budget.breaker_closed", account=self.account)
+        closed = self.breaker.succeeded(grant)
+        if closed or not self._was_answered:
+            # The first answer ends what a former process told of, too: its breaker died with it.
+            self._was_answered = True
             for kind in (Kind.VENDOR_STOPPED, Kind.VENDOR_DOWN):
                 self._alerts.resolved(kind, self.account)
+        if closed:
+            log.info("budget.breaker_closed", account=self.account)
             self._dispatch()
 
     def failed(self, grant: Grant, cause: str) -> None:

@@ -379,6 +379,17 @@ async def test_a_ban_stops_all_classes_for_longer_each_time_its_probe_is_turned_
     assert alerts.open == {(Kind.VENDOR_STOPPED, "vendor")}
 
 
+async def test_the_first_answer_ends_the_outage_that_a_former_process_told_of() -> None:
+    clock, alerts = FakeClock(), AlertsSeen()
+    budget = Budget(1, clock=clock, alerts=alerts)
+    for kind in (Kind.VENDOR_DOWN, Kind.VENDOR_STOPPED):
+        alerts.raised(kind, "vendor", "told by a former process")
+    (await _after(clock, budget)).failed("the vendor answers 503")
+    assert len(alerts.open) == 2
+    (await _after(clock, budget)).succeeded()
+    assert not alerts.open
+
+
 async def test_a_probe_that_is_not_sent_leaves_its_turn_to_the_next() -> None:
     clock = FakeClock()
     budget = Budget(1, clock=clock)
@@ -411,9 +422,11 @@ async def test_depth_waits_use_and_breaker_are_metrics() -> None:
 class AlertsSeen:
     def __init__(self) -> None:
         self.open: set[tuple[Kind, str]] = set()
+        self.texts: list[str] = []
 
     def raised(self, kind: Kind, subject: str, text: str) -> None:
         assert text
+        self.texts.append(text)
         self.open.add((kind, subject))
 
     def resolved(self, kind: Kind, subject: str) -> None:
