@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -16,6 +18,8 @@ from schemas.events import Kind
 
 log = structlog.stdlib.get_logger(__name__)
 
+LAST_S: Final = 5.0
+"""How long the end of a process waits for Postgres to take what was told."""
 _ACTOR: Final = "ingest"
 
 
@@ -58,14 +62,18 @@ class RecordedAlerts(LoggedAlerts):
         self._told.put_nowait((kind, subject, text))
 
     def resolved(self, kind: Kind, subject: str) -> None:
-        """Have it resolved."""
-        LoggedAlerts.resolved(self, kind, subject)
+        """Have it resolved, and logged if it was open."""
         self._told.put_nowait((kind, subject, None))
 
     async def keep_recording(self) -> None:
         """Run for ever."""
         while True:
             await self._record(*await self._told.get())
+            self._told.task_done()
+
+    async def recorded(self) -> None:
+        """Return when all that was told is in Postgres."""
+        await self._told.join()
 
     async def _record(self, kind: Kind, subject: str, text: str | None) -> None:
         async for attempt in stamina.retry_context(
@@ -73,7 +81,24 @@ class RecordedAlerts(LoggedAlerts):
         ):
             with attempt:
                 async with self.database.link() as link:
-                    if text is None:
-                        await events.resolve(link, kind, subject)
-                    else:
+                    if text is not None:
                         await events.record(link, kind, subject, text, actor=_ACTOR)
+                    elif await events.resolve(link, kind, subject):
+                        LoggedAlerts.resolved(self, kind, subject)
+
+
+@asynccontextmanager
+async def recorded_alerts(database: Database) -> AsyncIterator[RecordedAlerts]:
+    """Alerts that are recorded within the block, and until `LAST_S` after it: what ends a process is told just before."""
+    alerts = RecordedAlerts(database)
+    async with asyncio.TaskGroup() as tasks:
+        recording = tasks.create_task(alerts.keep_recording())
+        try:
+            yield alerts
+        finally:
+            try:
+                async with asyncio.timeout(LAST_S):
+                    await alerts.recorded()
+            except TimeoutError:
+                log.warning("alert.unrecorded", reason=f"Postgres did not take it within {LAST_S:g} s")
+            recording.cancel()

@@ -39,7 +39,7 @@ async def open_accounts(
         settings: the groups feeds, vendor and demo.
         epoch: of the lease, first part of every seq.
         lease_holds: whether the lease is proven; asked at each write.
-        alerts: told of bans and outages.
+        alerts: told of bans, outages and refused logins.
     """
     names = settings[FeedsSettings].names
 
@@ -50,12 +50,12 @@ async def open_accounts(
         accounts = []
         if of_nivoda := [FEEDS[name] for name in names if name in STANDARD]:
             spent = budget("nivoda", settings.vendor.requests_per_second)
-            session = Session(settings.vendor, spent, http)
+            session = Session(settings.vendor, spent, http, alerts)
             feeds = tuple(NivodaFeed(info, session, spent) for info in of_nivoda)
             accounts.append(Account("nivoda", spent, feeds))
         if DEMO in names:
             own = settings[DemoSettings]
             spent = budget("demo", own.requests_per_second)
-            accounts.append(Account("demo", spent, (DemoFeed(FEEDS[DEMO], own, spent, http),)))
+            accounts.append(Account("demo", spent, (DemoFeed(FEEDS[DEMO], own, spent, http, alerts),)))
         with BudgetMetrics([account.budget for account in accounts]):
             yield accounts

@@ -12,7 +12,7 @@ import msgspec
 import stamina
 import structlog
 
-from connectors.alerts import RecordedAlerts
+from connectors.alerts import Alerts, recorded_alerts
 from connectors.budget import MARGIN_S, WINDOW_S, Priority
 from connectors.feeds.registry import open_accounts
 from connectors.gateway import Gateway, gateway_app
@@ -89,11 +89,17 @@ def _most_serious(error: BaseException) -> BaseException:
 
 
 async def _work(settings: Settings, raw: str, activity: Activity) -> None:
-    async with asyncio.TaskGroup() as tasks:
+    dsn = settings.postgres.dsn.get_secret_value()
+    async with (
+        # Of their own: they outlast each hold of the lease, and what ended it is told last.
+        Database(dsn, "adamas-ingest-alerts", size=1) as database,
+        recorded_alerts(database) as alerts,
+        asyncio.TaskGroup() as tasks,
+    ):
         tasks.create_task(_beat(activity))
         while True:
             try:
-                await _hold_and_serve(settings, raw, activity)
+                await _hold_and_serve(settings, raw, activity, alerts)
             except* Retriable as errors:
                 cause = str(_most_serious(errors))
                 activity.waits("start", cause)
@@ -107,7 +113,7 @@ async def _beat(activity: Activity) -> None:
         await asyncio.sleep(BEAT_S)
 
 
-async def _hold_and_serve(settings: Settings, raw: str, activity: Activity) -> None:
+async def _hold_and_serve(settings: Settings, raw: str, activity: Activity, alerts: Alerts) -> None:
     def standby(reason: str) -> None:
         activity.waits("start", reason)
 
@@ -128,7 +134,7 @@ async def _hold_and_serve(settings: Settings, raw: str, activity: Activity) -> N
                     await asyncio.sleep(taken_at + PROOF_S + WINDOW_S + MARGIN_S - time.monotonic())
                 activity.done("start")
                 try:
-                    await _serve(settings, activity, holding, publisher, database, reader)
+                    await _serve(settings, activity, alerts, holding, publisher, database, reader)
                 finally:
                     activity.forget()
 
@@ -152,15 +158,14 @@ async def _announce(publisher: Publisher, holding: Holding) -> dict[str, int | N
 async def _serve(
     settings: Settings,
     activity: Activity,
+    alerts: Alerts,
     holding: Holding,
     publisher: Publisher,
     database: Database,
     reader: LogReader,
 ) -> None:
     async with (
-        open_accounts(
-            settings, holding.epoch, holding.is_proven, alerts := RecordedAlerts(database)
-        ) as accounts,
+        open_accounts(settings, holding.epoch, holding.is_proven, alerts) as accounts,
         asyncio.TaskGroup() as tasks,
     ):
         activity.excused_by(
@@ -181,7 +186,6 @@ async def _serve(
         for work in (
             holding.watch(),
             _serve_gateway(settings.gateway, Gateway(accounts, publisher), unread),
-            alerts.keep_recording(),
             reader.watch(),
             Scheduler(settings.ingest, database, list(writers), lanes, orders).run(),
             Auditor(settings.ingest, database, retirers).run(),

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import httpx
 import msgspec
 
+from connectors.alerts import Alerts
 from connectors.budget import Budget, Grant, Priority
 from connectors.feeds.demo.mapping import AVAILABILITIES, ITEM_VERSION, Identity, around
 from connectors.feeds.http import clock_ms, refuse_trouble, send
@@ -27,6 +28,7 @@ from connectors.feeds.protocol import (
 from connectors.feeds.table import word
 from runtime.settings import DemoSettings
 from schemas.errors import Fatal, Invalid, Retriable
+from schemas.events import Kind
 from schemas.feeds import FeedInfo
 from schemas.gateway import Finding
 from schemas.stone import Availability
@@ -66,6 +68,7 @@ class DemoFeed:
         settings: where the vendor is, and our key.
         budget: the probe of `prepare` takes its grant here.
         http: injected for tests; closed by whoever made it.
+        alerts: told of a refused key, and when it is taken again.
     """
 
     page_size = PAGE_SIZE
@@ -73,7 +76,7 @@ class DemoFeed:
     schema = ITEM_VERSION
 
     def __init__(
-        self, info: FeedInfo, settings: DemoSettings, budget: Budget, http: httpx.AsyncClient
+        self, info: FeedInfo, settings: DemoSettings, budget: Budget, http: httpx.AsyncClient, alerts: Alerts
     ) -> None:
         self.name = info.name
         self._base = (settings.url or "").rstrip("/")
@@ -81,11 +84,13 @@ class DemoFeed:
         self._headers = {"Authorization": f"Bearer {key}"}
         self._budget = budget
         self._http = http
+        self._alerts = alerts
 
     async def prepare(self, priority: Priority) -> int:
         """Read the vendor's clock."""
         with await self._budget.grant(priority) as grant:
             reply = await self._send(grant, "count", "GET", "/stones/count")
+        self._alerts.resolved(Kind.VENDOR_REFUSES_LOGIN, self._budget.account)
         found = clock_ms(reply)
         if found is None:
             raise Retriable("the vendor's reply has no Date header to tell its clock by")
@@ -158,7 +163,12 @@ class DemoFeed:
             refuse_trouble(reply, grant)
         grant.succeeded()
         if reply.status_code == HTTPStatus.UNAUTHORIZED:
-            raise Fatal(f"the vendor of {self.name} refuses our key")
+            refusal = (
+                f"the vendor of {self.name} refuses our key; set ADAMAS_DEMO_KEY to what it takes and start ingest, "
+                "until then nothing is read"
+            )
+            self._alerts.raised(Kind.VENDOR_REFUSES_LOGIN, self._budget.account, refusal)
+            raise Fatal(refusal)
         if reply.status_code == HTTPStatus.BAD_REQUEST:
             raise Invalid("query", f"the vendor refuses it: {_message(reply)}", "refused_query")
         return reply

@@ -15,12 +15,14 @@ import httpx
 import msgspec
 import structlog
 
+from connectors.alerts import Alerts, LoggedAlerts
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.budget.pauses import GrowingPause
 from connectors.feeds.http import TROUBLE, clock_ms, refuse_trouble, send
 from connectors.feeds.protocol import Ambiguous, NotLoggedIn
 from runtime.settings import VendorSettings
 from schemas.errors import Fatal, Invalid, Retriable, SlowDown
+from schemas.events import Kind
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -115,12 +117,21 @@ class Session:
         settings: where the vendor is, who we are, and what it was found to do.
         budget: every login takes its grant here; other requests bring theirs.
         http: injected for tests; closed by whoever made it.
+        alerts: told of a refused login, and of the next one that is taken.
     """
 
-    def __init__(self, settings: VendorSettings, budget: Budget, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        settings: VendorSettings,
+        budget: Budget,
+        http: httpx.AsyncClient,
+        alerts: Alerts | None = None,
+    ) -> None:
         self.settings = settings
         self._budget = budget
         self._http = http
+        self._alerts = alerts or LoggedAlerts()
+        self._refusal: str | None = None
         self._token: _Token | None = None
         self._login_lock = asyncio.Lock()
         self._login_pause = GrowingPause(first_s=1, longest_s=60)
@@ -140,6 +151,9 @@ class Session:
         async with self._login_lock:
             if self._fresh_token:
                 return
+            if self._refusal:
+                # Whoever waited for the lock would try the same password again, and the vendor locks accounts.
+                raise Fatal(self._refusal)
             if self._login_pause.left_s > 0:
                 raise Retriable("the vendor did not answer our last login")
             try:
@@ -152,6 +166,7 @@ class Session:
                 # Everybody who waits for the lock would try in turn.
                 self._login_pause.next_s()
                 raise
+            self._alerts.resolved(Kind.VENDOR_REFUSES_LOGIN, self._budget.account)
             log.info("vendor.logged_in", fresh_for_s=round(self._token.fresh_until - time.monotonic()))
 
     async def ask(self, grant: Grant, operation: str, document: str, variables: dict[str, Any]) -> Reply:
@@ -203,7 +218,12 @@ class Session:
             reply = await self._post(grant, "login", _LOGIN, account, None)
             text = msgspec.json.decode(reply.data, type=_Login).authenticate.username_and_password.token
         except (NotLoggedIn, Invalid) as error:
-            raise Fatal(f"the vendor refuses the login of {self.settings.username}: {error}") from error
+            self._refusal = (
+                f"the vendor refuses the login of {self.settings.username}: {error}; set ADAMAS_VENDOR_USERNAME and "
+                "ADAMAS_VENDOR_PASSWORD to what it takes and start ingest, until then nothing is read"
+            )
+            self._alerts.raised(Kind.VENDOR_REFUSES_LOGIN, self._budget.account, self._refusal)
+            raise Fatal(self._refusal) from error
         except msgspec.ValidationError as error:
             raise Retriable(f"the vendor's login reply has no token ({error})") from error
         return _Token(text, time.monotonic() + _fresh_s(text))
@@ -244,9 +264,9 @@ def _reply(response: httpx.Response, envelope: Envelope) -> Reply:
     status, errors = response.status_code, envelope.errors or []
     texts = [error.message.lower() for error in errors]
     if status == 401 or any(word in text for text in texts for word in _AUTH_WORDS):
-        raise NotLoggedIn(f"the vendor did not take our token ({_first(errors) or status})")
+        raise NotLoggedIn(f"the vendor does not know us ({_first(errors) or status})")
     if any(error.code == "UNAUTHENTICATED" for error in errors):
-        raise NotLoggedIn(f"the vendor did not take our token ({_first(errors)})")
+        raise NotLoggedIn(f"the vendor does not know us ({_first(errors)})")
     if status >= 400 or any(_is_validation(error) for error in errors):
         raise Invalid("query", f"the vendor refuses it with {status}: {_first(errors)}", "refused_query")
     if bytes(envelope.data) == b"null":

@@ -44,6 +44,7 @@ settings = s.load_settings(*groups)
 configure_logs(settings.log, "ingest")
 serve(settings, sys.argv[1])
 """
+VENDOR_PASSWORD = "demo-vendor-password"
 GATEWAY_TOKEN = "a token for these tests"
 SIMULATE = """
 from connectors.simulator.server import run
@@ -218,7 +219,10 @@ def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker)
     with contextlib.ExitStack() as closing:
 
         def make(
-            simulated: SimulatedVendor, incremental_every_s: float = 3600, patience_s: float = 900
+            simulated: SimulatedVendor,
+            incremental_every_s: float = 3600,
+            patience_s: float = 900,
+            password: str = VENDOR_PASSWORD,
         ) -> Ingest:
             topic, port = make_topic(RAW), free_ports(1)[0]
             child = Child(
@@ -228,7 +232,7 @@ def ingest(kafka_settings: KafkaSettings, database: str, make_topic: TopicMaker)
                     "ADAMAS_POSTGRES_DSN": database,
                     "ADAMAS_VENDOR_URL": simulated.url,
                     "ADAMAS_VENDOR_USERNAME": "demo@adamas.test",
-                    "ADAMAS_VENDOR_PASSWORD": "demo-vendor-password",
+                    "ADAMAS_VENDOR_PASSWORD": password,
                     "ADAMAS_HEALTH_PORT": "0",
                     "ADAMAS_INGEST_INCREMENTAL_EVERY_S": str(incremental_every_s),
                     "ADAMAS_INGEST_PATIENCE_S": str(patience_s),

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from adamas.ports import free_ports
-from connectors.alerts import LoggedAlerts
+from connectors.alerts import Alerts, LoggedAlerts
 from connectors.budget import Budget, Grant, Priority, StaleGrant
 from connectors.feeds.protocol import NO_UPPER_END, Banned, Feed, Gone, Refused, Slice
 from connectors.feeds.registry import open_accounts
@@ -21,7 +21,7 @@ from connectors.ingest.activity import Activity
 from connectors.ingest.asking import Asker
 from connectors.ingest.canary import Canary
 from runtime.settings import DemoSettings, FeedsSettings, Settings, VendorSettings
-from schemas.errors import Invalid, Retriable, SlowDown
+from schemas.errors import Fatal, Invalid, Retriable, SlowDown
 from schemas.events import Kind
 from schemas.feeds import DEMO, FEEDS
 from schemas.stone import Availability, Content
@@ -94,15 +94,19 @@ class Case:
 
 
 @asynccontextmanager
-async def opened(simulated: SimulatedVendor, name: str) -> AsyncIterator[Case]:
+async def opened(
+    simulated: SimulatedVendor,
+    name: str,
+    password: str = "demo-vendor-password",
+    alerts: Alerts = LoggedAlerts(),  # noqa: B008 - it has no state
+) -> AsyncIterator[Case]:
+    secret = SecretStr(password)
     settings = Settings(
         FeedsSettings(read=name),
-        VendorSettings(
-            url=simulated.url, username="demo@adamas.test", password=SecretStr("demo-vendor-password")
-        ),
-        DemoSettings(url=f"{simulated.base}/demo/v2", key=SecretStr("demo-vendor-password")),
+        VendorSettings(url=simulated.url, username="demo@adamas.test", password=secret),
+        DemoSettings(url=f"{simulated.base}/demo/v2", key=secret),
     )
-    async with open_accounts(settings, 1, lambda: True, LoggedAlerts()) as accounts:
+    async with open_accounts(settings, 1, lambda: True, alerts) as accounts:
         (account,) = accounts
         (feed,) = account.feeds
         account.budget.limit = 1000
@@ -254,6 +258,19 @@ async def test_each_trouble_has_its_fate_and_the_budget_knows(simulated: Simulat
                 assert case.budget.throttles[Priority.LIVE] == 1
             paused = case.budget.paused()
             assert (paused is not None) is (fate in (SlowDown, Banned))
+
+
+@every_feed
+async def test_a_refused_login_is_an_alert_until_one_is_taken(simulated: SimulatedVendor, name: str) -> None:
+    alerts = AlertsSeen()
+    with pytest.raises(Fatal, match="refuses our key" if name == DEMO else "refuses the login"):
+        async with opened(simulated, name, "another password", alerts):
+            pass
+    account = DEMO if name == DEMO else "nivoda"
+    assert alerts.open == {(Kind.VENDOR_REFUSES_LOGIN, account)}
+    assert ("ADAMAS_DEMO_KEY" if name == DEMO else "ADAMAS_VENDOR_PASSWORD") in alerts.texts[0]
+    async with opened(simulated, name, alerts=alerts):
+        assert not alerts.open
 
 
 async def test_what_the_demo_vendor_cannot_be_asked_is_refused_before_it_is(

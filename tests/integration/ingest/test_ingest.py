@@ -15,7 +15,14 @@ from runtime.postgres import Database
 from schemas.events import Kind as EventKind
 from schemas.facts import Complete, Kind, Plan
 from schemas.feeds import FEEDS, STANDARD
-from tests.integration.ingest.conftest import Fact, MakeIngest, MakeVendor, SimulatedVendor
+from tests.integration.ingest.conftest import (
+    VENDOR_PASSWORD,
+    Fact,
+    Ingest,
+    MakeIngest,
+    MakeVendor,
+    SimulatedVendor,
+)
 
 FAULTS = {
     "short_page": {"probability": 0.05, "seed": 1},
@@ -153,6 +160,39 @@ def test_a_ban_stops_everything_is_an_event_and_ends(
     ban = asyncio.run(events_of(database))[0]
     assert (ban.kind, ban.subject, ban.open) == (EventKind.VENDOR_STOPPED, "nivoda", False)
     assert "403" in ban.text
+
+
+def test_a_refused_login_is_an_event_before_ingest_ends_and_ends_with_the_right_password(
+    vendor: MakeVendor, ingest: MakeIngest, database: str
+) -> None:
+    simulated = vendor(stones=300, seed=12, token_life_s=4)
+    reading = ingest(simulated, incremental_every_s=1, password="another password")
+    assert_ended_by_a_refused_login(reading, database)
+    assert simulated.stats()["requests"] == 1, "the vendor locks accounts"
+
+    reading.child.environment["ADAMAS_VENDOR_PASSWORD"] = VENDOR_PASSWORD
+    reading.child.start()
+    reading.wait_complete(120)
+    assert not asyncio.run(open_events_of(database))
+
+    # The vendor knows another password now, and takes the old tokens as long as they live.
+    simulated.child.kill()
+    simulated.child.environment["ADAMAS_SIM_PASSWORD"] = "a new password"
+    simulated.child.start()
+    assert_ended_by_a_refused_login(reading, database)
+
+
+def assert_ended_by_a_refused_login(reading: Ingest, database: str) -> None:
+    assert reading.child.process.wait(timeout=60) == 1
+    (event,) = asyncio.run(open_events_of(database))
+    assert (event.kind, event.subject, event.count) == (EventKind.VENDOR_REFUSES_LOGIN, "nivoda", 1)
+    assert "ADAMAS_VENDOR_PASSWORD" in event.text
+    assert "another password" not in event.text
+    assert "ADAMAS_VENDOR_PASSWORD" in reading.child.log.read_text().splitlines()[-1]
+
+
+async def open_events_of(dsn: str) -> list[Event]:
+    return [event for event in await events_of(dsn) if event.open]
 
 
 async def events_of(dsn: str) -> list[Event]:

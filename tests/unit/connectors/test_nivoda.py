@@ -19,7 +19,9 @@ from connectors.feeds.nivoda.session import NoData, Session, _fresh_s
 from connectors.feeds.protocol import NO_UPPER_END, Banned, NotLoggedIn, Page, Slice
 from runtime.settings import VendorSettings
 from schemas.errors import Fatal, Invalid, Retriable, SlowDown
+from schemas.events import Kind
 from schemas.feeds import FEEDS
+from tests.unit.connectors.test_budget import AlertsSeen
 from tests.unit.connectors.vendor_stub import (
     BAN,
     DATE_MS,
@@ -46,7 +48,8 @@ class Case:
             money_ranges="whole",
         )
         self.stub, self.budget = stub, budget
-        self.session = Session(settings, budget, http)
+        self.alerts = AlertsSeen()
+        self.session = Session(settings, budget, http, self.alerts)
         self.feed = NivodaFeed(FEEDS["nivoda-natural"], self.session, budget)
 
     async def grant(self) -> Grant:
@@ -202,13 +205,36 @@ async def test_a_login_goes_before_and_gives_the_grant_back() -> None:
     assert [operation for operation, _ in case.stub.asked] == ["login", "search"]
 
 
-async def test_a_wrong_password_stops_the_process_and_is_not_named() -> None:
-    async with opened(
-        on("login", errors("Unauthorized: wrong username or password")), logged_in=False
-    ) as case:
-        with pytest.raises(Fatal, match="refuses the login of demo") as raised:
-            await case.session.log_in()
-    assert "a secret" not in str(raised.value)
+@pytest.mark.parametrize("taken_before", [0, 1])
+async def test_a_wrong_password_stops_the_process_is_told_once_and_not_named(taken_before: int) -> None:
+    def refuse(operation: str, number: int, _variables: dict[str, Any]) -> Answer | None:
+        return (
+            errors("Unauthorized: wrong password") if (operation, number) == ("login", taken_before) else None
+        )
+
+    async with opened(refuse, logged_in=bool(taken_before)) as case:
+        assert not case.alerts.open
+        if taken_before:
+            case.stub.token = "token-2"
+            with pytest.raises(NotLoggedIn):
+                await case.search()
+        for _ in range(2):
+            with pytest.raises(Fatal, match="refuses the login of demo") as raised:
+                await case.search()
+        assert case.stub.count_of("login") == taken_before + 1, "the vendor locks accounts"
+        assert case.alerts.open == {(Kind.VENDOR_REFUSES_LOGIN, "vendor")}
+        (text,) = case.alerts.texts
+    assert (
+        "wrong password); set ADAMAS_VENDOR_USERNAME and ADAMAS_VENDOR_PASSWORD" in text == str(raised.value)
+    )
+    assert "a secret" not in text
+
+
+async def test_a_login_that_is_taken_ends_what_a_former_process_told() -> None:
+    async with opened(logged_in=False) as case:
+        case.alerts.raised(Kind.VENDOR_REFUSES_LOGIN, "vendor", "told by a former process")
+        await case.session.log_in()
+        assert not case.alerts.open
 
 
 async def test_a_login_that_was_never_sent_holds_nobody_back(monkeypatch: pytest.MonkeyPatch) -> None:
