@@ -1,4 +1,4 @@
-"""Cursors: where the next page begins, as opaque text. A cursor names its sort and is checked before it is used."""
+"""Cursors: where the next page begins, as opaque text. A cursor names its sort, marks its filters, and is checked before use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.problems import BadParameter
 from api.query import After, SortKey, Value
 from schemas.errors import Invalid
 
-CURSOR_VERSION: Final = 2
+CURSOR_VERSION: Final = 3
 MAX_CURSOR_CHARS: Final = 2000
 
 _STALE: Final = "is not one that this service gave; begin again without it"
@@ -25,6 +25,7 @@ class _Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_field
     values: list[int | float | str | None]
     stone_id: str
     walked: int
+    filters: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -36,17 +37,18 @@ def sort_text(sort: tuple[SortKey, ...]) -> str:
     return ",".join([f"-{key.name}" if key.descending else key.name for key in sort])
 
 
-def to_cursor(after: After, sort: tuple[SortKey, ...], walked: int) -> str:
-    """The cursor of a page's end; `walked` items lie before it."""
-    packed = _encode(_Cursor(CURSOR_VERSION, sort_text(sort), list(after.values), after.stone_id, walked))
+def to_cursor(after: After, sort: tuple[SortKey, ...], walked: int, filters: int) -> str:
+    """The cursor of a page's end; `walked` items lie before it, and `filters` is the same number for the same filters."""
+    cursor = _Cursor(CURSOR_VERSION, sort_text(sort), list(after.values), after.stone_id, walked, filters)
+    packed = _encode(cursor)
     return urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-def from_cursor(text: str, sort: tuple[SortKey, ...]) -> tuple[After, int]:
+def from_cursor(text: str, sort: tuple[SortKey, ...], filters: int) -> tuple[After, int]:
     """The end of the page before, and how many items were walked until there.
 
     Raises:
-        BadParameter: it is not a cursor, or one of another sort.
+        BadParameter: it is not a cursor, or one of another sort or of other filters.
     """
     try:
         cursor = _read(text)
@@ -54,6 +56,8 @@ def from_cursor(text: str, sort: tuple[SortKey, ...]) -> tuple[After, int]:
         raise BadParameter("cursor", _STALE) from error
     if cursor.sort != sort_text(sort):
         raise BadParameter("cursor", f"belongs to sort={cursor.sort}", nearest=f"sort={cursor.sort}")
+    if cursor.filters != filters:
+        raise BadParameter("cursor", "belongs to a search with other filters; begin again without it")
     if len(cursor.values) != len(sort) or not all(map(_fits, sort, cursor.values)) or cursor.walked < 0:
         raise BadParameter("cursor", _STALE)
     return After(tuple(cursor.values), cursor.stone_id), cursor.walked

@@ -6,6 +6,7 @@ remembered, for shoppers ask for the same few shapes and grades again and again.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,6 +79,12 @@ class Asked:
     walked: int = 0
     private: list[str] = field(default_factory=list)
 
+    @property
+    def filters(self) -> int:
+        """The same number for the same filters, in whatever order they were given: a page goes on only with its own."""
+        kept = sorted([f"{name}={text}" for name, text in self.given.items() if name not in _OF_THE_PAGE])
+        return zlib.crc32("&".join(kept).encode())
+
     def query(self) -> Query:
         """The search, free text left aside.
 
@@ -100,7 +107,7 @@ class Asked:
         if "cursor" in self.given:
             if self.offset:
                 raise BadParameter("offset", "is given beside cursor; give either")
-            after, self.walked = from_cursor(self.given["cursor"], self.sort)
+            after, self.walked = from_cursor(self.given["cursor"], self.sort, self.filters)
         return Query(
             lists=lists,
             ranges=ranges,
@@ -441,6 +448,8 @@ def _parameters() -> Iterable[Parameter]:
             yield Parameter(f"{of.name}_prefix", _read_prefix, of, "prefix", of.private)
     yield from (Parameter(name, read) for name, read in PAGING.items())
 
+
+_OF_THE_PAGE: Final = PAGING.keys() - {"q"}
 
 PARAMETERS: Final[Mapping[str, Parameter]] = {parameter.name: parameter for parameter in _parameters()}
 """Every parameter of a search by its name."""

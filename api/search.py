@@ -120,7 +120,7 @@ class Search:
             if walked >= WALK_CAP and Scope.EXPORT not in scopes:
                 more += b',"capped":true'
             else:
-                cursor = to_cursor(found.last, query.sort, walked)
+                cursor = to_cursor(found.last, query.sort, walked, asked.filters)
         items = self._items(found.rows, slim_ones=asked.slim, with_cost=Scope.READ_COST in scopes)
         return page(items, found.total, cursor, service.freshness.as_of, more)
 

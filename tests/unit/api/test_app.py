@@ -1,4 +1,5 @@
 import gzip
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -164,7 +165,7 @@ async def test_without_the_scope_for_export_a_walk_ends_at_the_cap(
             break
         params["cursor"] = body["next"]
     assert (walked, body["capped"], body["total"]) == (10, True, 30)
-    beyond = to_cursor(After((10000,), "nivoda-natural:10"), DEFAULT_SORT, 10)
+    beyond = to_cursor(After((10000,), "nivoda-natural:10"), DEFAULT_SORT, 10, zlib.crc32(b""))
     refused = await client.get(f"/v1/diamonds?cursor={beyond}")
     assert (refused.status_code, refused.json()["field"]) == (422, "cursor")
     allowed = await client.get(f"/v1/diamonds?cursor={beyond}", headers={"X-API-Key": BUYER})
@@ -280,6 +281,21 @@ async def test_a_refusal_is_a_problem_document(
     assert body["field"]
     assert body["rule"] in body["detail"]
     assert body["trace_id"] == answer.headers["x-trace-id"]
+
+
+async def test_a_cursor_goes_on_with_its_own_filters_only(client: httpx.AsyncClient) -> None:
+    first = (await client.get("/v1/diamonds?carat_min=0.1&lab_grown=false&limit=2")).json()["next"]
+    same = f"lab_grown=false&carat_min=0.1&limit=3&fields=slim&facets=shape&cursor={first}"
+    assert (await client.get(f"/v1/diamonds?{same}")).status_code == 200
+    for other in (
+        "",
+        "carat_min=0.2&lab_grown=false&",
+        "carat_min=0.1&lab_grown=false&shape=ROUND&",
+        "q=round&",
+    ):
+        refused = await client.get(f"/v1/diamonds?{other}limit=2&cursor={first}")
+        assert (refused.status_code, refused.json()["field"]) == (422, "cursor")
+        assert "other filters" in refused.json()["rule"]
 
 
 @pytest.mark.parametrize(

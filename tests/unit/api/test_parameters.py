@@ -206,15 +206,15 @@ AFTER = After((1234, None), "nivoda-natural:é")
 
 
 def test_a_cursor_comes_back_as_it_went() -> None:
-    assert from_cursor(to_cursor(AFTER, SORT, 48), SORT) == (AFTER, 48)
+    assert from_cursor(to_cursor(AFTER, SORT, 48, 7), SORT, 7) == (AFTER, 48)
 
 
 @given(st.integers(0, 200), st.characters(codec="ascii"))
 def test_a_changed_cursor_is_refused_or_still_well_formed(place: int, letter: str) -> None:
-    text = to_cursor(AFTER, SORT, 0)
+    text = to_cursor(AFTER, SORT, 0, 7)
     changed = text[: place % len(text)] + letter + text[place % len(text) + 1 :]
     found: list[After] = []
-    refused = refusal_of(lambda: found.append(from_cursor(changed, SORT)[0]))
+    refused = refusal_of(lambda: found.append(from_cursor(changed, SORT, 7)[0]))
     if refused is None:
         assert len(found[0].values) == len(SORT)
     else:
@@ -223,14 +223,14 @@ def test_a_changed_cursor_is_refused_or_still_well_formed(place: int, letter: st
 
 def test_a_cursor_of_another_sort_says_which() -> None:
     with pytest.raises(BadParameter) as refused:
-        from_cursor(to_cursor(AFTER, SORT, 0), (SortKey("carat"),))
+        from_cursor(to_cursor(AFTER, SORT, 0, 7), (SortKey("carat"),), 7)
     assert refused.value.members["nearest"] == "sort=-price_cents,color"
 
 
 def test_a_cursor_with_values_of_the_wrong_kind_is_refused() -> None:
     for wrong in (("text", None), (1, 2), (float("nan"), None), (2**63, None)):
         with pytest.raises(BadParameter):
-            from_cursor(to_cursor(After(wrong, "x"), SORT, 0), SORT)
+            from_cursor(to_cursor(After(wrong, "x"), SORT, 0, 7), SORT, 7)
 
 
 def test_every_parameter_is_documented() -> None:
