@@ -142,18 +142,18 @@ def main() -> None:
                 ]
         wait_idle(stage, traffic.log.written)
         number = stage.metric("process", "adamas_process_rules_version")
-        finish(
-            "drill-bad-rules",
-            [
-                Figure("files", len(sent), "files"),
-                Figure("let_through", sum(not refused for refused in sent), "files", "== 0"),
-                Figure("number", number, "number", "== 1"),
-                Figure("lag_pages", stormy.lag, "pages", f"<= {max(LAG_GOAL, 2 * calm.lag)}"),
-                Figure("lag_pages_without", calm.lag, "pages"),
-                Figure("still_s", round(stormy.still_s, 2), "s", f"<= {max(2.0, 2 * calm.still_s):.2f}"),
-                Figure("still_s_without", round(calm.still_s, 2), "s"),
-            ],
-        )
+    finish(
+        "drill-bad-rules",
+        [
+            Figure("files", len(sent), "files"),
+            Figure("let_through", sum(not refused for refused in sent), "files", "== 0"),
+            Figure("number", number, "number", "== 1"),
+            Figure("lag_pages", stormy.lag, "pages", f"<= {max(LAG_GOAL, 2 * calm.lag)}"),
+            Figure("lag_pages_without", calm.lag, "pages"),
+            Figure("still_s", round(stormy.still_s, 2), "s", f"<= {max(2.0, 2 * calm.still_s):.2f}"),
+            Figure("still_s_without", round(calm.still_s, 2), "s"),
+        ],
+    )
 
 
 def _refused(stage: Stage, key: str, bad: Bad, path: str, body: dict[str, Any]) -> bool:

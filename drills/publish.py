@@ -71,7 +71,8 @@ def main() -> None:
         wait_idle(stage, traffic.log.written)
         stage.wait_settled()
         stage.wait(lambda: stage.lag("adamas-sink") == 0, _TIMEOUT_S, "the sink", "sink")
-        finish("drill-publish", _figures(stage, key, conflicts))
+        figures = _figures(stage, key, conflicts)
+    finish("drill-publish", figures)
 
 
 async def _publish_all(stage: Stage, publishes: int, draw: random.Random) -> int:

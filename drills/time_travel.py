@@ -178,7 +178,8 @@ def main() -> None:
         rebuilt = Rebuilt(stage)
         stones = sorted(rebuilt.facts)
         pairs = [(draw.choice(stones), draw.randrange(began_ms, ended_ms)) for _ in range(options.pairs)]
-        finish("drill-time-travel", asyncio.run(_figures(stage, rebuilt, pairs)))
+        figures = asyncio.run(_figures(stage, rebuilt, pairs))
+    finish("drill-time-travel", figures)
 
 
 async def _publish(stage: Stage, draw: random.Random) -> None:
