@@ -12,6 +12,7 @@ import structlog
 
 from connectors.postgres import events
 from monitor.evaluation import Alarm, Evaluation
+from monitor.rules import RULES
 from monitor.samples import Samples
 from runtime.postgres import Database
 from schemas.errors import Retriable
@@ -25,6 +26,7 @@ OVER_AFTER_S: Final = 5.0
 STEP_EVERY_S: Final = 1.0
 _MINE: Final = """
 SELECT kind, subject FROM events WHERE resolved_at IS NULL AND actor = $1 AND kind = ANY($2)"""
+_RECORDED: Final = {rule.kind for rule in RULES if rule.recorded}
 
 Key = tuple[Kind, str]
 
@@ -87,6 +89,9 @@ class Alarms:
 async def take_alertmanager(database: Database, alerts: list[dict[str, Any]]) -> dict[str, Any]:
     """Record and resolve what Alertmanager sends; an alert that we evaluate too is one event.
 
+    Nothing is written of a kind that whoever finds out records: its alert counts the open events, so one more of
+    them would keep it firing for ever.
+
     Returns:
         How many were taken, and the names of alerts that are not in our list.
 
@@ -100,6 +105,9 @@ async def take_alertmanager(database: Database, alerts: list[dict[str, Any]]) ->
         if kind not in set(Kind):
             unknown.append(str(labels.get("alertname")))
             continue
+        taken += 1
+        if kind in _RECORDED:
+            continue
         subject = notes.get("subject") or "all"
         async with database.link() as link:
             if alert.get("status") == "resolved":
@@ -112,5 +120,4 @@ async def take_alertmanager(database: Database, alerts: list[dict[str, Any]]) ->
                     notes.get("description") or notes.get("summary", ""),
                     actor="alertmanager",
                 )
-        taken += 1
     return {"taken": taken, "unknown": unknown}

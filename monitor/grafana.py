@@ -167,7 +167,12 @@ BOARDS: Final = (
             Panel("Outcomes of items", {"{{outcome}}": "sum by (outcome) (adamas_process_items_total)"}),
             Panel(
                 "Failed, partial, unbalanced",
-                {"{{kind}}": 'sum by (kind) (adamas_monitor_open_events{kind=~"Run.*"}) or vector(0)'},
+                {
+                    "{{kind}}": 'sum by (kind) (adamas_monitor_open_events{kind=~"RunFailed|RunUnbalanced"})'
+                    " or vector(0)",
+                    # It does not last, so it is never open.
+                    "RunPartial, last hour": 'sum(adamas_monitor_recent_events{kind="RunPartial"}) or vector(0)',
+                },
                 target=0,
             ),
             Panel("Pages", {"{{feed}}": "sum by (feed) (rate(adamas_ingest_pages_total[1m]))"}, "cps"),

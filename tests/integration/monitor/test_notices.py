@@ -220,6 +220,20 @@ async def test_alertmanager_and_we_ourselves_make_one_event(store: Database) -> 
         assert not await events.list_events(link, only_open=True)
 
 
+async def test_an_alert_that_counts_events_makes_none_of_its_own(store: Database) -> None:
+    async with store.link() as link:
+        await events.record(link, Kind.VENDOR_REFUSES_LOGIN, "nivoda", "refused", actor="ingest")
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "VendorRefusesLogin", "kind": "VendorRefusesLogin"},
+        "annotations": {"subject": "all", "description": "The vendor refuses our login."},
+    }
+    assert await take_alertmanager(store, [alert]) == {"taken": 1, "unknown": []}
+    async with store.link() as link:
+        await events.resolve(link, Kind.VENDOR_REFUSES_LOGIN, "nivoda")
+        assert not await events.list_events(link, only_open=True), "the alert would keep itself firing"
+
+
 async def test_while_it_cannot_see_nothing_is_over(store: Database) -> None:
     samples, blind = Samples(), [True]
     alarms = Alarms(store, samples, blind=lambda: blind[0])

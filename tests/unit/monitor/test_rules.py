@@ -6,11 +6,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from adamas import cli
 from monitor.evaluation import Evaluation, histories, subject_of
 from monitor.grafana import BOARDS, boards
 from monitor.prometheus import rules_file, runbook
@@ -217,6 +221,37 @@ def test_every_panel_has_a_place_and_boards_are_json() -> None:
         board = json.loads(text)
         places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]]
         assert len(set(places)) == len(places), name
+
+
+def test_rules_group_and_choose_by_labels_that_their_metrics_have() -> None:
+    named = 0
+    for query in (rule.when.promql() for rule in RULES):
+        for by, metric, chosen in re.findall(
+            r"(?: by \(([\w, ]+)\) )?\((?:increase\()?((?:adamas|kafka)_\w+)(\{[^}]*\})?", query
+        ):
+            labels = {*re.findall(r"\w+", by), *re.findall(r"(\w+)=~", chosen)}
+            assert labels <= {*METRICS[metric].labels}, query
+            named += len(labels)
+    assert named > 20
+
+
+def test_runbooks_name_commands_and_options_that_exist() -> None:
+    asked = [
+        (page.name, words.split())
+        for page in (ROOT / "docs/runbooks").glob("*.md")
+        for words in re.findall(r"`adamas ([^`]+)`", page.read_text())
+    ]
+    assert len(asked) > 20
+    for page, words in asked:
+        command: Any = get_command(cli.app)
+        if words[0] in cli.SUB_COMMANDS:
+            command = get_command(import_module(cli.SUB_COMMANDS[words[0]][0]).app)
+            words = words[1:]
+        while words and words[0] in getattr(command, "commands", {}):
+            command, words = command.commands[words[0]], words[1:]
+        assert not words or not getattr(command, "commands", {}), f"{page}: no command {words[0]}"
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, f"{page}: {words}"
 
 
 def test_every_kind_that_alerts_has_its_page_of_what_to_look_at_and_do() -> None:
