@@ -7,8 +7,11 @@ import random
 import time
 from itertools import pairwise
 
+import httpx
 import msgspec
 
+from adamas.gauges import parse
+from adamas.ports import free_ports
 from connectors.postgres.events import Event, list_events
 from connectors.simulator.faults import KINDS
 from runtime.postgres import Database
@@ -228,8 +231,13 @@ def test_a_complete_run_starts_nothing_after_a_restart(vendor: MakeVendor, inges
     reading = ingest(simulated)
     present = len(reading.wait_complete(120))
     assert reading.child.stop() == 0
+    health = free_ports(1)[0]
+    reading.child.environment["ADAMAS_HEALTH_PORT"] = str(health)
     reading.child.start()
     facts = reading.wait_until(lambda facts: len(facts) >= present + len(FEEDS), 60)
     time.sleep(5)
+    figures = parse(httpx.get(f"http://127.0.0.1:{health}/metrics").text)
+    # Whoever looks sees the sweep before: the next one may be a day away.
+    assert figures["adamas_ingest_swept_stones"] == figures["adamas_ingest_expected_stones"] == 200
     assert [fact.headers.kind for fact in reading.log.read()[present:]] == [Kind.LEASE] * len(FEEDS)
     assert len(facts) == present + len(FEEDS)
