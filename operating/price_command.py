@@ -44,10 +44,8 @@ def price(
     source = found.source
     typer.echo(
         f"  from {source.topic} partition {source.partition} offset {source.offset}, run {source.run}, page {source.page},"
-        f"{f', sha256 {source.sha256} ({source.kept})' if source.kept else ''}"
+        f" sha256 {f'{source.sha256} ({source.kept})' if source.kept else '(not kept any more)'}"
     )
-    if source.not_shown is not None:
-        typer.echo(f"  the page is not shown: {source.not_shown}")
     if source.query is not None:
         typer.echo(f"  asked for {_plain(source.query)}")
     for later in found.since:

@@ -104,6 +104,8 @@ class Lane:
         active.set(0)
         # Shown as 0 until the first page, not as unknown.
         metrics.STONES.labels(self._feed.name)
+        if self._kind is RunKind.FULL:
+            await self._show_last()
         while True:
             run = await self._next()
             active.inc()
@@ -163,6 +165,15 @@ class Lane:
     def _show(self, swept: int, expected: float) -> None:
         metrics.SWEPT.labels(self._feed.name).set(swept)
         metrics.EXPECTED.labels(self._feed.name).set(expected)
+
+    async def _show_last(self) -> None:
+        """Of the sweep before this start: the next one may be a day away."""
+        async with self._database.link() as link:
+            last = await store.recent(
+                link, feed=self._feed.name, kind=self._kind, state=State.COMPLETED, limit=1
+            )
+        for run in last:
+            self._show(run.rows or 0, run.counted or 0)
 
     async def _progress(self, run: Run) -> RunProgress:
         async with self._database.link() as link:
