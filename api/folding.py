@@ -66,7 +66,7 @@ def fold(records: Records, compare: Compare | None = None, newest: Newest | None
         if compare is not None and len(stones):
             stones = take_known(records, stones, compare(records, stones), folded)
         failed += _take_stones(records, stones, folded)
-        waiting = _those_before(records, failed, newest)
+        waiting = newest.before(records, failed)
     return folded
 
 
@@ -143,16 +143,3 @@ def _note_changes(records: Records, places: list[int] | Places, folded: Folded) 
 def _note_failure(records: Records, place: int, error: Exception, folded: Folded) -> None:
     folded.unreadable += 1
     log.warning("api.record_unreadable", stone=str(records.key(place)), error=str(error))
-
-
-def _those_before(records: Records, failed: list[int], newest: Newest) -> Places:
-    """The record of the same key before each of these; where there is none, an older piece of the log may have it."""
-    found = []
-    for place in failed:
-        key = records.key(place)
-        before = next((other for other in range(place - 1, -1, -1) if records.key(other) == key), None)
-        if before is None:
-            newest.forget(records, place)
-        else:
-            found.append(before)
-    return np.array(found, dtype=np.intp)

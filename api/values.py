@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from api.searchable import Searchable, decode_searchable
 from connectors.records.plain import DECIMAL, FLAG, INTEGER, KIND_OF, LAYOUT, MOMENT, NAMES, joined
-from connectors.records.scan import LENGTH_BITS, NO_FLAG, NO_NUMBER, NO_TEXT, NOT, YES, scan
+from connectors.records.scan import LENGTH_BITS, NO_FLAG, NO_NUMBER, NO_TEXT, NOT, YES, scan, text_at
 from schemas.columns import epoch_ms
 from schemas.errors import Invalid
 from schemas.stone import public_borders
@@ -28,7 +28,6 @@ _IDENTITY, _PRICE, _PROVENANCE = map(NAMES.index, ("id", "price_cents", "seq"))
 PRICED: Final = frozenset(NAMES[_PRICE:_PROVENANCE])
 """The public attributes that are not content: new where a stone is priced anew."""
 _TEXTS: Final = np.array([KIND_OF[name] not in (INTEGER, DECIMAL, FLAG, MOMENT) for name in _FIELDS])
-_LENGTH: Final = (1 << LENGTH_BITS) - 1
 _FLAGS: Final = {None: NO_FLAG, False: NOT, True: YES}
 
 Data = NDArray[np.uint8]
@@ -82,14 +81,6 @@ class Values:
 def rows_of(names: Iterable[str]) -> NDArray[np.intp]:
     """The rows of attributes in `Values.table`."""
     return np.array([_ROWS[name] for name in names], dtype=np.intp)
-
-
-def text_at(data: Data, span: int) -> str | None:
-    """The text that a span says; what is no UTF-8, as only a key can be, is told by a sign for it."""
-    if span == NO_TEXT:
-        return None
-    begin = span >> LENGTH_BITS
-    return data[begin : begin + (span & _LENGTH)].tobytes().decode(errors="replace")
 
 
 def spans_of(texts: Sequence[str | None]) -> tuple[Data, Table]:

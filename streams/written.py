@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from connectors.log.kernels import NULL
 from connectors.log.records import Records
 from connectors.records.plain import LAYOUT, NAMES
-from connectors.records.scan import LENGTH_BITS, NO_TEXT, scan
+from connectors.records.scan import LENGTH, LENGTH_BITS, NO_TEXT, scan
 from schemas.columns import NULL_INT
 from schemas.stone import Cause
 from streams.transcription.decision import NUMBERS
@@ -25,7 +25,6 @@ _READ: Final = (
 _HASH, _FIRST_SEEN, _CAUSE, _RUN = map(_READ.index, ("content_hash", "first_seen", "cause", "run"))
 _SLOTS: Final = np.array([_READ.index(name) if name in _READ else -1 for name in NAMES])
 _BORDERS: Final = tuple(map(NAMES.index, ("id", "price_cents", "seq")))
-_LENGTH: Final = (1 << LENGTH_BITS) - 1
 _DIGITS: Final = 16
 _SEEN: Final = Cause.SEEN.value.encode()
 _NO_DIGIT: Final = 255
@@ -81,7 +80,7 @@ def _scanned(records: Records, places: NDArray[np.intp]) -> tuple[NDArray[np.int
         *(table, borders, plain),
     )
     scan(*given)
-    plain &= table[_HASH] & _LENGTH == _DIGITS
+    plain &= table[_HASH] & LENGTH == _DIGITS
     return table[:, plain], plain
 
 
@@ -106,7 +105,7 @@ def _digits(records: Records, spans: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 def _is(records: Records, spans: NDArray[np.int64], text: bytes) -> NDArray[np.bool_]:
     """Which of some texts are this one."""
-    same: NDArray[np.bool_] = spans & _LENGTH == len(text)
+    same: NDArray[np.bool_] = spans & LENGTH == len(text)
     begins = spans[same] >> LENGTH_BITS
     same[same] = (records.data[begins[:, None] + np.arange(len(text))] == np.frombuffer(text, np.uint8)).all(
         axis=1
@@ -123,6 +122,6 @@ def _runs(records: Records, spans: NDArray[np.int64]) -> list[str | None]:
             found.append(None)
             continue
         begin = span >> LENGTH_BITS
-        text = bytes(data[begin : begin + (span & _LENGTH)])
+        text = bytes(data[begin : begin + (span & LENGTH)])
         found.append(known.get(text) or known.setdefault(text, text.decode()))
     return found

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.engine import texts
-from api.engine.dictionary import Dictionary
 from api.engine.ids import IdForms, Packed, part_of
 from api.engine.limits import GREATEST
 from api.engine.numbers import fit
 from api.engine.signature import FRONT, REAR, Bits
 from api.fields import FIELDS, FLAGS, LISTED, NUMBERS, PREFIXED, Kind
 from api.values import PRICED, Values, rows_of
+from connectors.records.dictionary import Dictionary
 from connectors.records.scan import NO_TEXT
 from schemas.columns import Codes
 

@@ -17,10 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from api.engine.dictionary import Dictionary
 from api.engine.kernels import ids as id_kernels
 from api.engine.kernels import texts as text_kernels
-from api.values import spans_of, text_at
+from api.values import spans_of
+from connectors.records.dictionary import Dictionary
+from connectors.records.scan import text_at
 from schemas.columns import Codes
 
 _HEX: Final = "0123456789abcdef"

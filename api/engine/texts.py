@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.engine.kernels import texts as text_kernels
-from api.values import spans_of, text_at
+from api.values import spans_of
+from connectors.records.scan import text_at
 
 CHARACTERS: Final = 12
 _ALPHABET: Final = f"{digits}{ascii_uppercase}-/"

@@ -295,6 +295,18 @@ class Newest:
         self._taken += kernels.enter_newest(records.data, keys, self._table, newest)
         return newest
 
+    def before(self, records: Records, failed: Iterable[int]) -> NDArray[np.intp]:
+        """The record of the same key before each of these, which cannot be read; where there is none, an older piece of the log may have it."""
+        found = []
+        for place in failed:
+            key = records.key(place)
+            before = next((other for other in range(place - 1, -1, -1) if records.key(other) == key), None)
+            if before is None:
+                self.forget(records, place)
+            else:
+                found.append(before)
+        return np.array(found, dtype=np.intp)
+
     def forget(self, records: Records, place: int) -> None:
         """Take it that the key of this record was never met."""
         begin, end = records.keys[:, place].tolist()

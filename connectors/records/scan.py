@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from connectors.records.plain import (
     ANY,
@@ -35,6 +36,7 @@ from connectors.records.plain import (
 )
 
 LENGTH_BITS: Final = 28
+LENGTH: Final = (1 << LENGTH_BITS) - 1
 """A text is where it begins, shifted by so many bits, and how many bytes it has."""
 NO_TEXT: Final = -1
 NO_NUMBER: Final = np.iinfo(np.int64).min
@@ -184,3 +186,11 @@ def scan(
             if slots[field] >= 0:
                 values[slots[field], record] = value
         plain[record] = fine and at == end - 1 and data[at] == END
+
+
+def text_at(data: NDArray[np.uint8], span: int) -> str | None:
+    """The text that a span says; what is no UTF-8, as only a key can be, is told by a sign for it."""
+    if span == NO_TEXT:
+        return None
+    begin = span >> LENGTH_BITS
+    return data[begin : begin + (span & LENGTH)].tobytes().decode(errors="replace")

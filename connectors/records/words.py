@@ -1,4 +1,4 @@
-"""Eight bytes at once: instructions of the processor that numba has no name for."""
+"""Single instructions of the processor that numba has no name for."""
 
 from __future__ import annotations
 
@@ -32,5 +32,21 @@ def _trailing_zeros(_typing: Any, _word: Any) -> Any:
     return types.uint64(types.uint64), build
 
 
+def _prefetch(_typing: Any, _address: Any) -> Any:
+    """Have the processor fetch the memory at an address; it need not be there."""
+    from llvmlite import ir
+
+    def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        number, place = ir.IntType(32), ir.PointerType(ir.IntType(8))
+        of = ir.FunctionType(ir.VoidType(), [place, number, number, number])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [place], of)
+        reading, keep, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(fetch, [builder.inttoptr(arguments[0], place), reading, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), build
+
+
 word: Any = intrinsic(_word)
 trailing_zeros: Any = intrinsic(_trailing_zeros)
+prefetch: Any = intrinsic(_prefetch)

@@ -9,22 +9,6 @@ from numba.core.extending import intrinsic
 
 
 @intrinsic
-def prefetch(_typing: Any, _address: Any) -> Any:
-    """Have the processor fetch the memory at an address; it need not be there."""
-    from llvmlite import ir
-
-    def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        number, place = ir.IntType(32), ir.PointerType(ir.IntType(8))
-        of = ir.FunctionType(ir.VoidType(), [place, number, number, number])
-        fetch = builder.module.declare_intrinsic("llvm.prefetch", [place], of)
-        reading, keep, data = (ir.Constant(number, value) for value in (0, 3, 1))
-        builder.call(fetch, [builder.inttoptr(arguments[0], place), reading, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), build
-
-
-@intrinsic
 def pointer(_typing: Any, _address: Any) -> Any:
     """An address as a pointer to bytes."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
-from api.engine.kernels.bits import copy, pointer, prefetch
-from connectors.records.words import word
+from api.engine.kernels.bits import copy, pointer
+from connectors.records.words import prefetch, word
 from runtime.kernels import njit
 
 HEADER_BYTES = 16

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.searchable import Searchable, decode_searchable
-from api.values import PRICED, Values, read, read_prices, text_at, values_of
+from api.values import PRICED, Values, read, read_prices, values_of
 from connectors.log.records import of
 from connectors.records.plain import KIND_OF, TEXT, WORD
+from connectors.records.scan import text_at
 from schemas.stone import Stone, encode, public_borders
 from tests.unit.schemas.stones import any_stones, make_stone
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from api.engine.kernels import texts as text_kernels
-from api.values import text_at
+from connectors.records import lookup
+from connectors.records.scan import text_at
 from schemas.columns import Codes
 
 _ROOM: Final = 64
@@ -48,7 +48,7 @@ class Dictionary:
             if self._entered[column] < len(codes):
                 self._enter(column, codes.texts[self._entered[column] :])
         found = np.empty((len(rows), table.shape[1]), dtype=np.int32)
-        text_kernels.find(data, table, rows, self._slots, self._bytes, found)
+        lookup.find(data, table, rows, self._slots, self._bytes, found)
         return found
 
     def add(
@@ -79,13 +79,13 @@ class Dictionary:
             self._slots = _empty(4 * len(self._ends))
             first = 1
         entries = (self._bytes, self._ends, self._owners, self._codes)
-        text_kernels.enter(first, count, self._slots, *entries)
+        lookup.enter(first, count, self._slots, *entries)
         self._entered[column] += len(new)
         self._count = count
 
 
 def _empty(slots: int) -> NDArray[np.uint64]:
-    return np.zeros((slots, text_kernels.SLOT), dtype=np.uint64)
+    return np.zeros((slots, lookup.SLOT), dtype=np.uint64)
 
 
 def _reaching(array: NDArray[Any], size: int) -> NDArray[Any]:
