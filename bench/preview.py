@@ -32,7 +32,7 @@ from streams.pricing.engine import PriceBook
 from streams.pricing.guards import Guards
 from streams.pricing.preview import BANDS, MOVES_BPS, TOP, Report, preview
 from streams.pricing.shelf import attributes_of
-from streams.pricing.stock import Shelves
+from streams.pricing.shelves import Shelves
 
 STONES: Final = 1_340_000
 SEED: Final = 11

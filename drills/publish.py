@@ -34,7 +34,7 @@ from schemas.stone import Stone, decode_stone, is_position
 from schemas.topics import CANONICAL, RULESETS
 from streams.pricing.engine import PriceBook
 from streams.pricing.guards import Guards
-from streams.pricing.stock import Shelves
+from streams.pricing.shelves import Shelves
 from streams.rules import rates
 from streams.rules import store as rules_store
 from streams.rules.desk import Intent, RuleDesk

@@ -43,7 +43,7 @@ from schemas.topics import RAW, RULESETS
 from streams.normalise import normalisers
 from streams.pricing.engine import PriceBook
 from streams.pricing.guards import Guards
-from streams.pricing.stock import Shelves
+from streams.pricing.shelves import Shelves
 from streams.rules import store as rules_store
 from streams.rules.desk import Intent, RuleDesk
 

@@ -114,10 +114,18 @@ class Columns:
     def put(self, stones: Iterable[msgspec.Struct]) -> NDArray[np.int64]:
         """Insert or overwrite stones (structs with `id` and every named attribute); their rows, in order."""
         batch = list(stones)
-        rows = self.take_rows(stone.id for stone in batch)  # type: ignore[attr-defined]
+        return self.put_encoded((stone.id for stone in batch), self.encode(batch))  # type: ignore[attr-defined]
+
+    def put_encoded(self, ids: Iterable[str], values: Mapping[str, Any]) -> NDArray[np.int64]:
+        """The same with stones whose attributes are encoded, an array a name."""
+        rows = self.take_rows(ids)
         for name in self.names:
-            self.arrays[name][rows] = self._encode(name, list(map(attrgetter(name), batch)))
+            self.arrays[name][rows] = values[name]
         return rows
+
+    def encode(self, stones: Sequence[msgspec.Struct]) -> dict[str, Any]:
+        """Every named attribute of stones as its column holds it."""
+        return {name: self._encode(name, list(map(attrgetter(name), stones))) for name in self.names}
 
     def take_rows(self, ids: Iterable[str]) -> NDArray[np.int64]:
         """The rows of these stones, new ones where there were none; all of them live from now on."""

@@ -10,7 +10,6 @@ import os
 import tempfile
 import weakref
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -83,16 +82,14 @@ class BodyStore:
         segment = self._segments[place >> SEGMENT_SHIFT]
         return os.pread(segment.file, length, place & ((1 << SEGMENT_SHIFT) - 1))
 
-    def read_all(self, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
-        """The bytes kept at many places, in order; neighbours are read in one piece."""
+    def read_all(self, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> bytes:
+        """The bytes kept at many places, one behind the other in order; neighbours are read in one piece."""
         if not len(places):
-            return []
+            return b""
         begins = np.flatnonzero(np.r_[True, places[1:] != places[:-1] + lengths[:-1]])
         sizes = np.add.reduceat(lengths, begins)
         pieces = zip(places[begins].tolist(), sizes.tolist(), strict=True)
-        joined = b"".join([self.read(place, size) for place, size in pieces])
-        ends = np.cumsum(lengths).tolist()
-        return [joined[begin:end] for begin, end in pairwise([0, *ends])]
+        return b"".join([self.read(place, size) for place, size in pieces])
 
     def drop(self, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
         """Say that what is kept there is not needed any more."""

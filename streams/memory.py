@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice, repeat
 from pathlib import Path
 from threading import RLock
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -38,6 +38,24 @@ log = structlog.stdlib.get_logger(__name__)
 
 class _NullHeaders(msgspec.Struct):
     seq: int
+
+
+class Held(NamedTuple):
+    """Some stones in stock, an array each.
+
+    Attributes:
+        rows: of the memory.
+        offsets: of their records.
+        hashes: of their contents.
+        records: their records, one behind the other.
+        ends: where each of those ends.
+    """
+
+    rows: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+    records: bytes
+    ends: NDArray[np.int64]
 
 
 _COLUMNS: Final = ("seq", "mapper_version", "rules_version", "price_cents", "raw_offset", "run", "feed")
@@ -136,15 +154,14 @@ class Memory:
             in_stock = np.isin(self._columns["feed"], codes) & (self._columns["length"] > 0)
             return np.flatnonzero(in_stock & (known > read))
 
-    def records(
-        self, rows: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], list[bytes]]:
-        """Of these rows those in stock, their offsets, their contents' hashes, and their records."""
+    def records(self, rows: NDArray[np.int64]) -> Held:
+        """What is known of those in stock of these rows."""
         with self._lock:
             arrays = self._columns.arrays
             held = rows[arrays["length"][rows] > 0]
-            bodies = self._bodies.read_all(arrays["place"][held], arrays["length"][held])
-            return held, arrays["offset"][held], arrays["hash"][held], bodies
+            lengths = arrays["length"][held]
+            records = self._bodies.read_all(arrays["place"][held], lengths)
+            return Held(held, arrays["offset"][held], arrays["hash"][held], records, np.cumsum(lengths))
 
     def standing(
         self, rows: NDArray[np.int64]
@@ -170,7 +187,7 @@ class Memory:
                 [ids[place] for place in there.tolist()],
                 np.stack([arrays[name][held] for name in _TOLD], axis=1),
                 [runs[code] for code in arrays["run"][held].tolist()],
-                b"".join(self._bodies.read_all(arrays["place"][held], lengths)),
+                self._bodies.read_all(arrays["place"][held], lengths),
                 np.cumsum(lengths),
             )
 
@@ -366,7 +383,7 @@ class Memory:
             arrays = self._columns.arrays
             lengths = arrays["length"][moved]
             bodies = self._bodies.read_all(arrays["place"][moved], lengths)
-            arrays["place"][moved] = self._bodies.append(bodies, lengths)
+            arrays["place"][moved] = self._bodies.append([bodies], lengths)
         if len(rows) > _MOVED_AT_ONCE:
             self._leaving = segment, rows[_MOVED_AT_ONCE:]
         else:

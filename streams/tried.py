@@ -8,20 +8,19 @@ done, so that a new number finds them ready.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.columns import NULL_INT, Columns
 from schemas.ruleset import PublishedRuleSet
-from streams.memory import Memory
+from streams.fields import Fields
+from streams.memory import Held, Memory
 from streams.pricing.bulk import BulkBook
-from streams.pricing.engine import Margin, bucket
+from streams.pricing.engine import Margin, buckets
 from streams.pricing.shelf import BUCKET, FIRST_SEEN, Shelf, attributes_of
-from streams.pricing.stock import record_of
 from streams.records import terms_texts
 from streams.transcription.record import Texts
 
@@ -83,7 +82,7 @@ class Tried:
         self._ids: list[str] = []
         self._stale: NDArray[np.int64]
         self._columns: Columns
-        self._decode: Callable[[bytes], Any]
+        self._fields: Fields
         self.waiting: dict[str, NDArray[np.int64]] = {}
         self._begin(_COMPARED)
 
@@ -100,10 +99,10 @@ class Tried:
         if not len(self._stale) or set(feeds) != self._feeds:
             self._feeds = set(feeds)
             self._stale = self._without_our_own(self._memory.rows_newer_than(feeds, self._read_offsets()))
-        rows, offsets, hashes, bodies = self._memory.records(self._stale[:limit])
+        held = self._memory.records(self._stale[:limit])
         self._stale = self._stale[limit:]
-        if len(rows):
-            self._put(rows, offsets, hashes, [self._decode(body) for body in bodies])
+        if len(held.rows):
+            self._put(held)
         return len(self._stale)
 
     def look(self, published: PublishedRuleSet) -> int:
@@ -163,7 +162,7 @@ class Tried:
         self.waiting = {}
         self._columns = Columns(sorted(names), extra=(BUCKET, _ROW, _OFFSET, _HASH))
         self._places = np.empty(0, np.int64)
-        self._decode = msgspec.json.Decoder(record_of(sorted(names))).decode
+        self._fields = Fields(self._columns)
 
     def _read_offsets(self) -> NDArray[np.int64]:
         """The offset each row of the memory was read at; below all where it was not."""
@@ -204,18 +203,17 @@ class Tried:
     def _codes(self, name: str, texts: Sequence[str]) -> NDArray[np.int32]:
         return self._columns.codes[name].add_all(texts)
 
-    def _put(
-        self,
-        rows: NDArray[np.int64],
-        offsets: NDArray[np.int64],
-        hashes: NDArray[np.int64],
-        stones: list[Any],
-    ) -> None:
-        places = self._columns.put(stones)
+    def _put(self, held: Held) -> None:
+        spans = np.stack([np.concatenate([[0], held.ends[:-1]]), held.ends])
+        read = self._fields.put(np.frombuffer(held.records, np.uint8), spans)
+        for error in read.failures.values():
+            raise error
+        rows, places = held.rows[read.places], read.rows
         arrays = self._columns.arrays
-        arrays[BUCKET][places] = [bucket(stone.id) for stone in stones]
-        arrays[_ROW][places], arrays[_OFFSET][places] = rows, offsets
-        arrays[_HASH][places] = hashes
+        arrays[BUCKET][places] = buckets(read.ids)
+        arrays[_ROW][places] = rows
+        arrays[_OFFSET][places] = held.offsets[read.places]
+        arrays[_HASH][places] = held.hashes[read.places]
         self._outcome.valid[places[places < len(self._outcome.valid)]] = False
         if rows.max() >= len(self._places):
             grown = np.full(2 * (int(rows.max()) + 1), _NOWHERE, dtype=np.int64)

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.columns import NULL_INT
 from schemas.conditions import AGE, TYPES, Range, conditions_in
@@ -111,6 +113,11 @@ def price_cents(cost_cents: int, margin_bps: int) -> int:
 def bucket(stone_id: str) -> int:
     """Where a stone stands among all, 0 to 9 999: for ever the same, and equally often each."""
     return crc32(stone_id.encode()) % WHOLE_BPS
+
+
+def buckets(stone_ids: Sequence[str]) -> NDArray[np.int64]:
+    """The same of many stones."""
+    return np.fromiter(map(crc32, map(str.encode, stone_ids)), np.int64, len(stone_ids)) % WHOLE_BPS
 
 
 def in_share(stone_id: str, share_bps: int) -> bool:

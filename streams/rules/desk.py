@@ -24,7 +24,7 @@ from schemas.topics import RULESETS
 from streams.pricing.guards import Guards
 from streams.pricing.preview import Change, Report, changes, preview
 from streams.pricing.shelf import attributes_of
-from streams.pricing.stock import Shelves
+from streams.pricing.shelves import Shelves
 from streams.rules import rates
 from streams.rules import store as rules_store
 from streams.rules.report_text import guardrail

@@ -13,7 +13,7 @@ from schemas.ruleset import PublishedRuleSet
 from schemas.stone import Stone, encode
 from streams.pricing.engine import PriceBook
 from streams.pricing.guards import Guards
-from streams.pricing.stock import Shelves
+from streams.pricing.shelves import Shelves
 from streams.rules.desk import RuleDesk
 from tests.unit.schemas.stones import make_stone
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.log.records import of
 from schemas.ruleset import PublishedRuleSet, Rule
-from schemas.stone import Stone
+from schemas.stone import Stone, encode
 from streams.pricing.bulk import MAX_COST, BulkBook
 from streams.pricing.engine import PriceBook
 from streams.pricing.shelf import Shelf, attributes_of
@@ -25,7 +26,7 @@ PLAIN = a_stone()
 def shelf_of(records: list[Stone], rules: PublishedRuleSet) -> Shelf:
     """Stones as columns, the way records of the topic come in."""
     stock = Stock(attributes_of(rules))
-    stock.put(records)
+    stock.apply(of((stone.id.encode(), encode(stone)) for stone in records), {0: len(records)})
     return stock.shelf()
 
 
@@ -196,9 +197,11 @@ def test_a_cost_beyond_the_columns_arithmetic_is_exact_too() -> None:
 def test_a_shelf_is_a_copy_and_leaves_out_what_is_gone() -> None:
     stock = Stock()
     stones = [msgspec.structs.replace(PLAIN, id=f"f:{number}") for number in range(3)]
-    stock.put(stones)
+    stock.apply(of((stone.id.encode(), encode(stone)) for stone in stones), {0: 3})
     before = stock.shelf()
-    stock.put([msgspec.structs.replace(stones[0], cost_cents=5)], gone=["f:1"])
+    stock.apply(
+        of([(b"f:0", encode(msgspec.structs.replace(stones[0], cost_cents=5))), (b"f:1", None)]), {0: 5}
+    )
     after = stock.shelf()
     assert list(before.ids) == ["f:0", "f:1", "f:2"]
     assert list(after.ids) == ["f:0", "f:2"]

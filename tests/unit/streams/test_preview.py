@@ -17,24 +17,20 @@ from schemas.ruleset import BaseMargins, PublishedRuleSet, Rate, RuleSet
 from schemas.stone import Stone
 from streams.pricing.guards import Guards
 from streams.pricing.preview import BANDS, MOVES_BPS, changes, preview
-from streams.pricing.shelf import Shelf, attributes_of
-from streams.pricing.stock import Stock
+from streams.pricing.shelf import Shelf
 from tests.unit.streams.reference import AT_MS, CHANGES, RULE_SETS, slow_outcome, slow_value
-from tests.unit.streams.test_bulk import PLAIN
+from tests.unit.streams.test_bulk import PLAIN, shelf_of
 from tests.unit.streams.test_pricing import published, rule
 
 
 def stocked(
     stones: dict[str, Stone], prices: dict[str, int], rules: PublishedRuleSet, currency: str = "USD"
 ) -> Shelf:
-    stock = Stock(attributes_of(rules))
-    stock.put(
-        [
-            msgspec.structs.replace(stone, price_cents=prices[stone.id], currency=currency)
-            for stone in stones.values()
-        ]
-    )
-    return stock.shelf()
+    priced = [
+        msgspec.structs.replace(stone, price_cents=prices[stone.id], currency=currency)
+        for stone in stones.values()
+    ]
+    return shelf_of(priced, rules)
 
 
 @pytest.mark.slow
