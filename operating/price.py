@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from connectors.feeds.mappings import MAPPINGS
 from operating.archive import Storage, find
-from operating.groups import Groups
+from runtime.kafka import consumer, watermarks
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
 from schemas.columns import epoch_s
-from schemas.errors import Invalid
+from schemas.errors import Invalid, Retriable
 from schemas.feeds import FEEDS
 from schemas.topics import RAW
 from streams.pages import PageReader
 from streams.pricing.engine import age_at, bucket
-from streams.ranges import Range
+
+_PATIENCE_S: Final = 0.5
+"""How long Kafka may take to give the page: whatever else explains a price is in Postgres and does not wait for it."""
 
 _FIELDS: Final = (
     "price_cents, currency, cost_cents, margin_bps, rule, rules_version, mapper_version, seq, cause, changed_at,"
@@ -81,6 +84,7 @@ class Source:
         kept: whether the page is in the `log` or in the `archive`; null once it is in neither.
         sha256: of the page's bytes; null like `kept`.
         item: the vendor's own words about the stone.
+        not_shown: why the page is not here, and what brings it; null where it is.
         query: what was asked: the run's kind, its lower bound of `updated`, the slice of its plan; null outside a run.
     """
 
@@ -91,6 +95,7 @@ class Source:
     sha256: str | None
     size: int | None
     item: Any
+    not_shown: str | None
     run: str | None
     page: int | None
     query: dict[str, Any] | None
@@ -134,7 +139,7 @@ async def explain(
 
     Raises:
         Invalid: there is no such stone, or it had no price at that time.
-        Retriable: Kafka or Postgres does not answer.
+        Retriable: Postgres does not answer. Kafka away only leaves out the page, and `source.not_shown` says so.
     """
     if at is not None and at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
@@ -202,12 +207,7 @@ def _source(
 ) -> Source:
     feed, _, vendor_id = stone.partition(":")
     slot = FEEDS[feed].slot
-    kept, value = None, None
-    if offset is not None:
-        if (message := _read(kafka, slot, offset)) is not None:
-            kept, value = "log", message.value() or b""
-        elif (archived := find(archive, slot, offset, seq)) is not None:
-            kept, value = "archive", archived.value
+    kept, value, not_shown = _page(kafka, archive, slot, offset, seq)
     return Source(
         topic=RAW.name,
         partition=slot,
@@ -216,19 +216,55 @@ def _source(
         sha256=None if value is None else sha256(value).hexdigest(),
         size=None if value is None else len(value),
         item=None if value is None else _item(feed, vendor_id, value),
+        not_shown=not_shown,
         run=run,
         page=page,
         query=query,
     )
 
 
+def _page(
+    kafka: KafkaSettings, archive: Storage, slot: int, offset: int | None, seq: int
+) -> tuple[str | None, bytes | None, str | None]:
+    """Where the page is kept and its bytes, or why there are none."""
+    if offset is None:
+        why = "nobody knows any more where it is: it was no page of a run, and the stone was read again since"
+        return None, None, why
+    why = (
+        "neither Kafka, which keeps pages for 14 days, nor the archive has it any more;"
+        " where `adamas raw archive` runs daily, pages can be shown for longer"
+    )
+    try:
+        if (message := _read(kafka, slot, offset)) is not None:
+            return "log", message.value() or b"", None
+    except Retriable as error:
+        why = (
+            "Kafka, which keeps pages for 14 days, does not give it now, and the archive does not have it;"
+            f" ask again when Kafka is back ({error})"
+        )
+    if (archived := find(archive, slot, offset, seq)) is not None:
+        return "archive", archived.value, None
+    return None, None, why
+
+
 def _read(kafka: KafkaSettings, slot: int, offset: int) -> Message | None:
-    low, high = Groups(kafka).bounds(RAW.name, [slot])[slot]
-    if not low <= offset < high:
-        return None
-    with Range(kafka, RAW.name, slot, offset, offset + 1) as raw:
-        found = raw.next(1)
-    return found[0] if found else None
+    """The record at a place of the log; null where it is gone. Raises `Retriable` when Kafka does not give it at once."""
+    place, deadline = TopicPartition(RAW.name, slot, offset), time.monotonic() + _PATIENCE_S
+    reader = consumer(kafka)
+    try:
+        low, high = watermarks(reader, place, _PATIENCE_S)
+        if not low <= offset < high:
+            return None
+        reader.assign([place])
+        while (left_s := deadline - time.monotonic()) > 0:
+            for message in reader.consume(1, left_s):
+                if message.error() is None:
+                    return message if message.offset() == offset else None
+    except KafkaException as error:
+        raise Retriable(f"Kafka refuses the page: {error.args[0].str()}") from error
+    finally:
+        reader.close()
+    raise Retriable(f"Kafka did not give the page within {_PATIENCE_S:g} s")
 
 
 def _item(feed: str, vendor_id: str, page: bytes) -> Any:

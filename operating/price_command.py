@@ -44,8 +44,10 @@ def price(
     source = found.source
     typer.echo(
         f"  from {source.topic} partition {source.partition} offset {source.offset}, run {source.run}, page {source.page},"
-        f" sha256 {f'{source.sha256} ({source.kept})' if source.kept else '(not kept any more)'}"
+        f"{f', sha256 {source.sha256} ({source.kept})' if source.kept else ''}"
     )
+    if source.not_shown is not None:
+        typer.echo(f"  the page is not shown: {source.not_shown}")
     if source.query is not None:
         typer.echo(f"  asked for {_plain(source.query)}")
     for later in found.since:
