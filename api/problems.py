@@ -105,6 +105,7 @@ _INVALID: Final = {
     "unknown": (HTTPStatus.NOT_FOUND, NotFound.kind),
     "busy": (HTTPStatus.CONFLICT, "conflict"),
     "ended": (HTTPStatus.CONFLICT, "conflict"),
+    "taken": (HTTPStatus.CONFLICT, "conflict"),
     "stale_base": (HTTPStatus.CONFLICT, "conflict"),
 }
 """Codes of `Invalid` that are answered otherwise than with 422."""

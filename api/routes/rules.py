@@ -262,13 +262,13 @@ def _add_rates(router: APIRouter, service: Service) -> None:
         async with service.postgres() as link:
             return {"rates": [rates.shown(rate) for rate in (await rates.latest(link)).values()]}
 
-    @router.post("/rates/record", summary="Record a rate", **secured(_OBJECT, 400, 422))
+    @router.post("/rates/record", summary="Record a rate", **secured(_OBJECT, 400, 409, 422))
     async def record(request: Request, body: Recording) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
         rate = Rate(**body.model_dump(), at=int(time.time() * 1000), source=caller.name)
         async with service.postgres() as link:
-            recorded = await rates.record(link, rate, actor=caller.name)
-        return {**rates.shown(rate), "recorded": recorded}
+            kept = await rates.record(link, rate, actor=caller.name)
+        return {**rates.shown(kept.rate), "recorded": kept.new}
 
 
 def told(publication: Publication) -> dict[str, Any]:

@@ -223,8 +223,8 @@ def set_rate(
 
     async def work(desk: RuleDesk) -> None:
         async with desk.database.link() as link:
-            made = await rates.record(link, rate, actor=actor)
-        typer.echo(f"recorded {rate.id}" if made else f"{rate.id} is known already")
+            kept = await rates.record(link, rate, actor=actor)
+        typer.echo(f"recorded {rate.id}" if kept.new else f"{rate.id} is known already, with this value")
 
     _run(work)
 

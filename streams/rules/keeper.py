@@ -141,7 +141,11 @@ class Keeper:
             if last is not None and abs(rate.ppm - last.ppm) * WHOLE_BPS > MAX_RATE_MOVE_BPS * last.ppm:
                 log.error("rates.not_believed", rate=rate.id, ppm=rate.ppm, last=last.ppm)
                 continue
-            await rates.record(link, rate, actor=ACTOR)
+            try:
+                await rates.record(link, rate, actor=ACTOR)
+            except Invalid as error:
+                # Of one day the source gives one rate; what it says of other currencies counts all the same.
+                log.error("rates.not_believed", rate=rate.id, ppm=rate.ppm, reason=error.rule)
         self._fetch_at = time.monotonic() + RATES_EVERY_S
 
     async def _keep_rate(self, link: Link) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -27,6 +27,7 @@ _WAIT_S: Final = 10.0
 _INSERT: Final = """
 INSERT INTO rates (id, currency, ppm, at, source, actor) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (id) DO NOTHING"""
+_ONE: Final = "SELECT id, currency, ppm, at, source FROM rates WHERE id = $1"
 _LATEST: Final = """
 SELECT DISTINCT ON (currency) id, currency, ppm, at, source, actor FROM rates
 WHERE $1::text IS NULL OR currency = $1 ORDER BY currency, at DESC, recorded_at DESC"""
@@ -35,19 +36,31 @@ SELECT DISTINCT ON (currency) id, currency, ppm, at, source, actor, delivered_at
 ORDER BY currency, at DESC, recorded_at DESC"""
 
 
-async def record(link: Link, rate: Rate, *, actor: str) -> bool:
-    """Keep a rate; false when one of this id is known already.
+class Recorded(NamedTuple):
+    """A rate as it is kept, and whether it is new."""
+
+    rate: Rate
+    new: bool
+
+
+async def record(link: Link, rate: Rate, *, actor: str) -> Recorded:
+    """Keep a rate. One that is known already stays as it is: stones name it as what they were priced with.
 
     Raises:
-        Invalid: it is of the home currency.
+        Invalid: it is of the home currency, or its id is that of another currency or value.
     """
     if rate.currency == HOME_CURRENCY:
         raise Invalid("currency", f"{HOME_CURRENCY} is the currency of costs and has no rate", code="home")
     moment = datetime.fromtimestamp(rate.at / 1000, UTC)
     done: str = await link.execute(_INSERT, rate.id, rate.currency, rate.ppm, moment, rate.source, actor)
-    if made := done == "INSERT 0 1":
+    if done == "INSERT 0 1":
         log.info("rates.recorded", rate=rate.id, ppm=rate.ppm, actor=actor)
-    return made
+        return Recorded(rate, new=True)
+    known = _rate(await link.fetchrow(_ONE, rate.id))
+    if (known.currency, known.ppm) != (rate.currency, rate.ppm):
+        rule = f"{rate.id!r} is the rate {known.ppm} of {known.currency} and stays it; give another value another id"
+        raise Invalid("id", rule, code="taken")
+    return Recorded(known, new=False)
 
 
 async def latest(link: Link, currency: str | None = None) -> dict[str, Rate]:

@@ -79,8 +79,14 @@ async def test_a_draft_from_note_to_number(shop: Shop) -> None:
 async def test_rates_are_recorded_and_show_their_age(shop: Shop) -> None:
     async with client(shop) as buyer:
         rate = {"id": "r1", "currency": "EUR", "ppm": 917_431}
-        assert (await buyer.post("/v1/rates/record", json=rate)).json()["recorded"]
-        assert not (await buyer.post("/v1/rates/record", json=rate)).json()["recorded"]
+        made = (await buyer.post("/v1/rates/record", json=rate)).json()
+        again = (await buyer.post("/v1/rates/record", json=rate)).json()
+        assert (made["recorded"], again["recorded"]) == (True, False)
+        assert (again["ppm"], again["at"]) == (917_431, made["at"])
+        for other in ({"ppm": 917_432}, {"currency": "GBP"}):
+            refused = await buyer.post("/v1/rates/record", json={**rate, **other})
+            assert (refused.status_code, refused.json()["field"]) == (409, "id")
+            assert "917431 of EUR" in refused.json()["rule"]
         found = (await buyer.get("/v1/rates")).json()["rates"]
         assert [(one["id"], one["ppm"], one["source"]) for one in found] == [("r1", 917_431, "buyer")]
         assert found[0]["age_s"] < 600
