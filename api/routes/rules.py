@@ -77,11 +77,12 @@ class Drafting(_Body):
 
 
 class Recording(_Body):
-    """A rate to record: minor units of the currency per million US cents."""
+    """A rate to record: minor units of the currency per million US cents; one that moves by more than 10 % wants a reason."""
 
     id: Annotated[str, Field(min_length=1, max_length=100)]
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     ppm: Annotated[int, Field(strict=True, ge=1, le=900_000_000)]
+    reason: Text | None = None
 
 
 def rules_router(service: Service) -> APIRouter:
@@ -260,15 +261,15 @@ def _add_rates(router: APIRouter, service: Service) -> None:
     async def listed(request: Request) -> dict[str, Any]:
         await service.authorise(request, Scope.READ_RULES)
         async with service.postgres() as link:
-            return {"rates": [rates.shown(rate) for rate in (await rates.latest(link)).values()]}
+            return {"rates": [rates.shown(kept) for kept in (await rates.latest(link)).values()]}
 
     @router.post("/rates/record", summary="Record a rate", **secured(_OBJECT, 400, 409, 422))
     async def record(request: Request, body: Recording) -> dict[str, Any]:
         caller = await service.authorise(request, Scope.WRITE_RULES)
-        rate = Rate(**body.model_dump(), at=int(time.time() * 1000), source=caller.name)
+        rate = Rate(**body.model_dump(exclude={"reason"}), at=int(time.time() * 1000), source=caller.name)
         async with service.postgres() as link:
-            kept = await rates.record(link, rate, actor=caller.name)
-        return {**rates.shown(kept.rate), "recorded": kept.new}
+            kept, new = await rates.record(link, rate, actor=caller.name, reason=body.reason)
+        return {**rates.shown(kept), "recorded": new}
 
 
 def told(publication: Publication) -> dict[str, Any]:

@@ -195,10 +195,11 @@ def list_rates() -> None:
 
     async def work(desk: RuleDesk) -> None:
         async with desk.database.link() as link:
-            for rate in (await rates.latest(link)).values():
-                shown = rates.shown(rate)
+            for kept in (await rates.latest(link)).values():
+                rate, shown = kept.rate, rates.shown(kept)
+                why = f"  by {kept.actor}: {kept.reason}" if kept.reason else ""
                 typer.echo(
-                    f"{rate.currency}  {rate.ppm / 1e6:g}  {rate.id}  {shown['at']}  {shown['age_s'] / 3600:.1f} h old"
+                    f"{rate.currency}  {rate.ppm / 1e6:g}  {rate.id}  {shown['at']}  {shown['age_s'] / 3600:.1f} h old{why}"
                 )
 
     _run(work)
@@ -211,6 +212,12 @@ def set_rate(
         int, typer.Argument(help="minor units of the currency per million US cents", min=1, max=900_000_000)
     ],
     rate_id: Annotated[str | None, typer.Option("--id", help="its name; made from the time without")] = None,
+    reason: Annotated[
+        str | None,
+        typer.Option(
+            help=f"why it moves by more than {rates.MAX_MOVE_BPS / 100:g} %, which is refused without; kept for ever"
+        ),
+    ] = None,
 ) -> None:
     """Record a rate by hand; the next number is published with it."""
     if not re.fullmatch("[A-Z]{3}", currency):
@@ -223,8 +230,8 @@ def set_rate(
 
     async def work(desk: RuleDesk) -> None:
         async with desk.database.link() as link:
-            kept = await rates.record(link, rate, actor=actor)
-        typer.echo(f"recorded {rate.id}" if kept.new else f"{rate.id} is known already, with this value")
+            _, new = await rates.record(link, rate, actor=actor, reason=reason)
+        typer.echo(f"recorded {rate.id}" if new else f"{rate.id} is known already, with this value")
 
     _run(work)
 

@@ -25,7 +25,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.errors import AdamasError, Invalid, Retriable
 from schemas.events import Kind
 from schemas.headers import from_headers
-from schemas.ruleset import WHOLE_BPS, PublishedRuleSet, Rate, TrialLimits
+from schemas.ruleset import PublishedRuleSet, Rate, TrialLimits
 from schemas.topics import DEAD
 from streams.pricing.engine import DAY_S
 from streams.pricing.shelf import attributes_of
@@ -41,8 +41,6 @@ TICK_S: Final = 2.0
 TRIAL_EVERY_S: Final = 5.0
 RATES_EVERY_S: Final = 6 * 3600.0
 RATES_AGAIN_S: Final = 300.0
-MAX_RATE_MOVE_BPS: Final = 1_000
-"""A fetched rate that moves by more is not believed; a person may record it."""
 _LOCK: Final = 0x_ADA_B0
 _TIMEOUT_S: Final = 10.0
 _DAY_MS: Final = 1_000 * DAY_S
@@ -135,16 +133,11 @@ class Keeper:
         if self._fetch_rates is None or time.monotonic() < self._fetch_at:
             return
         self._fetch_at = time.monotonic() + RATES_AGAIN_S
-        known = await rates.latest(link)
         for rate in await self._fetch_rates():
-            last = known.get(rate.currency)
-            if last is not None and abs(rate.ppm - last.ppm) * WHOLE_BPS > MAX_RATE_MOVE_BPS * last.ppm:
-                log.error("rates.not_believed", rate=rate.id, ppm=rate.ppm, last=last.ppm)
-                continue
             try:
                 await rates.record(link, rate, actor=ACTOR)
             except Invalid as error:
-                # Of one day the source gives one rate; what it says of other currencies counts all the same.
+                # A person may record it, with a reason. What the source says of other currencies counts all the same.
                 log.error("rates.not_believed", rate=rate.id, ppm=rate.ppm, reason=error.rule)
         self._fetch_at = time.monotonic() + RATES_EVERY_S
 
@@ -159,10 +152,10 @@ class Keeper:
             if (
                 side.rate is not None
                 and newer is not None
-                and newer.id != side.rate.id
-                and newer.at >= side.rate.at
+                and newer.rate.id != side.rate.id
+                and newer.rate.at >= side.rate.at
             ):
-                await self._desk.renew("rate", f"{newer.id}: {newer.ppm} ppm, was {side.rate.ppm}", ACTOR)
+                await self._desk.renew("rate", _why(newer, side.rate), ACTOR)
                 return
 
     async def _keep_trial(self, link: Link) -> None:
@@ -237,6 +230,11 @@ class _DeadLetters:
                 continue
             if letter.stage == "price" and letter.stone:
                 self.stones.add(letter.stone)
+
+
+def _why(newer: rates.Kept, before: Rate) -> str:
+    reason = f"; {newer.actor}: {newer.reason}" if newer.reason else ""
+    return f"{newer.rate.id}: {newer.rate.ppm} ppm, was {before.ppm}{reason}"
 
 
 def _next_boundary(head: PublishedRuleSet | None) -> tuple[int | None, str]:

@@ -93,6 +93,23 @@ async def test_rates_are_recorded_and_show_their_age(shop: Shop) -> None:
         assert (await buyer.post("/v1/rates/record", json={**rate, "currency": "USD"})).status_code == 422
 
 
+async def test_a_rate_that_leaps_needs_a_reason_that_is_kept(shop: Shop) -> None:
+    async with client(shop) as buyer:
+        rate = {"id": "r1", "currency": "EUR", "ppm": 1_000_000}
+        assert (await buyer.post("/v1/rates/record", json=rate)).json()["reason"] is None
+        # Ten percent and no more goes without.
+        assert (await buyer.post("/v1/rates/record", json={**rate, "id": "r2", "ppm": 900_000})).is_success
+        leap = {**rate, "id": "r3", "ppm": 1}
+        refused = await buyer.post("/v1/rates/record", json=leap)
+        assert (refused.status_code, refused.json()["field"]) == (422, "ppm")
+        assert "1 is 100.0 % off 900000, the last known rate of EUR (r2)" in refused.json()["rule"]
+        blank = await buyer.post("/v1/rates/record", json={**leap, "reason": " "})
+        assert (blank.status_code, blank.json()["field"]) == (422, "reason")
+        assert (await buyer.post("/v1/rates/record", json={**leap, "reason": "a new euro"})).is_success
+        found = (await buyer.get("/v1/rates")).json()["rates"]
+    assert [(one["id"], one["actor"], one["reason"]) for one in found] == [("r3", "buyer", "a new euro")]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [

@@ -199,6 +199,9 @@ async def test_dates_and_rates_become_numbers_by_themselves(shop: Shop) -> None:
     async def present(cause: str) -> bool:
         return (await desk.head()).cause == cause
 
+    async def number(wanted: int) -> bool:
+        return (await desk.head()).number == wanted
+
     try:
         await until(lambda: present("dates"))
         dated = await desk.head()
@@ -210,9 +213,15 @@ async def test_dates_and_rates_become_numbers_by_themselves(shop: Shop) -> None:
             )
         await until(lambda: present("rate"))
         rated = await desk.head()
+        assert rated.reason == "r2: 910000 ppm, was 900000"
         assert rated.rate is not None
         assert (rated.number, rated.rate.id) == (dated.number + 1, "r2")
         assert PriceBook(rated).price(stone).price_cents == 128_310
+        async with desk.database.link() as link:
+            leap = Rate(id="r3", currency="EUR", ppm=1_100_000, at=3, source="t")
+            await rates.record(link, leap, actor="ann", reason="the euro fell")
+        await until(lambda: number(rated.number + 1))
+        assert (await desk.head()).reason == "r3: 1100000 ppm, was 910000; ann: the euro fell"
     finally:
         work.cancel()
 
@@ -263,7 +272,24 @@ async def test_the_last_known_rate_stays_in_use_while_the_source_is_away(
     made = await shop.desk.publish(rules(currency="EUR"), Intent("ann", "euros", override="all"))
     assert made.published.rate is not None
     assert made.published.rate.id == "ecb:EUR:day"
-    assert rates.shown(made.published.rate, 61_000)["age_s"] == 60
+    async with shop.desk.database.link() as link:
+        assert rates.shown((await rates.latest(link))["EUR"], 61_000)["age_s"] == 60
+
+
+async def test_a_fetched_rate_that_leaps_is_not_believed_and_the_others_are(shop: Shop) -> None:
+    async def source() -> list[Rate]:
+        return [
+            Rate(id=f"ecb:{currency}:2", currency=currency, ppm=ppm, at=2, source="ecb")
+            for currency, ppm in (("EUR", 1_010_001), ("GBP", 764_908))
+        ]
+
+    async with shop.desk.database.link() as link:
+        first = Rate(id="r1", currency="EUR", ppm=918_182, at=1, source="t")
+        await rates.record(link, first, actor="ann")
+        keeper = Keeper(shop.desk, source)
+        await keeper._keep_rates(link)
+        known = await rates.latest(link)
+    assert {currency: kept.rate.id for currency, kept in known.items()} == {"EUR": "r1", "GBP": "ecb:GBP:2"}
 
 
 async def test_postgres_away_means_nothing_happened(shop: Shop) -> None:
