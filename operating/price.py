@@ -10,15 +10,18 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
+import msgspec
 from confluent_kafka import KafkaException, Message, TopicPartition
 
 from connectors.feeds.mappings import MAPPINGS
 from operating.archive import Storage, find
+from operating.asked import Query, asked
 from runtime.kafka import consumer, watermarks
 from runtime.postgres import Database, Link
 from runtime.settings import KafkaSettings
 from schemas.columns import epoch_s
 from schemas.errors import Invalid, Retriable
+from schemas.facts import Plan, PlanPartition
 from schemas.feeds import FEEDS
 from schemas.topics import RAW
 from streams.pages import PageReader
@@ -53,8 +56,10 @@ _PAGE: Final = """
 SELECT p.run, p.raw_offset, p.partition, p.page FROM run_pages p JOIN runs r USING (run)
 WHERE p.seq = $1 AND r.feed = $2 LIMIT 1"""
 _QUERY: Final = """
-SELECT r.kind, r.updated_from, p.slice FROM runs r LEFT JOIN run_partitions p ON p.run = r.run AND p.number = $2
-WHERE r.run = $1"""
+SELECT r.updated_from, r.plan, p.slice,
+       coalesce((SELECT min(at) FROM run_transitions t WHERE t.run = r.run AND to_state = 'running'), requested_at)
+           AS began_at
+FROM runs r JOIN run_partitions p ON p.run = r.run AND p.number = $2 WHERE r.run = $1 AND r.plan IS NOT NULL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,8 @@ class Source:
         sha256: of the page's bytes; null like `kept`.
         item: the vendor's own words about the stone.
         not_shown: why the page is not here, and what brings it; null where it is.
-        query: what was asked: the run's kind, its lower bound of `updated`, the slice of its plan; null outside a run.
+        answered_at: when the page was written; null where it is not shown.
+        query: what was asked; null outside a run.
     """
 
     topic: str
@@ -96,9 +102,10 @@ class Source:
     size: int | None
     item: Any
     not_shown: str | None
+    answered_at: datetime | None
     run: str | None
     page: int | None
-    query: dict[str, Any] | None
+    query: Query | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +190,12 @@ def _age_days(price: Price, rules: Any) -> int | None:
 
 
 async def _place(link: Link, now: Any, seq: int) -> tuple[int | None, str | None, int | None, Any]:
-    """Raw offset, run, page and query of the fact with this seq."""
+    """Raw offset, run, page and the row of the query of the fact with this seq."""
     page = await link.fetchrow(_PAGE, seq, now["feed"])
     if page is None:
         return (now["raw_offset"] if seq == now["seq"] else None), now["run"], None, None
     query = await link.fetchrow(_QUERY, page["run"], page["partition"])
-    asked = None
-    if query is not None:
-        slice_ = None if query["slice"] is None else json.loads(query["slice"])
-        asked = {"kind": query["kind"], "updated_from": query["updated_from"], "slice": slice_}
-    return page["raw_offset"], page["run"], page["page"], asked
+    return page["raw_offset"], page["run"], page["page"], query
 
 
 def _source(
@@ -207,7 +210,8 @@ def _source(
 ) -> Source:
     feed, _, vendor_id = stone.partition(":")
     slot = FEEDS[feed].slot
-    kept, value, not_shown = _page(kafka, archive, slot, offset, seq)
+    kept, value, written_ms, not_shown = _page(kafka, archive, slot, offset, seq)
+    answered_at = None if written_ms is None else datetime.fromtimestamp(written_ms / 1000, UTC)
     return Source(
         topic=RAW.name,
         partition=slot,
@@ -217,34 +221,41 @@ def _source(
         size=None if value is None else len(value),
         item=None if value is None else _item(feed, vendor_id, value),
         not_shown=not_shown,
+        answered_at=answered_at,
         run=run,
         page=page,
-        query=query,
+        query=None if query is None or page is None else _query(feed, page, query, answered_at),
     )
+
+
+def _query(feed: str, page: int, row: Any, answered_at: datetime | None) -> Query:
+    part = msgspec.json.decode(row["slice"], type=PlanPartition)
+    size = msgspec.json.decode(row["plan"], type=Plan).page_size
+    return asked(feed, part, page, size, row["updated_from"], row["began_at"], answered_at)
 
 
 def _page(
     kafka: KafkaSettings, archive: Storage, slot: int, offset: int | None, seq: int
-) -> tuple[str | None, bytes | None, str | None]:
-    """Where the page is kept and its bytes, or why there are none."""
+) -> tuple[str | None, bytes | None, int | None, str | None]:
+    """Where the page is kept, its bytes and when it was written (ms since 1970), or why there are none."""
     if offset is None:
         why = "nobody knows any more where it is: it was no page of a run, and the stone was read again since"
-        return None, None, why
+        return None, None, None, why
     why = (
         "neither Kafka, which keeps pages for 14 days, nor the archive has it any more;"
         " where `adamas raw archive` runs daily, pages can be shown for longer"
     )
     try:
         if (message := _read(kafka, slot, offset)) is not None:
-            return "log", message.value() or b"", None
+            return "log", message.value() or b"", message.timestamp()[1], None
     except Retriable as error:
         why = (
             "Kafka, which keeps pages for 14 days, does not give it now, and the archive does not have it;"
             f" ask again when Kafka is back ({error})"
         )
     if (archived := find(archive, slot, offset, seq)) is not None:
-        return "archive", archived.value, None
-    return None, None, why
+        return "archive", archived.value, archived.written_ms, None
+    return None, None, None, why
 
 
 def _read(kafka: KafkaSettings, slot: int, offset: int) -> Message | None:

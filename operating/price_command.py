@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -43,13 +43,13 @@ def price(
         )
     source = found.source
     typer.echo(
-        f"  from {source.topic} partition {source.partition} offset {source.offset}, run {source.run}, page {source.page},"
+        f"  from {source.topic} partition {source.partition} offset {source.offset}, run {source.run}"
         f"{f', sha256 {source.sha256} ({source.kept})' if source.kept else ''}"
     )
     if source.not_shown is not None:
         typer.echo(f"  the page is not shown: {source.not_shown}")
     if source.query is not None:
-        typer.echo(f"  asked for {_plain(source.query)}")
+        typer.echo(f"  the vendor was asked for {source.query.text}")
     for later in found.since:
         typer.echo(f"  since: {line(later)}")
 
@@ -77,12 +77,3 @@ def steps(found: Explanation) -> Iterator[str]:
         yield f"not below {floor} cents"
     if (ceiling := row.get("ceiling_cents")) is not None:
         yield f"not above {ceiling} cents"
-
-
-def _plain(query: dict[str, Any]) -> str:
-    """What was asked of the vendor, without what was left open."""
-    said = {**query, **(query["slice"] or {})}
-    del said["slice"]
-    return ", ".join(
-        f"{name} {value}" for name, value in said.items() if value is not None and value is not False
-    )

@@ -22,7 +22,7 @@ from runtime.kafka import ensure_topics
 from runtime.postgres import Database
 from runtime.settings import KafkaSettings
 from schemas.errors import Invalid
-from schemas.facts import FactHeaders, Kind
+from schemas.facts import FactHeaders, Kind, Plan, PlanPartition, RunKind
 from schemas.ruleset import PublishedRuleSet, Rate, Rule, RuleSet, Side
 from schemas.stone import Cause, Stone
 from schemas.topics import RAW
@@ -82,11 +82,36 @@ async def test_the_page_of_a_price_is_read_where_it_stands(
     ((slot, offset),) = await asyncio.to_thread(append, kafka_settings, [(fact, whole)])
     stone = make_stone(id=f"{FEED}:{name}", feed=FEED, seq=9, raw_offset=offset)
     await _write(database, stone)
+    part = PlanPartition(number=0, dollars_per_carat_from=100, dollars_per_carat_to=200, estimate=5_220)
+    plan = Plan(
+        run="r", feed=FEED, kind=RunKind.FULL, watermark=0, page_size=50, counted=1, partitions=(part,)
+    )
     async with Database(database, "test") as db:
+        async with db.link() as link:
+            await link.execute(
+                "INSERT INTO runs (run, feed, kind, state, requested_by, plan) VALUES ('r', $1, 'full', 'running', 't', $2)",
+                *(FEED, msgspec.json.encode(plan)),
+            )
+            await link.execute(
+                "INSERT INTO run_partitions (run, number, slice, estimate) VALUES ('r', 0, $1, 5220)",
+                msgspec.json.encode(part).decode(),
+            )
+            await link.execute(
+                "INSERT INTO run_pages (run, raw_offset, partition, page, reread, epoch, seq, rows)"
+                " VALUES ('r', $1, 0, 2, 0, 1, 9, 2)",
+                offset,
+            )
         source = (await explain(db, kafka_settings, Folder(tmp_path), stone.id)).source
     assert (source.partition, source.offset, source.kept, source.not_shown) == (slot, offset, "log", None)
     assert (source.sha256, source.size) == (sha256(whole).hexdigest(), len(whole))
     assert source.item == item(2)
+    assert source.query is not None
+    assert source.answered_at is not None
+    assert (source.query.page_size, source.query.dollars_per_carat) == (50, (100, 200))
+    assert (
+        "at 100 to 200 US dollars a carat; of these, stones 101 to 150 (page 3), answered"
+        in source.query.text
+    )
 
 
 def test_without_kafka_a_price_is_explained_at_once_and_says_why_its_page_is_not_shown(
