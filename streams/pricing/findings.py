@@ -18,11 +18,12 @@ from schemas.conditions import GROUPS, TYPES, Condition, Range, conditions_in, d
 from schemas.feeds import FEEDS
 from schemas.grades import GRADES
 from schemas.ruleset import RatingRule, Row, Rule, RuleSet, Terms
+from streams.pricing.wider import Wider, top
 
 MAX_ALTERNATIVES: Final = 64
 """A row that comes apart into more is not looked at."""
 MAX_ROWS: Final = 2_000
-"""Each row is compared with all earlier ones: of a longer table only the first rows are looked at."""
+"""Each row is compared with all earlier ones (`wider`): of a longer table only the first rows are looked at."""
 
 _CLOSED: Final[dict[str, frozenset[str]]] = {
     **{name: frozenset(values) for name, values in GRADES.items()},
@@ -54,14 +55,18 @@ def findings(content: RuleSet) -> list[Finding]:
 
 
 def _in_table(table: str, rows: Sequence[Rule | RatingRule]) -> Iterator[Finding]:
-    earlier: list[tuple[Rule | RatingRule, list[Alternative]]] = []
-    for row in sorted(rows, key=lambda row: row.priority)[:MAX_ROWS]:
-        alternatives = _alternatives(row.when)
+    rows = sorted(rows, key=lambda row: row.priority)[:MAX_ROWS]
+    taken_apart = [_alternatives(row.when) for row in rows]
+    possible = [
+        [one for one in alternatives or () if one is not None and not _impossible(one)]
+        for alternatives in taken_apart
+    ]
+    wider = Wider(possible)
+    for place, (row, alternatives) in enumerate(zip(rows, taken_apart, strict=True)):
         if alternatives is None:
             yield Finding(table, row.name, "unchecked", f"has more than {MAX_ALTERNATIVES} alternatives")
             continue
-        possible = [one for one in alternatives if one is not None and not _impossible(one)]
-        if not possible:
+        if not possible[place]:
             why = next((_impossible(one) for one in alternatives if one is not None), None)
             yield Finding(table, row.name, "never", why or "its groups exclude one another")
             continue
@@ -70,8 +75,8 @@ def _in_table(table: str, rows: Sequence[Rule | RatingRule]) -> Iterator[Finding
                 condition
             ):
                 yield Finding(table, row.name, "unknown", f"{name}: no stone is ever {', '.join(strange)}")
-        yield from _overshadowed(table, row, possible, earlier)
-        earlier.append((row, possible))
+        earlier = [(rows[other], possible[other]) for other in wider.before(place)]
+        yield from _overshadowed(table, row, possible[place], earlier)
 
 
 def _overshadowed(
@@ -148,20 +153,13 @@ def _intersection(one: Condition, other: Condition) -> Condition | None:
 
 def _narrower(one: Range, other: Range) -> Range | None:
     least = max((bound for bound in (one.min, other.min) if bound is not None), default=None)
-    top, open_ = min(_top(one), _top(other), key=lambda end: (end[0], not end[1]))
-    if least is not None and (least > top or (least == top and open_)):
+    end, open_ = min(top(one), top(other), key=lambda end: (end[0], not end[1]))
+    if least is not None and (least > end or (least == end and open_)):
         return None
-    bounded = top != float("inf")
+    bounded = end != float("inf")
     return Range(
-        min=least, max=top if bounded and not open_ else None, below=top if bounded and open_ else None
+        min=least, max=end if bounded and not open_ else None, below=end if bounded and open_ else None
     )
-
-
-def _top(span: Range) -> tuple[float, bool]:
-    """The upper end, and whether it is outside."""
-    if span.below is not None:
-        return span.below, True
-    return (float("inf"), False) if span.max is None else (span.max, False)
 
 
 def _impossible(alternative: Alternative) -> str | None:
@@ -170,9 +168,9 @@ def _impossible(alternative: Alternative) -> str | None:
         if isinstance(condition, tuple) and len(_strange(name, condition)) == len(condition):
             return f"{name}: no stone is ever {', '.join(condition)}"
         if isinstance(condition, Range):
-            top, open_ = _top(condition)
-            if condition.min is not None and condition.min == top and open_:
-                return f"{name}: nothing lies between {condition.min} and below {top}"
+            end, open_ = top(condition)
+            if condition.min is not None and condition.min == end and open_:
+                return f"{name}: nothing lies between {condition.min} and below {end}"
     return None
 
 
@@ -191,8 +189,8 @@ def _implies(narrow: Alternative, wide: Alternative) -> bool:
 def _inside(one: Condition, other: Condition) -> bool:
     if isinstance(one, Range) and isinstance(other, Range):
         low = other.min is None or (one.min is not None and one.min >= other.min)
-        (top, open_), (wide_top, wide_open) = _top(one), _top(other)
-        return low and (top < wide_top or (top == wide_top and (open_ or not wide_open)))
+        (end, open_), (wide_end, wide_open) = top(one), top(other)
+        return low and (end < wide_end or (end == wide_end and (open_ or not wide_open)))
     if isinstance(one, tuple) and isinstance(other, tuple):
         return set(one) <= set(other)
     return isinstance(one, bool) and one is other

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.ruleset import Rule, RuleSet
+from streams.pricing import findings as looked_at
 from streams.pricing.findings import findings
+from streams.pricing.wider import Wider
 from tests.unit.streams.reference import CHANGES, WHENS, slow_group
 from tests.unit.streams.test_pricing import a_stone
 
@@ -91,3 +93,76 @@ def test_no_stone_disproves_a_finding(whens: list[dict[str, Any]], changes: list
         stone = msgspec.structs.replace(PLAIN, **change)
         first = next((row.name for row in rows if slow_group(row.when, stone)), None)
         assert first not in useless
+
+
+_BOUND = st.sampled_from([0, 1, 1.0, 2])
+_RANGES = st.one_of(
+    st.builds(lambda least: {"min": least}, _BOUND),
+    st.builds(lambda end, kind: {kind: end}, _BOUND, st.sampled_from(["max", "below"])),
+    st.builds(
+        lambda bounds, kind: {"min": min(bounds), kind: max(bounds)},
+        st.tuples(_BOUND, _BOUND),
+        st.sampled_from(["max", "below"]),
+    ),
+)
+_SMALL = st.fixed_dictionaries(
+    {},
+    optional={
+        "carat": _RANGES,
+        "depth_mm": _RANGES,
+        "shape": st.lists(st.sampled_from(["ROUND", "OVAL"]), min_size=1, unique=True),
+        "lab_grown": st.booleans(),
+    },
+).filter(bool)
+"""So small a space that rows often contain one another, touch, and differ by one end."""
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.one_of(
+            _SMALL, st.builds(lambda flat, any_: {**flat, "any": any_}, _SMALL, st.lists(_SMALL, min_size=1))
+        ),
+        min_size=2,
+        max_size=8,
+    )
+)
+def test_looking_earlier_rows_up_finds_what_comparing_with_each_does(whens: list[dict[str, Any]]) -> None:
+    rows = [
+        Rule.model_validate(
+            {"name": f"row-{place}", "priority": place, "when": when, "margin_bps": place % 2}
+        )
+        for place, when in enumerate(whens)
+    ]
+    content = RuleSet(rules=tuple(rows))
+    quick = findings(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Wider, "before", lambda _wider, row: list(range(row)))
+        assert quick == findings(content)
+
+
+def test_texts_that_are_many_are_told_apart() -> None:
+    whens = [{"supplier_name": f"s{number}"} for number in range(200)]
+    assert found(*whens, {"supplier_name": ["s3", "s4"]}, {"supplier_name": "s150"}, margins=(7,) * 202) == [
+        ("row-201", "shadowed")
+    ]
+
+
+def test_a_long_table_is_not_compared_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    exact = looked_at._implies
+
+    def counted(*pair: Any) -> bool:
+        nonlocal compared
+        compared += 1
+        return exact(*pair)
+
+    monkeypatch.setattr(looked_at, "_implies", counted)
+    whens = [
+        {"shape": shape, "lab_grown": lab_grown, "carat": {"min": step / 10, "below": (step + 1) / 10}}
+        for shape in ("ROUND", "OVAL", "PEAR")
+        for lab_grown in (True, False)
+        for step in range(50)
+    ]
+    assert found(*whens, whens[0], margins=(7,) * 301) == [("row-300", "shadowed")]
+    assert compared <= 2
