@@ -6,6 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from schemas.stone import Bigint
+
 
 class Searchable(msgspec.Struct, frozen=True, gc=False):
     """What a search looks at; a subset of `schemas.stone.Stone`, read from its bytes, and what follows from it."""
@@ -16,10 +18,10 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
     carat: float
     lab_grown: bool
     availability: str
-    price_cents: int
+    price_cents: Bigint
     updated_at: datetime
-    cost_cents: int = 0
-    list_discount_bps: int | None = None
+    cost_cents: Bigint = 0
+    list_discount_bps: Bigint | None = None
     supplier_id: str | None = None
     supplier_name: str | None = None
     supplier_stock_number: str | None = None
@@ -57,10 +59,10 @@ class Searchable(msgspec.Struct, frozen=True, gc=False):
     video_url: str | None = None
     origin: str | None = None
     location: str | None = None
-    delivery_days_min: int | None = None
-    delivery_days_max: int | None = None
-    return_window_days: int | None = None
-    rating: int | None = None
+    delivery_days_min: Bigint | None = None
+    delivery_days_max: Bigint | None = None
+    return_window_days: Bigint | None = None
+    rating: Bigint | None = None
     first_seen: datetime | None = None
 
     @property

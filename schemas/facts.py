@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from schemas.stone import Content
+from schemas.stone import Bigint, Content
 
 FACT_VERSION: Final = 2
 """Version of the structs in this module."""
@@ -53,26 +53,27 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     feed: str
-    epoch: Annotated[int, Meta(description="lease epoch of the writer")]
+    epoch: Annotated[Bigint, Meta(description="lease epoch of the writer")]
     seq: Annotated[
-        int, Meta(description="when the request was granted: lease epoch and counter, packed (schemas.seq)")
+        Bigint,
+        Meta(description="when the request was granted: lease epoch and counter, packed (schemas.seq)"),
     ]
-    schema: Annotated[int, Meta(description="version of the feed adapter that asked")] = 1
+    schema: Annotated[Bigint, Meta(description="version of the feed adapter that asked")] = 1
     run: str | None = None
-    partition: Annotated[int | None, Meta(description="number within the run's plan")] = None
-    page: Annotated[int | None, Meta(description="vendor offset divided by the page size")] = None
+    partition: Annotated[Bigint | None, Meta(description="number within the run's plan")] = None
+    page: Annotated[Bigint | None, Meta(description="vendor offset divided by the page size")] = None
     reread: Annotated[
-        int,
+        Bigint,
         Meta(
             description="0 for the first read of a page, 1 for its second, ...; 100 more for each further part of one in parts"
         ),
     ] = 0
-    rows: Annotated[int | None, Meta(description="items in a page, as the vendor sent them")] = None
+    rows: Annotated[Bigint | None, Meta(description="items in a page, as the vendor sent them")] = None
     nameless: Annotated[
-        int | None, Meta(description="items of the page whose stone cannot be told; null for none")
+        Bigint | None, Meta(description="items of the page whose stone cannot be told; null for none")
     ] = None
     granted_at: Annotated[
-        int | None,
+        Bigint | None,
         Meta(
             description="our clock at the grant, milliseconds since 1970; only for the 30-day rule, never an order"
         ),
@@ -80,7 +81,7 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
     origin: Annotated[
         str | None, Meta(description="place of the dead letter that this item was redriven from")
     ] = None
-    redriven: Annotated[int | None, Meta(description="how often it was redriven; null for never")] = None
+    redriven: Annotated[Bigint | None, Meta(description="how often it was redriven; null for never")] = None
     stone: Annotated[
         str | None, Meta(description="the vendor's id of the stone that was asked for by it, in an item")
     ] = None

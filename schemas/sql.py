@@ -10,7 +10,7 @@ from typing import Annotated, Final, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from schemas.stone import Stone
+from schemas.stone import Bigint, Stone
 
 _TYPES: Final[dict[type, str]] = {
     bool: "boolean",
@@ -62,6 +62,13 @@ def _column(name: str, hint: object) -> Column:
 
 STONE_COLUMNS: Final = columns_of(Stone)
 """The columns of `diamonds` that come from the record."""
+
+BIGINTS: Final = {
+    column.name: Bigint | None if column.nullable else Bigint
+    for column in STONE_COLUMNS
+    if column.sql_type == "bigint"
+}
+"""The types of the record's integers, where they are to be held."""
 
 SINK_COLUMNS: Final = (
     Column("topic_id", "uuid", False, "id of the canonical topic the row was read from"),

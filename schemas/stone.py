@@ -18,6 +18,9 @@ import msgspec
 from msgspec import Meta
 from xxhash import xxh3_64_hexdigest
 
+Bigint = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""An integer that Postgres and our arrays can hold. Whoever decodes a record refuses any other, where one record falls."""
+
 STONE_VERSION: Final = 3
 POSITION_VERSION: Final = 1
 

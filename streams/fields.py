@@ -18,6 +18,7 @@ from connectors.records.plain import DECIMAL, FLAG, KIND_OF, LAYOUT, NAMES, TEXT
 from connectors.records.scan import LENGTH, LENGTH_BITS, NOT, scan
 from schemas.columns import Columns
 from schemas.errors import Invalid
+from schemas.sql import BIGINTS
 from schemas.stone import Stone
 
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Stone)}
@@ -134,7 +135,7 @@ def record_of(names: Collection[str]) -> type[msgspec.Struct]:
     fields: list[Any] = [("id", str)]
     for name in names:
         field = _FIELDS[name]
-        kind = str if name == "availability" else field.type
+        kind = str if name == "availability" else BIGINTS.get(name, field.type)
         fields.append((name, kind) if field.required else (name, kind, field.default))
     return msgspec.defstruct("Kept", fields, frozen=True, gc=False, kw_only=True)
 

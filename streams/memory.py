@@ -23,7 +23,7 @@ from connectors.log.records import Records
 from schemas.columns import NULL_CODE, NULL_INT, Columns
 from schemas.errors import Invalid
 from schemas.headers import from_headers
-from schemas.stone import Position, decode_position
+from schemas.stone import Bigint, Position, decode_position
 from streams.bodies import SEGMENT_SHIFT, BodyStore
 from streams.pages import UNREADABLE
 from streams.transcription.decision import KNOWN, NUMBERS, RUN, SEQ
@@ -37,7 +37,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class _NullHeaders(msgspec.Struct):
-    seq: int
+    seq: Bigint
 
 
 class Held(NamedTuple):

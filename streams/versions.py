@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.columns import NULL_INT, epoch_ms, epoch_s
 from schemas.errors import Invalid
+from schemas.stone import Bigint
 from streams.pages import UNREADABLE
 from streams.transcription.decision import NUMBERS
 
@@ -153,13 +154,13 @@ class _Record(msgspec.Struct, gc=False):
     """The part of a canonical record that makes its version; source: `schemas.stone.Stone`."""
 
     id: str
-    seq: int
-    mapper_version: int
-    rules_version: int
+    seq: Bigint
+    mapper_version: Bigint
+    rules_version: Bigint
     content_hash: str
-    price_cents: int
+    price_cents: Bigint
     updated_at: datetime
-    raw_offset: int
+    raw_offset: Bigint
     cause: str
     run: str | None = None
     first_seen: datetime | None = None

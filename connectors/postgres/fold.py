@@ -7,12 +7,11 @@ history is taken from every version before that folding.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Final, cast
+from typing import Final, cast
 from uuid import UUID
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from connectors.log.kernels import NULL
@@ -20,7 +19,7 @@ from connectors.log.records import Newest, Records
 from connectors.postgres.rows import CAUSES, Made, Rows, Versions, rows_of
 from connectors.records.transcode import NO_ROW
 from schemas.errors import Invalid
-from schemas.sql import STONE_COLUMNS
+from schemas.sql import BIGINTS
 from schemas.stone import Cause, Position, Stone, decode_position
 
 MAX_KEY_BYTES: Final = 1000
@@ -32,21 +31,14 @@ _COLON: Final = ord(":")
 
 Places = NDArray[np.intp]
 
-_Bigint = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-
 # Everything Postgres would refuse is refused here, where one record falls and not the whole transaction. The struct
 # lives as long as its transaction: untracked by the garbage collector it decodes twice as fast.
-_BIGINTS: Final = {
-    column.name: _Bigint | None if column.nullable else _Bigint
-    for column in STONE_COLUMNS
-    if column.sql_type == "bigint"
-}
 _StoneRow = cast(
     "type[Stone]",
     msgspec.defstruct(
         "_StoneRow",
         [
-            (f.name, _BIGINTS.get(f.name, f.type), *(() if f.required else (f.default,)))
+            (f.name, BIGINTS.get(f.name, f.type), *(() if f.required else (f.default,)))
             for f in msgspec.structs.fields(Stone)
         ],
         frozen=True,

@@ -75,6 +75,13 @@ def test_a_record_that_says_nothing_new_is_left_out(kind: type[PlainIndex | Fast
         (b"\xff:1", b""),
         (b"new:1", b"{}"),
         (b"nivoda-natural:\xff", b""),
+        # Of another stone, with a number that no array holds.
+        (
+            (SEEN.id + "1").encode(),
+            encode(SEEN)
+            .replace(SEEN.id.encode(), (SEEN.id + "1").encode())
+            .replace(b'"price_cents":', b'"price_cents":' + 30 * b"9"),
+        ),
     ]
     assert fold(of([pair(SEEN), *strange]), compare).batch.stones.whole("price_cents").tolist() == [1]
     index.apply(fold(of([pair(STONE)])).batch)

@@ -58,10 +58,10 @@ def test_a_null_outlives_all_that_could_revive_its_stone() -> None:
         kind=st.sampled_from(Kind),
         feed=st.text(),
         epoch=EPOCHS,
-        seq=st.integers(0, 2**63),
+        seq=st.integers(0, 2**63 - 1),
         run=st.none() | st.text(),
-        partition=st.none() | st.integers(0),
-        page=st.none() | st.integers(0),
+        partition=st.none() | st.integers(0, 2**63 - 1),
+        page=st.none() | st.integers(0, 2**63 - 1),
     )
 )
 def test_headers_read_back(headers: FactHeaders) -> None:
@@ -76,6 +76,7 @@ def test_headers_read_back(headers: FactHeaders) -> None:
         [("kind", b"page")],
         [("kind", b"\xff")],
         [("kind", b"nonsense"), ("feed", b"f"), ("epoch", b"1"), ("seq", b"1")],
+        [("kind", b"page"), ("feed", b"f"), ("epoch", b"1"), ("seq", 30 * b"9")],
     ],
 )
 def test_bad_headers_are_invalid(headers: list[tuple[str, bytes | None]] | None) -> None:

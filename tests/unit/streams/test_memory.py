@@ -182,6 +182,7 @@ def test_garbage_in_the_log_is_overwritten_where_the_stone_is_known() -> None:
     garbage: list[tuple[bytes, bytes | None]] = [
         *((name, value) for value in (b"garbage", b'{"id": "another"}')),
         (IDS[1].encode(), VERSIONS[0].body),
+        (name, (VERSIONS[0].body or b"").replace(b'"raw_offset":', b'"raw_offset":' + 30 * b"9")),
         *((key, b"garbage") for key in (b"\xff", b"", b"nivoda-natural:")),
         (name, None),
     ]

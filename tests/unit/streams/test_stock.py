@@ -15,7 +15,11 @@ from streams.pricing.shelf import Shelf
 from streams.pricing.stock import Stock
 from tests.unit.schemas.stones import make_stone
 
-BAD = [b"", b"<html>", b"{}", b"\xff", encode(make_stone(id="f:another"))]
+BAD = [
+    *(b"", b"<html>", b"{}", b"\xff", encode(make_stone(id="f:another"))),
+    # A number that no array holds.
+    encode(make_stone()).replace(b'"price_cents":', b'"price_cents":' + 30 * b"9"),
+]
 POSITION = encode(Position(feed="f", as_of=1, run="r", raw_offset=1, seq=1))
 
 Pair = tuple[bytes, bytes | None]
