@@ -48,6 +48,10 @@ class RunKind(StrEnum):
     INCREMENTAL = "incremental"
 
 
+MOST_ROWS: Final = 100_000
+"""Far more than any vendor's page has: who counts a refused page's rows makes an entry for each."""
+
+
 class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """Identity and order of a fact, one Kafka header a field."""
 
@@ -68,7 +72,10 @@ class FactHeaders(msgspec.Struct, frozen=True, kw_only=True):
             description="0 for the first read of a page, 1 for its second, ...; 100 more for each further part of one in parts"
         ),
     ] = 0
-    rows: Annotated[Bigint | None, Meta(description="items in a page, as the vendor sent them")] = None
+    rows: Annotated[
+        Annotated[int, Meta(ge=0, le=MOST_ROWS)] | None,
+        Meta(description="items in a page, as the vendor sent them"),
+    ] = None
     nameless: Annotated[
         Bigint | None, Meta(description="items of the page whose stone cannot be told; null for none")
     ] = None

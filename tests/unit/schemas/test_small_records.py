@@ -77,6 +77,7 @@ def test_headers_read_back(headers: FactHeaders) -> None:
         [("kind", b"\xff")],
         [("kind", b"nonsense"), ("feed", b"f"), ("epoch", b"1"), ("seq", b"1")],
         [("kind", b"page"), ("feed", b"f"), ("epoch", b"1"), ("seq", 30 * b"9")],
+        [("kind", b"page"), ("feed", b"f"), ("epoch", b"1"), ("seq", b"1"), ("rows", 12 * b"9")],
     ],
 )
 def test_bad_headers_are_invalid(headers: list[tuple[str, bytes | None]] | None) -> None:
