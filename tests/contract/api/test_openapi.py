@@ -5,7 +5,7 @@ from typing import Any
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.unit.api.clients import BUYER, app_of
 from tests.unit.schemas.stones import make_stone
@@ -34,6 +34,8 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", APP)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_every_answer_is_as_documented(case: schemathesis.Case[Any]) -> None:
     elsewhere = "operating" in case.operation.tags or case.operation.path.endswith("/availability")
-    case.call_and_validate(
-        headers={"X-API-Key": BUYER}, excluded_checks=ANSWERED_ELSEWHERE if elsewhere else BEYOND_A_SCHEMA
-    )
+    excluded = ANSWERED_ELSEWHERE if elsewhere else BEYOND_A_SCHEMA
+    # Of an empty list nothing is sent: what would be wrong by its name is a right request then.
+    if [] in (case.query or {}).values():
+        excluded = [*excluded, negative_data_rejection]
+    case.call_and_validate(headers={"X-API-Key": BUYER}, excluded_checks=excluded)
