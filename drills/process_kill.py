@@ -32,6 +32,7 @@ PAGES_PER_S: Final = 40
 KILLS_OF_TWO: Final = 20
 KILLS_OF_ONE: Final = 5
 TAKEOVER_GOAL_S: Final = 45
+LOOK_S: Final = 1.0
 ITEMS: Final = "adamas_process_items_total"
 
 
@@ -70,9 +71,8 @@ class Flow:
 
 def kill_one_of_two(stage: Stage, names: list[str], draw: random.Random) -> float:
     """Kill a worker, wait until the other has caught up with what was in the log, bring the first one back."""
-    victim = draw.choice(names)
-    # A worker that owns nothing yet would be missed by nobody.
-    stage.wait(lambda: stage.metric(victim, ITEMS) > 0, 60, f"{victim} to own a feed", victim)
+    # A worker that owns nothing would be missed by nobody.
+    victim = draw.choice(at_work(stage, names))
     time.sleep(draw.uniform(0.2, 3.0))
     stage.children[victim].process.send_signal(signal.SIGKILL)
     took_s = caught_up_after_s(stage)
@@ -81,6 +81,20 @@ def kill_one_of_two(stage: Stage, names: list[str], draw: random.Random) -> floa
     stage.start(victim)
     stage.wait_ready(victim)
     return took_s
+
+
+def at_work(stage: Stage, names: list[str]) -> list[str]:
+    """Those of the workers that own a feed: facts flow in each, and they take some."""
+    before = {name: stage.metric(name, ITEMS) for name in names}
+    moved: list[str] = []
+
+    def some_moved() -> bool:
+        time.sleep(LOOK_S)
+        moved[:] = [name for name in names if stage.metric(name, ITEMS) > before[name]]
+        return bool(moved)
+
+    stage.wait(some_moved, 60, "a worker to own a feed")
+    return moved
 
 
 def kill_the_only_one(stage: Stage, name: str, draw: random.Random) -> float:
