@@ -1,6 +1,6 @@
 """Replay: what a preview says is what happens, the same code changes nothing, and an undo brings everything back.
 
-    make drill-replay SEED=7        # python -m drills.replay --seed 7 --stones 40000 --sweeps 10
+    make drill-replay SEED=7        # python -m drills.replay --seed 7 --stones 40000 --sweeps 60
 
 A stock is swept several times. Then the whole log is replayed by the owner behind its fresh facts and by the group's
 offsets, under the code that wrote it: Postgres must not change by a bit, and a shadow must report no difference. Then a
@@ -30,6 +30,8 @@ from operating.shadow import PROVENANCE
 from schemas.sql import STONE_COLUMNS
 
 FEED: Final = "nivoda-natural"
+SWEEPS: Final = 60
+"""Of a replay that is over in three seconds, as one of 10 sweeps is, no forecast can be judged."""
 CHANGE: Final = """(
     replace(row, parser=replace(row.parser, table={**row.parser.table, "ROUND": "CUSHION"})) if row.field == "shape" else row
 )"""
@@ -109,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--stones", type=int, default=40_000)
-    parser.add_argument("--sweeps", type=int, default=10)
+    parser.add_argument("--sweeps", type=int, default=SWEEPS)
     options = parser.parse_args()
     draw = random.Random(options.seed)
     print_environment("faust-streaming", "confluent-kafka")
