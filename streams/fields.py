@@ -14,17 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from connectors.records.dictionary import Dictionary
-from connectors.records.plain import DECIMAL, FLAG, KIND_OF, LAYOUT, NAMES, TEXT, WORD
-from connectors.records.scan import LENGTH, LENGTH_BITS, NOT, scan
+from connectors.records.plain import DECIMAL, FLAG, KIND_OF, NAMES, TEXT, WORD
+from connectors.records.scan import LENGTH, LENGTH_BITS, NOT, read_fields
 from schemas.columns import Columns
 from schemas.errors import Invalid
 from schemas.sql import BIGINTS
 from schemas.stone import Stone
 
 _FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Stone)}
-_IDENTITY: Final = NAMES.index("id")
-_NOBODY: Final = -1
-"""No field."""
 
 Spans = NDArray[np.int64]
 """Shape (2, records): where each begins and ends."""
@@ -71,7 +68,7 @@ class Fields:
             records: where they are.
             keys: where their keys are, which must be their stones' ids; without it, nobody looks.
         """
-        table, plain = self._scanned(data, records, keys)
+        table, plain = read_fields(data, records, keys, self._slots)
         places = np.flatnonzero(plain)
         if len(places) < len(plain):
             table = table.take(places, axis=1)
@@ -84,20 +81,6 @@ class Fields:
             ids += [stone.id for stone in stones]
             rows = np.concatenate([rows, self._columns.put(stones)])
         return Read(places, ids, rows, failures)
-
-    def _scanned(
-        self, data: NDArray[np.uint8], records: Spans, keys: Spans | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The fields as `scan` writes them, a row each; and which records are plain."""
-        count = records.shape[1]
-        table, plain = np.empty((len(self._rows), count), np.int64), np.empty(count, np.bool_)
-        asked = (records, _NOBODY) if keys is None else (keys, _IDENTITY)
-        given: tuple[Any, ...] = (
-            *(data, records, asked[0], *LAYOUT, 0, records[0], asked[1], _NOBODY, _NOBODY, self._slots),
-            *(table, np.zeros((3, count), np.int64), plain),
-        )
-        scan(*given)
-        return table, plain
 
     def _encoded(self, data: NDArray[np.uint8], table: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Rows of the table as `Columns` holds them."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from connectors.log.kernels import NULL
 from connectors.log.records import Records
-from connectors.records.plain import LAYOUT, NAMES
-from connectors.records.scan import LENGTH, LENGTH_BITS, NO_TEXT, scan
+from connectors.records.plain import NAMES
+from connectors.records.scan import LENGTH, LENGTH_BITS, NO_TEXT, read_fields
 from schemas.columns import NULL_INT
 from schemas.stone import Cause
 from streams.transcription.decision import NUMBERS
@@ -24,7 +24,6 @@ _READ: Final = (
 """The fields that a version is made of; in the place of `NUMBERS` those that these are made from."""
 _HASH, _FIRST_SEEN, _CAUSE, _RUN = map(_READ.index, ("content_hash", "first_seen", "cause", "run"))
 _SLOTS: Final = np.array([_READ.index(name) if name in _READ else -1 for name in NAMES])
-_BORDERS: Final = tuple(map(NAMES.index, ("id", "price_cents", "seq")))
 _DIGITS: Final = 16
 _SEEN: Final = Cause.SEEN.value.encode()
 _NO_DIGIT: Final = 255
@@ -73,13 +72,7 @@ def plain_versions(
 def _scanned(records: Records, places: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """What stands in the fields `_READ` of the records that are plain, a row a field; and which they are."""
     keys, values = records.keys.take(places, axis=1), records.values.take(places, axis=1)
-    table, plain = np.empty((len(_READ), len(places)), np.int64), np.empty(len(places), np.bool_)
-    borders = np.zeros((3, len(places)), np.int64)
-    given: tuple[Any, ...] = (
-        *(records.data, values, keys, *LAYOUT, 0, values[0], *_BORDERS, _SLOTS),
-        *(table, borders, plain),
-    )
-    scan(*given)
+    table, plain = read_fields(records.data, values, keys, _SLOTS)
     plain &= table[_HASH] & LENGTH == _DIGITS
     return table[:, plain], plain
 

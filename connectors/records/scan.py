@@ -16,8 +16,10 @@ from connectors.records.plain import (
     FALSE,
     FLAG,
     INTEGER,
+    LAYOUT,
     LONGEST_MOMENT,
     MOMENT,
+    NAMES,
     NULL,
     POSITIVE,
     POSTGRES_EPOCH_DAYS,
@@ -41,6 +43,9 @@ LENGTH: Final = (1 << LENGTH_BITS) - 1
 NO_TEXT: Final = -1
 NO_NUMBER: Final = np.iinfo(np.int64).min
 NO_FLAG, NOT, YES = range(3)
+_IDENTITY: Final = NAMES.index("id")
+_NOBODY: Final = -1
+"""No field."""
 _POSTGRES_EPOCH_MS: Final = POSTGRES_EPOCH_DAYS * 86_400_000
 
 
@@ -194,3 +199,28 @@ def text_at(data: NDArray[np.uint8], span: int) -> str | None:
         return None
     begin = span >> LENGTH_BITS
     return data[begin : begin + (span & LENGTH)].tobytes().decode(errors="replace")
+
+
+def read_fields(
+    data: NDArray[np.uint8],
+    records: NDArray[np.int64],
+    keys: NDArray[np.int64] | None,
+    slots: NDArray[np.intp],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Fields of whole records, a row each, as `scan` writes them; and which records are plain.
+
+    Args:
+        data: where the records lie.
+        records: shape (2, records): where each begins and ends.
+        keys: the same of their keys, which must be their ids; without it, nobody looks.
+        slots: by field of `NAMES` its row, -1 for a field that nobody looks at.
+    """
+    count = records.shape[1]
+    table, plain = np.empty((slots.max() + 1, count), np.int64), np.empty(count, np.bool_)
+    asked = (records, _NOBODY) if keys is None else (keys, _IDENTITY)
+    given: tuple[Any, ...] = (
+        *(data, records, asked[0], *LAYOUT, 0, records[0], asked[1], _NOBODY, _NOBODY, slots),
+        *(table, np.zeros((3, count), np.int64), plain),
+    )
+    scan(*given)
+    return table, plain

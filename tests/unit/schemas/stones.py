@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from schemas.stone import Availability, Cause, Stone
+from schemas.stone import Availability, Cause, Stone, encode
 
 DEFAULTS: dict[str, Any] = {
     "cost_cents": 100_000,
@@ -72,3 +72,16 @@ def any_stones() -> st.SearchStrategy[Stone]:
     assert isinstance(_DESCRIBED, msgspec.inspect.StructType)
     fields = {field.name: _strategy_of(field.type) for field in _DESCRIBED.fields}
     return st.fixed_dictionaries(fields).map(lambda values: Stone(**values))
+
+
+UNREADABLE = (
+    b"",
+    b"{",
+    b"<html>",
+    encode(make_stone())[:-1],
+    encode(make_stone()).replace(b'"carat":1.01', b'"carat":"1.01"'),
+    encode(make_stone()).replace(b'"shape":"ROUND"', b'"shape":null'),
+    encode(make_stone()).replace(b'"ROUND"', b'"RO\xffD"'),
+    encode(make_stone(id="nivoda-natural:2")),
+)
+"""Records under the default stone's key that nobody can use."""
